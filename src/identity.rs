@@ -1,0 +1,285 @@
+//! Who somebody is believed to be: what an issuer said, read through the config of that issuer.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::UnixTime;
+
+/// What an issuer said of somebody, by claim name.
+pub type Claims = Map<String, Value>;
+
+/// Somebody: (`issuer`, `sub`) is who; the rest is what policies and headers read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The issuer, exactly as configured.
+    pub issuer: String,
+    /// The issuer's name for them (OpenID Connect Core §2).
+    pub sub: String,
+    /// Which table of the config vouches: the `id` of a provider or token issuer.
+    pub source: Source,
+    /// What the upstream is told: `sub`, or the claim that `user_claim` names.
+    pub user: String,
+    /// Their e-mail and what it is worth.
+    pub email: Email,
+    /// `preferred_username`, for people's eyes.
+    pub preferred_username: Option<String>,
+    /// Their groups, where the config says which claim holds them.
+    pub groups: Groups,
+    /// The token's scopes; empty for a session.
+    pub scopes: BTreeSet<String>,
+    /// Everything that was said.
+    pub claims: Claims,
+    /// When they proved who they are, where the issuer says so.
+    pub auth_time: Option<UnixTime>,
+}
+
+/// Who vouches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A `[[provider]]`, by its `id`.
+    Provider(String),
+    /// A `[[token_issuer]]`, by its `issuer`.
+    TokenIssuer(String),
+}
+
+/// An e-mail address and whether it may be relied on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Email {
+    /// None was given.
+    Absent,
+    /// Given, and the issuer has verified it (or the config says that its silence will do).
+    Verified(String),
+    /// Given and not verified: it counts in no policy and is not sent to the upstream.
+    Unverified(String),
+}
+
+impl Email {
+    /// The address, if it counts.
+    #[must_use]
+    pub fn verified(&self) -> Option<&str> {
+        match self {
+            Self::Verified(address) => Some(address),
+            Self::Absent | Self::Unverified(_) => None,
+        }
+    }
+}
+
+/// Groups, or the knowledge that they were left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Groups {
+    /// These, possibly none.
+    Listed(Vec<String>),
+    /// The provider left them out because they are too many (OpenID Connect Core §5.6.2 `_claim_names`; Entra ID's `hasgroups`).
+    Overage,
+}
+
+/// What an absent `email_verified` is worth. Any value but JSON `true` never counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailVerification {
+    /// Only `true` will do.
+    Required,
+    /// Absent will do too: for providers that never send it.
+    IfPresent,
+}
+
+/// Where in the claims an issuer keeps what we need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimMapping {
+    /// The user's name for the upstream.
+    pub user: ClaimPath,
+    /// The e-mail; `None`: this issuer's e-mail does not count.
+    pub email: Option<ClaimPath>,
+    /// The groups; `None`: this issuer's groups do not count.
+    pub groups: Option<ClaimPath>,
+    /// What an absent `email_verified` is worth.
+    pub email_verification: EmailVerification,
+}
+
+/// A place in the claims: a literal name, else members separated by dots (`realm_access.roles`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimPath(String);
+
+impl ClaimPath {
+    /// `None` for an empty path or an empty member.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let sound = !text.is_empty() && text.split('.').all(|member| !member.is_empty());
+        sound.then(|| Self(text.to_owned()))
+    }
+
+    /// The claim itself, if it is there. A literal name comes before dots, since names like `https://x.example/roles` hold some.
+    #[must_use]
+    pub fn find<'a>(&self, claims: &'a Claims) -> Option<&'a Value> {
+        if let Some(value) = claims.get(&self.0) {
+            return Some(value);
+        }
+        let mut members = self.0.split('.');
+        let mut value = claims.get(members.next()?)?;
+        for member in members {
+            value = value.as_object()?.get(member)?;
+        }
+        Some(value)
+    }
+
+    /// The first member: what `_claim_names` would list.
+    fn root(&self) -> &str {
+        self.0.split('.').next().unwrap_or(&self.0)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A claim as texts: a string, number or boolean is one; a list is each of its; an object is none.
+#[must_use]
+pub fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Number(number) => vec![number.to_string()],
+        Value::Bool(yes) => vec![yes.to_string()],
+        Value::Array(items) => items.iter().filter(|item| !item.is_array()).flat_map(texts).collect(),
+        Value::Null | Value::Object(_) => Vec::new(),
+    }
+}
+
+impl Identity {
+    /// Reads claims that were verified before. `None` when `sub` is missing, empty or no string, or when the claim that `user_claim` names
+    /// is none: an identity without a name is none.
+    #[must_use]
+    pub fn from_claims(issuer: &str, source: Source, mapping: &ClaimMapping, claims: Claims) -> Option<Self> {
+        let text = |path: &ClaimPath| path.find(&claims).and_then(Value::as_str).map(str::to_owned);
+        let sub = claims.get("sub").and_then(Value::as_str).filter(|sub| !sub.is_empty())?.to_owned();
+        let user = text(&mapping.user).filter(|user| !user.is_empty())?;
+        let email = match mapping.email.as_ref().and_then(text) {
+            None => Email::Absent,
+            Some(address) => match (claims.get("email_verified"), mapping.email_verification) {
+                (Some(Value::Bool(true)), _) | (None, EmailVerification::IfPresent) => Email::Verified(address),
+                _ => Email::Unverified(address),
+            },
+        };
+        let groups = match &mapping.groups {
+            None => Groups::Listed(Vec::new()),
+            Some(path) if left_out(path, &claims) => Groups::Overage,
+            Some(path) => Groups::Listed(path.find(&claims).map(texts).unwrap_or_default()),
+        };
+        Some(Self {
+            issuer: issuer.to_owned(),
+            sub,
+            source,
+            user,
+            email,
+            preferred_username: claims.get("preferred_username").and_then(Value::as_str).map(str::to_owned),
+            groups,
+            scopes: BTreeSet::new(),
+            auth_time: claims.get("auth_time").and_then(Value::as_u64).map(UnixTime),
+            claims,
+        })
+    }
+
+    /// The name a page greets them by.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        self.claims
+            .get("name")
+            .and_then(Value::as_str)
+            .filter(|name| !name.is_empty())
+            .or(self.preferred_username.as_deref())
+            .or(self.email.verified())
+            .unwrap_or(&self.user)
+    }
+}
+
+/// Whether the provider says that this claim exists and was left out.
+fn left_out(path: &ClaimPath, claims: &Claims) -> bool {
+    let named = claims
+        .get("_claim_names")
+        .and_then(Value::as_object)
+        .is_some_and(|names| names.contains_key(path.as_str()) || names.contains_key(path.root()));
+    let flagged = path.find(claims).is_none() && matches!(claims.get("hasgroups"), Some(value) if value != &Value::Bool(false));
+    named || flagged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mapping(email_verification: EmailVerification) -> ClaimMapping {
+        let path = |text| ClaimPath::parse(text).unwrap();
+        ClaimMapping { user: path("sub"), email: Some(path("email")), groups: Some(path("groups")), email_verification }
+    }
+
+    fn identity(claims: Value, verification: EmailVerification) -> Option<Identity> {
+        let claims = claims.as_object().unwrap().clone();
+        Identity::from_claims("https://idp.test", Source::Provider("corp".into()), &mapping(verification), claims)
+    }
+
+    #[test]
+    fn an_email_counts_when_verified_is_json_true() {
+        use EmailVerification::{IfPresent, Required};
+        let address = || "a@b.test".to_owned();
+        for (verified, when_required, if_present) in [
+            (Some(json!(true)), Email::Verified(address()), Email::Verified(address())),
+            (None, Email::Unverified(address()), Email::Verified(address())),
+            (Some(json!(false)), Email::Unverified(address()), Email::Unverified(address())),
+            (Some(json!("true")), Email::Unverified(address()), Email::Unverified(address())),
+            (Some(json!(1)), Email::Unverified(address()), Email::Unverified(address())),
+            (Some(json!(null)), Email::Unverified(address()), Email::Unverified(address())),
+        ] {
+            let mut claims = json!({"sub": "1", "email": "a@b.test"});
+            if let Some(verified) = verified {
+                claims["email_verified"] = verified;
+            }
+            assert_eq!(identity(claims.clone(), Required).unwrap().email, when_required, "{claims}");
+            assert_eq!(identity(claims.clone(), IfPresent).unwrap().email, if_present, "{claims}");
+        }
+    }
+
+    #[test]
+    fn groups_left_out_are_not_no_groups() {
+        for (claims, expected) in [
+            (json!({"sub": "1"}), Groups::Listed(vec![])),
+            (json!({"sub": "1", "groups": ["a", 7, ["x"], {}]}), Groups::Listed(vec!["a".into(), "7".into()])),
+            (json!({"sub": "1", "groups": "one"}), Groups::Listed(vec!["one".into()])),
+            (json!({"sub": "1", "_claim_names": {"groups": "src1"}}), Groups::Overage),
+            (json!({"sub": "1", "_claim_names": {"other": "src1"}}), Groups::Listed(vec![])),
+            (json!({"sub": "1", "hasgroups": true}), Groups::Overage),
+            (json!({"sub": "1", "hasgroups": "true"}), Groups::Overage),
+        ] {
+            assert_eq!(identity(claims.clone(), EmailVerification::Required).unwrap().groups, expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn no_subject_no_identity() {
+        for claims in [json!({}), json!({"sub": ""}), json!({"sub": 7}), json!({"sub": null})] {
+            assert!(identity(claims, EmailVerification::Required).is_none());
+        }
+    }
+
+    #[test]
+    fn a_literal_claim_name_comes_before_dots() {
+        let claims = json!({"a.b": "literal", "a": {"b": "nested", "c": {"d": 1}}});
+        let find = |path: &str| ClaimPath::parse(path).unwrap().find(claims.as_object().unwrap()).cloned();
+        assert_eq!(find("a.b"), Some(json!("literal")));
+        assert_eq!(find("a.c.d"), Some(json!(1)));
+        assert_eq!(find("a.x"), None);
+        assert!(ClaimPath::parse("a..b").is_none());
+    }
+}

@@ -1,0 +1,215 @@
+//! The way through login. A [`Flow`] is a person's way, with the place it leads to; a [`PendingLogin`] is one attempt in it. Both records are
+//! sealed by the key in the flow's own short-lived cookie, so that tabs never disturb each other and a stolen `state` opens nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixTime;
+use crate::request::ReturnTo;
+use crate::secret;
+
+/// How long a flow lives, finished or not.
+pub const FLOW_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How long one attempt lives.
+pub const ATTEMPT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// How many flow cookies one browser holds at most.
+pub const FLOWS_PER_BROWSER: usize = 20;
+/// How many attempts fail before a flow stops starting new ones by itself.
+pub const FAILURES_PER_FLOW: u8 = 3;
+
+const HANDLE: usize = 16;
+const KEY: usize = 32;
+
+/// Names a flow: in its cookie's name and at the head of `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowHandle([u8; HANDLE]);
+
+impl FlowHandle {
+    /// Reads the spelling in a cookie's name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 22 {
+            return None;
+        }
+        secret::decode(text)?.try_into().ok().map(Self)
+    }
+
+    /// 22 characters of base64url.
+    #[must_use]
+    pub fn write(&self) -> String {
+        secret::encode(&self.0)
+    }
+
+    /// The name of the flow's record in the store.
+    #[must_use]
+    pub fn record_id(&self) -> [u8; 32] {
+        secret::sha256(&self.0)
+    }
+}
+
+/// What the browser holds of a flow: handle (in the cookie's name) and key (its value).
+#[derive(Clone, PartialEq, Eq)]
+pub struct FlowCookie {
+    /// Which flow.
+    pub handle: FlowHandle,
+    key: [u8; KEY],
+}
+
+impl FlowCookie {
+    /// A new flow.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { handle: FlowHandle(secret::random()), key: secret::random() }
+    }
+
+    /// Reads the cookie; `None` for anything that we never wrote.
+    #[must_use]
+    pub fn parse(handle: &str, value: &str) -> Option<Self> {
+        if value.len() != 43 {
+            return None;
+        }
+        Some(Self { handle: FlowHandle::parse(handle)?, key: secret::decode(value)?.try_into().ok()? })
+    }
+
+    /// The cookie's value.
+    #[must_use]
+    pub fn value(&self) -> String {
+        secret::encode(&self.key)
+    }
+
+    /// What opens the flow's records.
+    #[must_use]
+    pub const fn key(&self) -> &[u8; KEY] {
+        &self.key
+    }
+}
+
+impl Default for FlowCookie {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A person's way through login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Where it leads.
+    pub return_to: ReturnTo,
+    /// When it began.
+    pub started_at: UnixTime,
+    /// How many attempts failed so far.
+    pub failures: u8,
+    /// Whether somebody signed in by it; it is kept a while for the back button.
+    pub progress: Progress,
+}
+
+/// How far a flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// On its way.
+    Open,
+    /// Somebody signed in by it.
+    Finished,
+}
+
+/// One attempt: what must come back, and what only we know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingLogin {
+    /// The `id` of the provider that was asked.
+    pub provider: String,
+    /// The nonce that the ID token must hold (OpenID Connect Core §3.1.2.1).
+    pub nonce: String,
+    /// PKCE (RFC 7636 §4.1).
+    pub code_verifier: String,
+    /// As it was sent; the token request repeats it (RFC 6749 §4.1.3).
+    pub redirect_uri: String,
+    /// When it began.
+    pub started_at: UnixTime,
+}
+
+impl PendingLogin {
+    /// Whether it is too old to end well.
+    #[must_use]
+    pub fn is_over(&self, now: UnixTime) -> bool {
+        now >= self.started_at.plus(ATTEMPT_LIFETIME)
+    }
+}
+
+/// The OAuth parameter `state`: the flow's handle and the attempt's own random part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Whose flow.
+    pub flow: FlowHandle,
+    attempt: [u8; 16],
+}
+
+impl State {
+    /// A new attempt of this flow.
+    #[must_use]
+    pub fn new(flow: FlowHandle) -> Self {
+        Self { flow, attempt: secret::random() }
+    }
+
+    /// Reads the parameter; `None` for anything that we never wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 43 {
+            return None;
+        }
+        let bytes = secret::decode(text)?;
+        let (flow, attempt) = bytes.split_at_checked(HANDLE)?;
+        Some(Self { flow: FlowHandle(flow.try_into().ok()?), attempt: attempt.try_into().ok()? })
+    }
+
+    /// The parameter's value.
+    #[must_use]
+    pub fn write(&self) -> String {
+        let mut bytes = [0; HANDLE + 16];
+        for (to, from) in bytes.iter_mut().zip(self.flow.0.iter().chain(&self.attempt)) {
+            *to = *from;
+        }
+        secret::encode(&bytes)
+    }
+
+    /// The name of the attempt's record in the store.
+    #[must_use]
+    pub fn record_id(&self) -> [u8; 32] {
+        secret::sha256(self.write().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_and_flow_cookie_read_what_they_wrote() {
+        let cookie = FlowCookie::new();
+        let again = FlowCookie::parse(&cookie.handle.write(), &cookie.value());
+        assert!(again == Some(cookie.clone()));
+        let state = State::new(cookie.handle);
+        assert_eq!(State::parse(&state.write()), Some(state));
+        assert_eq!(State::parse(&state.write()).unwrap().flow, cookie.handle);
+        assert_ne!(State::new(cookie.handle).record_id(), state.record_id());
+        for text in ["", "x", &state.write()[1..], &"=".repeat(43)] {
+            assert_eq!(State::parse(text), None);
+        }
+        assert!(FlowCookie::parse("x", &cookie.value()).is_none());
+        assert!(FlowCookie::parse(&cookie.handle.write(), "short").is_none());
+    }
+
+    #[test]
+    fn an_attempt_is_over_after_ten_minutes() {
+        let attempt = PendingLogin {
+            provider: "p".into(),
+            nonce: String::new(),
+            code_verifier: String::new(),
+            redirect_uri: String::new(),
+            started_at: UnixTime(1000),
+        };
+        assert!(!attempt.is_over(UnixTime(1599)));
+        assert!(attempt.is_over(UnixTime(1600)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Why a request was let through or refused: one closed list. The same kebab-case word stands in the log line, the metric label,
+//! the JSON body, the error page and the test.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// One entry of the closed list; [`Reason::as_str`] is its word everywhere.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// Every reason there is, in the order of this file.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),+];
+
+            /// The word, in kebab-case.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $word),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // --- let through
+    /// The route is public; no credential was read.
+    Public = "public",
+    /// The route is optional and nobody is signed in.
+    OptionalAnonymous = "optional-anonymous",
+    /// A CORS preflight that the route lets through without credentials.
+    Preflight = "preflight",
+    /// An identity that the policy allows.
+    Allowed = "allowed",
+    /// An endpoint of the gateway itself answered.
+    Endpoint = "endpoint",
+
+    // --- the request itself
+    /// The path has more than one reading (`%2f`, `..;`, `\` and the like).
+    PathAmbiguous = "path-ambiguous",
+    /// No `Host`, two of them, or one that is no host.
+    HostMalformed = "host-malformed",
+    /// A `Host` that the config does not name.
+    HostUnknown = "host-unknown",
+    /// No route matches.
+    NoRoute = "no-route",
+    /// More than one `Authorization` header.
+    AuthorizationRepeated = "authorization-repeated",
+    /// The token stands in a form that RFC 6750 calls `invalid_request`.
+    AuthorizationMalformed = "authorization-malformed",
+    /// Headers larger or more numerous than the limits allow.
+    HeadersTooLarge = "headers-too-large",
+    /// A body larger than this endpoint takes.
+    BodyTooLarge = "body-too-large",
+    /// An endpoint that does not take this method.
+    MethodNotAllowed = "method-not-allowed",
+    /// A parameter missing, repeated or malformed at one of our endpoints.
+    ParameterInvalid = "parameter-invalid",
+    /// An endpoint under the prefix that does not exist.
+    EndpointUnknown = "endpoint-unknown",
+    /// Where to go after login is neither ours nor in `redirect_origins`.
+    ReturnToRefused = "return-to-refused",
+    /// Forward-auth: the peer is not in `trusted_proxies`.
+    PeerNotTrusted = "peer-not-trusted",
+    /// Forward-auth: a forwarded header that is needed is missing.
+    ForwardedMissing = "forwarded-missing",
+    /// Forward-auth: a forwarded header doubled or malformed.
+    ForwardedAmbiguous = "forwarded-ambiguous",
+    /// Forward-auth: rules in the query (`allowed_groups` and the like).
+    InlineRule = "inline-rule",
+    /// Forward-auth: `?policy=` names none that the config has.
+    PolicyUnknown = "policy-unknown",
+    /// An upgrade with a session from an `Origin` that the route does not list.
+    UpgradeOrigin = "upgrade-origin",
+    /// A cross-site request to an endpoint that changes something.
+    CrossSite = "cross-site",
+    /// Too many logins under way from this address.
+    PendingLoginsOfAddress = "pending-logins-of-address",
+    /// Too many logins under way in all.
+    PendingLogins = "pending-logins",
+
+    // --- the credential
+    /// Nothing was shown.
+    NoCredential = "no-credential",
+    /// A cookie of ours that opens no session.
+    SessionUnknown = "session-unknown",
+    /// The session was not used for longer than `session.idle`.
+    SessionIdle = "session-idle",
+    /// The session reached `session.absolute`.
+    SessionExpired = "session-expired",
+    /// Two cookies that both open a session: none counts.
+    SessionAmbiguous = "session-ambiguous",
+    /// A bearer token that is no JWT.
+    TokenMalformed = "token-malformed",
+    /// A token whose `iss` no `[[token_issuer]]` names.
+    TokenIssuerUnknown = "token-issuer-unknown",
+    /// A token whose issuer this route does not take.
+    TokenAlgorithm = "token-algorithm",
+    /// `typ` is not what the issuer's tokens carry.
+    TokenType = "token-type",
+    /// An ID token where an access token belongs.
+    TokenIsIdToken = "token-is-id-token",
+    /// A critical header parameter that we do not know (RFC 7515 §4.1.11).
+    TokenCritical = "token-critical",
+    /// No key of the issuer has the token's `kid`.
+    TokenKeyUnknown = "token-key-unknown",
+    /// The signature does not verify.
+    TokenSignature = "token-signature",
+    /// A required claim is missing or of another type.
+    TokenClaims = "token-claims",
+    /// Issued for another audience.
+    TokenAudience = "token-audience",
+    /// `exp` has passed.
+    TokenExpired = "token-expired",
+    /// `nbf` or `iat` lies ahead.
+    TokenNotYetValid = "token-not-yet-valid",
+    /// A bound token (`cnf`) that this gateway has no means to check.
+    TokenBound = "token-bound",
+
+    // --- the policy
+    /// No rule of the policy lets this identity through.
+    NotAllowed = "not-allowed",
+    /// A scope is missing.
+    InsufficientScope = "insufficient-scope",
+    /// Signed in with a provider that this route does not take.
+    WrongProvider = "wrong-provider",
+    /// The policy asks for an e-mail and the provider has not verified it.
+    EmailNotVerified = "email-not-verified",
+    /// The policy asks for an e-mail and the address is malformed.
+    EmailMalformed = "email-malformed",
+    /// The provider left the groups out because they are too many.
+    GroupsOverage = "groups-overage",
+    /// The identity headers would exceed 8 KiB.
+    IdentityTooLarge = "identity-too-large",
+
+    // --- the way through login
+    /// The callback holds no `state`, or one that no login of this browser has.
+    StateUnknown = "state-unknown",
+    /// The login is known and its attempt is spent or over.
+    AttemptSpent = "attempt-spent",
+    /// The login did not get through after several attempts.
+    FlowExhausted = "flow-exhausted",
+    /// A callback parameter appears twice.
+    ParameterRepeated = "parameter-repeated",
+    /// The provider answered with `error`.
+    ProviderError = "provider-error",
+    /// `iss` of the response is another (RFC 9207).
+    ResponseIssuer = "response-issuer",
+    /// The provider promises `iss` in its responses and left it out (RFC 9207).
+    ResponseIssuerMissing = "response-issuer-missing",
+    /// The token endpoint refused the code.
+    CodeRefused = "code-refused",
+    /// The token endpoint's answer is not a token response.
+    TokenResponse = "token-response",
+    /// The token response holds no ID token.
+    IdTokenMissing = "id-token-missing",
+    /// The ID token is no JWS.
+    IdTokenMalformed = "id-token-malformed",
+    /// Its algorithm is not allowed.
+    IdTokenAlgorithm = "id-token-algorithm",
+    /// No key of the provider fits it.
+    IdTokenKeyUnknown = "id-token-key-unknown",
+    /// Its signature does not verify.
+    IdTokenSignature = "id-token-signature",
+    /// Its `iss` is another.
+    IdTokenIssuer = "id-token-issuer",
+    /// Its `aud` is another, or names others we do not trust.
+    IdTokenAudience = "id-token-audience",
+    /// Its `azp` is another or missing.
+    IdTokenAuthorizedParty = "id-token-authorized-party",
+    /// It is over.
+    IdTokenExpired = "id-token-expired",
+    /// It was issued in the future, or `nbf` lies ahead.
+    IdTokenNotYetValid = "id-token-not-yet-valid",
+    /// A required claim is missing or of another type.
+    IdTokenClaims = "id-token-claims",
+    /// Its `nonce` is missing or another.
+    IdTokenNonce = "id-token-nonce",
+    /// Its `at_hash` does not fit the access token.
+    IdTokenAccessTokenHash = "id-token-access-token-hash",
+    /// Userinfo speaks of somebody else.
+    UserinfoSubject = "userinfo-subject",
+    /// Userinfo's answer is not a JSON object of claims.
+    UserinfoMalformed = "userinfo-malformed",
+    /// The provider's document names another issuer, or lacks what login needs.
+    ProviderMetadata = "provider-metadata",
+    /// The sign-out came back without the `state` that went out.
+    SignOutState = "sign-out-state",
+
+    // --- a dependency did not answer
+    /// The provider did not answer, or not in time.
+    ProviderUnreachable = "provider-unreachable",
+    /// The issuer's keys could not be fetched.
+    KeysUnreachable = "keys-unreachable",
+    /// The session store did not answer.
+    StoreUnreachable = "store-unreachable",
+
+    // --- the upstream
+    /// No connection to the upstream.
+    UpstreamUnreachable = "upstream-unreachable",
+    /// The upstream took longer than allowed.
+    UpstreamTimeout = "upstream-timeout",
+    /// The upstream broke off or spoke no HTTP.
+    UpstreamBroken = "upstream-broken",
+    /// The route has no upstream: it exists for forward-auth.
+    UpstreamAbsent = "upstream-absent",
+
+    // --- the gateway
+    /// A defect of ours; the request ended, nothing else did.
+    Internal = "internal",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_word_is_kebab_case_and_its_own() {
+        let words: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+        for word in words {
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Where a person goes after login: parsed as a browser would, compared by origin, and emitted as the re-serialised absolute URL.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::{Origin, Url};
+
+use super::CanonicalPath;
+
+/// A place that was checked against [`AllowedOrigins`]: always an absolute `http` or `https` URL in the parser's own spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReturnTo(String);
+
+impl ReturnTo {
+    /// The absolute URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Parsed again, for its parts.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        Url::parse(&self.0).ok()
+    }
+
+    /// The same place with `state` added to its query: an app's own parameter, given back to it.
+    #[must_use]
+    pub fn with_state(&self, state: &str) -> Self {
+        match self.url() {
+            Some(mut url) => {
+                url.query_pairs_mut().append_pair("state", state);
+                Self(url.into())
+            }
+            None => self.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ReturnTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The origins a person may be sent to: the gateway's own hosts and `redirect_origins`.
+#[derive(Clone, Debug, Default)]
+pub struct AllowedOrigins {
+    origins: Vec<Origin>,
+}
+
+impl AllowedOrigins {
+    /// From URLs of which only the origin counts.
+    pub fn new<'a>(urls: impl IntoIterator<Item = &'a Url>) -> Self {
+        let mut origins: Vec<Origin> = Vec::new();
+        for origin in urls.into_iter().map(Url::origin) {
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+        Self { origins }
+    }
+
+    /// Whether `url` lies at one of them.
+    #[must_use]
+    pub fn contains(&self, url: &Url) -> bool {
+        self.origins.contains(&url.origin())
+    }
+
+    /// Checks `raw` as it came from a stranger. `base` is the gateway's own URL on this host; what lies under `prefix` on an own host becomes
+    /// `/`, so that nobody is sent back into the login itself. `None`: refused.
+    #[must_use]
+    pub fn check(&self, raw: &str, base: &Url, prefix: &str) -> Option<ReturnTo> {
+        // A browser would skip or turn some of these bytes (WHATWG URL §4.4); whoever sends them raw means harm.
+        if raw.is_empty() || raw.len() > 8192 || raw.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte == 0x7f) {
+            return None;
+        }
+        let lower = raw.get(..8).unwrap_or(raw).to_ascii_lowercase();
+        let absolute = lower.starts_with("https://") || lower.starts_with("http://");
+        let rooted = raw.starts_with('/') && !raw.starts_with("//");
+        if !absolute && !rooted {
+            return None;
+        }
+        let mut url = base.join(raw).ok()?;
+        if !url.username().is_empty() || url.password().is_some() || !self.contains(&url) {
+            return None;
+        }
+        // A path that the gateway itself would refuse is no place to send anybody.
+        let path = CanonicalPath::parse(url.path()).ok()?;
+        if url.origin() == base.origin() && path.under(prefix).is_some() {
+            url.set_path("/");
+            url.set_query(None);
+            url.set_fragment(None);
+        }
+        Some(ReturnTo(url.into()))
+    }
+
+    /// The front page of `base`.
+    #[must_use]
+    pub fn home(base: &Url) -> ReturnTo {
+        let mut url = base.clone();
+        url.set_path("/");
+        url.set_query(None);
+        url.set_fragment(None);
+        ReturnTo(url.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn allowed() -> (AllowedOrigins, Url) {
+        let base = Url::parse("https://own.test/").unwrap();
+        let other = Url::parse("https://spa.test:8443").unwrap();
+        (AllowedOrigins::new([&base, &other]), base)
+    }
+
+    #[test]
+    fn own_places_are_kept_and_made_absolute() {
+        let (origins, base) = allowed();
+        for (raw, expected) in [
+            ("/", "https://own.test/"),
+            ("/app?x=1#frag", "https://own.test/app?x=1#frag"),
+            ("/app?error_description=https://x", "https://own.test/app?error_description=https://x"),
+            ("https://own.test/a b".trim_end_matches(" b"), "https://own.test/a"),
+            ("https://OWN.test:443/a", "https://own.test/a"),
+            ("https://spa.test:8443/x", "https://spa.test:8443/x"),
+            ("/oauth2/start?rd=/x", "https://own.test/"),
+            ("/oauth2", "https://own.test/"),
+            ("/a/../oauth2/sign_out", "https://own.test/"),
+            ("/oauth2x", "https://own.test/oauth2x"),
+            ("/a/..//evil.test", "https://own.test//evil.test"),
+        ] {
+            assert_eq!(origins.check(raw, &base, "/oauth2").as_ref().map(ReturnTo::as_str), Some(expected), "{raw}");
+        }
+    }
+
+    #[test]
+    fn foreign_places_are_refused() {
+        let (origins, base) = allowed();
+        for raw in [
+            "",
+            "//evil.test",
+            "/\\evil.test",
+            "/%09/evil.test",
+            "/%0d%0a/evil.test",
+            "/a%2f..%2fevil",
+            "\\\\evil.test",
+            "/\t/evil.test",
+            "/\r\n/evil.test",
+            "/./\\evil.test",
+            "///evil.test",
+            "https:evil.test",
+            "https:/evil.test",
+            "http:///evil.test",
+            "https:\\\\evil.test",
+            "javascript:alert(1)",
+            "JAVASCRIPT:alert(1)",
+            "data:text/html,x",
+            "https://own.test@evil.test",
+            "https://user@own.test/",
+            "https://:pw@own.test/",
+            "https://own.test.evil.test",
+            "https://badown.test",
+            "https://own%2eevil.test",
+            "//evil.test%2f..",
+            "http://own.test/",
+            "https://own.test:8443/",
+            "https://spa.test/",
+            "https://evil.test/https://own.test",
+            "ftp://own.test/",
+            "own.test",
+            "?x",
+            "#x",
+            " /x",
+            "/x ",
+            "https://own.test\u{3002}evil.test/",
+            "https://\u{ff0f}evil.test/",
+        ] {
+            assert_eq!(origins.check(raw, &base, "/oauth2"), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_apps_state_goes_back_beside_its_own_query() {
+        let (origins, base) = allowed();
+        let place = origins.check("/continue?a=1", &base, "/oauth2").unwrap();
+        assert_eq!(place.with_state("x&y").as_str(), "https://own.test/continue?a=1&state=x%26y");
+    }
+
+    proptest! {
+        #[test]
+        fn never_leaves_the_allowed_origins(raw in r"[/\\:.@%#?a-z0-9\x00-\x20]{0,12}(https?|//|/\\)?[/\\:@.]{0,4}(evil|own)\.test[/\\@:#?%a-z.]{0,12}") {
+            let (origins, base) = allowed();
+            if let Some(place) = origins.check(&raw, &base, "/oauth2") {
+                let again = Url::parse(place.as_str()).unwrap();
+                prop_assert!(origins.contains(&again));
+                prop_assert_eq!(again.as_str(), place.as_str());
+                prop_assert!(matches!(again.host_str(), Some("own.test" | "spa.test")));
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Secrets: values that cannot be printed, random ones, and sealing.
+//!
+//! `seal` is authenticated encryption of records; `digest` holds hashes and keyed hashes.
+
+mod digest;
+mod seal;
+
+use zeroize::Zeroizing;
+
+pub use digest::{HmacKey, sha256};
+pub use seal::{SealKey, SealRing};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+/// A text that must not be seen: no `Debug`, no `Display`, no `Serialize`; wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `N` bytes from the system's generator.
+///
+/// # Panics
+/// When the system has no randomness; nothing can be done safely then.
+#[must_use]
+#[expect(clippy::expect_used, reason = "without randomness nothing may go on")]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator answers");
+    bytes
+}
+
+/// 32 random bytes as base64url: for `state`, `nonce` and `code_verifier` (43 characters, RFC 7636 §4.1).
+#[must_use]
+pub fn random_token() -> String {
+    encode(&random::<32>())
+}
+
+/// base64url without padding (RFC 7515 §2).
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The opposite of [`encode`]; `None` for anything else, padding and stray bits included.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// Standard base64 with padding, for `Authorization: Basic` and data URIs.
+#[must_use]
+pub fn encode_standard(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Compares in a time that does not depend on where the first difference lies.
+#[must_use]
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    left.ct_eq(right).into()
+}

@@ -1,0 +1,109 @@
+//! Where sessions and logins under way are kept: sealed bytes under hashed names. Nothing in a store opens without a cookie.
+//!
+//! One trait, three stores (`embedded`, `memory`, `redis`), one contract suite (`contract`). `record` seals and opens, `cache` keeps opened
+//! sessions in this process, and [`Sessions`] is what the rest of the gateway speaks to.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::clock::UnixTime;
+use crate::fault::Outage;
+
+/// The hashed name of a record.
+pub type RecordId = [u8; 32];
+
+/// What a store's methods return: *not there* is `Ok(None)`, *could not ask* is an [`Outage`].
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Outage>> + Send + 'a>>;
+
+/// A session as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedSession {
+    /// Sealed by the cookie's key: everything of worth.
+    pub sealed: Vec<u8>,
+    /// Sealed by the gateway's own key: what a list of sessions shows.
+    pub listing: Vec<u8>,
+    /// The index entries it is to be found under: HMACs of (`iss`, `sid`) and (`iss`, `sub`).
+    pub indexes: Vec<RecordId>,
+    /// When it was last used.
+    pub last_used: UnixTime,
+    /// When the store may sweep it. Lifetimes are judged elsewhere, by times in the sealed record.
+    pub expires_at: UnixTime,
+}
+
+/// A session as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// Sealed by the cookie's key.
+    pub sealed: Vec<u8>,
+    /// The latest touch.
+    pub last_used: UnixTime,
+}
+
+/// The two kinds of record on the way through login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoginRecord {
+    /// [`crate::login::Flow`].
+    Flow,
+    /// [`crate::login::PendingLogin`].
+    Attempt,
+}
+
+/// How many logins may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginBounds {
+    /// From one address.
+    pub per_address: u64,
+    /// In all.
+    pub total: u64,
+}
+
+/// Whether one more login may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It was counted in.
+    Admitted,
+    /// This address has too many under way; nothing was written.
+    TooManyOfAddress,
+    /// There are too many in all; nothing was written.
+    TooMany,
+}
+
+/// The contract of a store. Every implementation passes the same suite.
+pub trait SessionStore: Send + Sync {
+    /// Writes a session; its index entries are there before the session is (an entry may dangle, a session is never unlisted).
+    fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()>;
+
+    /// Reads a session with its latest touch.
+    fn session(&self, id: RecordId) -> StoreFuture<'_, Option<StoredSession>>;
+
+    /// Notes a use. Never brings a session back that is gone, and never moves a touch backwards.
+    fn touch_session(&self, id: RecordId, last_used: UnixTime) -> StoreFuture<'_, ()>;
+
+    /// Deletes a session with its touch and index entries; whether it was there. When this returns it is gone on every replica.
+    fn delete_session(&self, id: RecordId) -> StoreFuture<'_, bool>;
+
+    /// The sessions under an index entry; some may be gone already.
+    fn sessions_under(&self, index: RecordId) -> StoreFuture<'_, Vec<RecordId>>;
+
+    /// What a list shows of a session, as sealed by the gateway's key.
+    fn listing(&self, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>>;
+
+    /// Writes a login record over whatever is there.
+    fn put_login(&self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) -> StoreFuture<'_, ()>;
+
+    /// Reads a login record and leaves it.
+    fn login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>>;
+
+    /// Takes a login record away: of many who try at once, on any replica, one gets it.
+    fn take_login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>>;
+
+    /// Counts a flow in, under the hash of the address it came from, unless the bounds are reached. It counts until `expires_at` or
+    /// [`SessionStore::release_login`]. Counting the same flow again changes nothing but its expiry.
+    fn admit_login(&self, flow: RecordId, address: RecordId, expires_at: UnixTime, bounds: LoginBounds) -> StoreFuture<'_, Admission>;
+
+    /// Counts a flow out; of one that was never counted, nothing happens.
+    fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> StoreFuture<'_, ()>;
+}
