@@ -1,10 +1,12 @@
 //! A request as plain facts, and the laws of its parts.
 //!
-//! `path` and `host` give the one reading that is matched *and* forwarded; `return_to` says where a person may be sent after login.
+//! `path` and `host` give the one reading that is matched *and* forwarded; `site` knows
+//! our own hosts and their outside URLs; `return_to` says where a person may be sent after login.
 
 mod host;
 mod path;
 mod return_to;
+mod site;
 
 use std::net::IpAddr;
 
@@ -13,6 +15,7 @@ use http::Method;
 pub use host::Host;
 pub use path::{CanonicalPath, PathError};
 pub use return_to::{AllowedOrigins, ReturnTo};
+pub use site::Sites;
 
 /// Everything a decision may know of a request. Proxying and forward-auth differ only in where these come from.
 #[derive(Clone, Debug)]

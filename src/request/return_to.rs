@@ -1,11 +1,12 @@
 //! Where a person goes after login: parsed as a browser would, compared by origin, and emitted as the re-serialised absolute URL.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use url::{Origin, Url};
 
-use super::CanonicalPath;
+use super::{CanonicalPath, Sites};
 
 /// A place that was checked against [`AllowedOrigins`]: always an absolute `http` or `https` URL in the parser's own spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,27 +46,22 @@ impl fmt::Display for ReturnTo {
 }
 
 /// The origins a person may be sent to: the gateway's own hosts and `redirect_origins`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AllowedOrigins {
-    origins: Vec<Origin>,
+    sites: Arc<Sites>,
+    others: Vec<Origin>,
 }
 
 impl AllowedOrigins {
-    /// From URLs of which only the origin counts.
-    pub fn new<'a>(urls: impl IntoIterator<Item = &'a Url>) -> Self {
-        let mut origins: Vec<Origin> = Vec::new();
-        for origin in urls.into_iter().map(Url::origin) {
-            if !origins.contains(&origin) {
-                origins.push(origin);
-            }
-        }
-        Self { origins }
+    /// Our own sites, and URLs of which only the origin counts.
+    pub fn new<'a>(sites: Arc<Sites>, redirect_origins: impl IntoIterator<Item = &'a Url>) -> Self {
+        Self { sites, others: redirect_origins.into_iter().map(Url::origin).collect() }
     }
 
     /// Whether `url` lies at one of them.
     #[must_use]
     pub fn contains(&self, url: &Url) -> bool {
-        self.origins.contains(&url.origin())
+        self.sites.own(url) || self.others.contains(&url.origin())
     }
 
     /// Checks `raw` as it came from a stranger. `base` is the gateway's own URL on this host; what lies under `prefix` on an own host becomes
@@ -88,7 +84,7 @@ impl AllowedOrigins {
         }
         // A path that the gateway itself would refuse is no place to send anybody.
         let path = CanonicalPath::parse(url.path()).ok()?;
-        if url.origin() == base.origin() && path.under(prefix).is_some() {
+        if self.sites.own(&url) && path.under(prefix).is_some() {
             url.set_path("/");
             url.set_query(None);
             url.set_fragment(None);
@@ -116,7 +112,8 @@ mod tests {
     fn allowed() -> (AllowedOrigins, Url) {
         let base = Url::parse("https://own.test/").unwrap();
         let other = Url::parse("https://spa.test:8443").unwrap();
-        (AllowedOrigins::new([&base, &other]), base)
+        let sites = Arc::new(Sites::new(vec![base.clone()], &[], &[], None).unwrap());
+        (AllowedOrigins::new(sites, [&other]), base)
     }
 
     #[test]

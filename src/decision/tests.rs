@@ -1,0 +1,191 @@
+//! The decision table of the product, row by row, and its laws.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Identity};
+use crate::policy::Rule;
+use crate::request::{CanonicalPath, Host, Scheme};
+use crate::route::{HostPattern, PathPattern, RouteAudience};
+
+fn accept(providers: Option<&[&str]>) -> Accept {
+    Accept {
+        kinds: vec![CredentialKind::Session, CredentialKind::Bearer],
+        audience: RouteAudience::OfIssuer,
+        providers: providers.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
+    }
+}
+
+fn staff() -> Arc<Policy> {
+    Arc::new(Policy { id: "staff".into(), rule: Rule::Groups(BTreeSet::from(["staff".into()])) })
+}
+
+fn route(access: Access) -> Arc<Route> {
+    Arc::new(Route {
+        id: "r".into(),
+        index: 0,
+        host: HostPattern::Any,
+        path: PathPattern::prefix("/").unwrap(),
+        methods: None,
+        upstream: None,
+        access,
+        preflight: PreflightRule::Judge,
+        encoded_slash: EncodedSlash::Refuse,
+        origins: BTreeSet::from(["https://listed.test".to_owned()]),
+        headers: Vec::new(),
+    })
+}
+
+fn facts(audience: Audience) -> RequestFacts {
+    RequestFacts {
+        method: Method::GET,
+        scheme: Scheme::Https,
+        host: Host::parse("own.test").unwrap(),
+        path: CanonicalPath::parse("/a").unwrap(),
+        query: None,
+        address: "127.0.0.1".parse().unwrap(),
+        audience,
+        origin: None,
+        upgrade: Upgrade::No,
+        preflight: Preflight::No,
+    }
+}
+
+fn who(by: CredentialKind, groups: &[&str]) -> Authenticated {
+    let path = |text| ClaimPath::parse(text).unwrap();
+    let mapping =
+        ClaimMapping { user: path("sub"), email: None, groups: Some(path("groups")), email_verification: EmailVerification::Required };
+    let claims = json!({"sub": "ann", "groups": groups}).as_object().unwrap().clone();
+    let identity = Identity::from_claims("https://i.test", Source::Provider("corp".into()), &mapping, claims).unwrap();
+    Authenticated { identity: Arc::new(identity), by }
+}
+
+/// `permit REASON`, `challenge REASON [deleted] [invalid_token]` or `deny REASON`.
+fn outcome(decision: &Decision) -> String {
+    match decision {
+        Decision::Permit(permit) => format!("permit {} {}", permit.reason(), if permit.who().is_some() { "somebody" } else { "anybody" }),
+        Decision::Challenge(challenge) => {
+            let deleted = if challenge.cookie == CookieFate::Deleted { " deleted" } else { "" };
+            let token = if challenge.token == TokenProblem::InvalidToken { " invalid_token" } else { "" };
+            format!("challenge {}{deleted}{token}", challenge.reason)
+        }
+        Decision::Deny(denial) => format!("deny {}", denial.fault.reason),
+    }
+}
+
+#[test]
+fn the_table() {
+    use Audience::{Navigation, Program};
+    let public = || Access::Public;
+    let optional = || Access::Optional(accept(None));
+    let protected = || Access::Protected(accept(None), staff());
+    let other_provider = || Access::Protected(accept(Some(&["partner"])), staff());
+    let none = || Authentication::Anonymous(Absence::NoCredential);
+    let over = || Authentication::Anonymous(Absence::SessionOver(Reason::SessionIdle));
+    let bad = || Authentication::Rejected(Fault::new(Reason::TokenExpired, "x"));
+    let is = |by, groups: &[&str]| Authentication::Authenticated(who(by, groups));
+    let session = |groups: &[&str]| is(CredentialKind::Session, groups);
+    for (access, audience, authentication, expected) in [
+        (public(), Navigation, none(), "permit public anybody"),
+        (public(), Program, bad(), "permit public anybody"),
+        (public(), Program, session(&["staff"]), "permit public anybody"),
+        (optional(), Navigation, none(), "permit optional-anonymous anybody"),
+        (optional(), Navigation, over(), "permit optional-anonymous anybody"),
+        (optional(), Program, bad(), "challenge token-expired invalid_token"),
+        (optional(), Program, session(&[]), "permit allowed somebody"),
+        (protected(), Navigation, none(), "challenge no-credential"),
+        (protected(), Program, none(), "challenge no-credential"),
+        (protected(), Navigation, over(), "challenge session-idle deleted"),
+        (protected(), Program, bad(), "challenge token-expired invalid_token"),
+        (protected(), Program, session(&["staff"]), "permit allowed somebody"),
+        (protected(), Navigation, session(&["other"]), "deny not-allowed"),
+        (other_provider(), Navigation, session(&["staff"]), "challenge wrong-provider"),
+        (other_provider(), Program, session(&["staff"]), "deny wrong-provider"),
+    ] {
+        let decision = decide(&route(access.clone()), &facts(audience), authentication.clone(), &Extra::default());
+        assert_eq!(outcome(&decision), expected, "{access:?} {audience:?} {authentication:?}");
+    }
+}
+
+#[test]
+fn a_named_policy_only_narrows() {
+    let none = Arc::new(Policy { id: "none".into(), rule: Rule::Groups(BTreeSet::from(["nobody".into()])) });
+    let extra = Extra { policy: Some(none) };
+    let session = || Authentication::Authenticated(who(CredentialKind::Session, &["staff"]));
+    for access in [Access::Protected(accept(None), staff()), Access::Optional(accept(None))] {
+        assert_eq!(outcome(&decide(&route(access), &facts(Audience::Program), session(), &extra)), "deny not-allowed");
+    }
+    let anonymous = Authentication::Anonymous(Absence::NoCredential);
+    let decision = decide(&route(Access::Optional(accept(None))), &facts(Audience::Program), anonymous, &extra);
+    assert_eq!(outcome(&decision), "challenge no-credential");
+}
+
+#[test]
+fn a_preflight_passes_only_where_the_route_says_so() {
+    let mut passing = route(Access::Protected(accept(None), staff()));
+    let anonymous = || Authentication::Anonymous(Absence::NoCredential);
+    let preflight = RequestFacts { preflight: Preflight::Yes, ..facts(Audience::Program) };
+    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &Extra::default())), "challenge no-credential");
+    Arc::make_mut(&mut passing).preflight = PreflightRule::Pass;
+    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &Extra::default())), "permit preflight anybody");
+    assert_eq!(outcome(&decide(&passing, &facts(Audience::Program), anonymous(), &Extra::default())), "challenge no-credential");
+}
+
+#[test]
+fn an_escaped_slash_needs_a_route_that_keeps_it() {
+    let path = CanonicalPath::parse("/a%2fb").unwrap();
+    let mut public = route(Access::Public);
+    let facts = RequestFacts { path, ..facts(Audience::Program) };
+    let anonymous = || Authentication::Anonymous(Absence::NoCredential);
+    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &Extra::default())), "deny path-ambiguous");
+    Arc::make_mut(&mut public).encoded_slash = EncodedSlash::Keep;
+    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &Extra::default())), "permit public anybody");
+}
+
+#[test]
+fn a_session_upgrades_only_for_origins_it_knows() {
+    for (by, origin, expected) in [
+        (CredentialKind::Session, None, "permit allowed somebody"),
+        (CredentialKind::Session, Some("https://own.test"), "permit allowed somebody"),
+        (CredentialKind::Session, Some("https://listed.test"), "permit allowed somebody"),
+        (CredentialKind::Session, Some("https://evil.test"), "deny upgrade-origin"),
+        (CredentialKind::Session, Some("http://own.test"), "deny upgrade-origin"),
+        (CredentialKind::Session, Some("null"), "deny upgrade-origin"),
+        (CredentialKind::Bearer, Some("https://evil.test"), "permit allowed somebody"),
+    ] {
+        let upgrade = RequestFacts { upgrade: Upgrade::Asked, origin: origin.map(str::to_owned), ..facts(Audience::Program) };
+        let authentication = Authentication::Authenticated(who(by, &["staff"]));
+        let decision = decide(&route(Access::Protected(accept(None), staff())), &upgrade, authentication, &Extra::default());
+        assert_eq!(outcome(&decision), expected, "{by:?} {origin:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_permit_for_a_protected_route_without_an_identity_that_the_policy_allows(
+        kind in 0_u8..4, member: bool, navigation: bool, upgrade: bool, origin in prop::option::of("https://(own|evil|listed)\\.test"),
+        preflight: bool, bearer: bool,
+    ) {
+        let by = if bearer { CredentialKind::Bearer } else { CredentialKind::Session };
+        let authentication = match kind {
+            0 => Authentication::Anonymous(Absence::NoCredential),
+            1 => Authentication::Anonymous(Absence::SessionOver(Reason::SessionExpired)),
+            2 => Authentication::Rejected(Fault::new(Reason::TokenSignature, "x")),
+            _ => Authentication::Authenticated(who(by, if member { &["staff"] } else { &[] })),
+        };
+        let facts = RequestFacts {
+            upgrade: if upgrade { Upgrade::Asked } else { Upgrade::No },
+            preflight: if preflight { Preflight::Yes } else { Preflight::No },
+            origin,
+            ..facts(if navigation { Audience::Navigation } else { Audience::Program })
+        };
+        let decision = decide(&route(Access::Protected(accept(None), staff())), &facts, authentication, &Extra::default());
+        if let Decision::Permit(permit) = decision {
+            prop_assert!(permit.who().is_some() && kind == 3 && member);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Cookies: reading ours among others, taking ours out, writing `Set-Cookie` (RFC 6265bis §4.1).
+
+use std::time::Duration;
+
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+
+/// The pairs of all `Cookie` lines, in order. Names and values as sent, surrounding spaces and quotes of the value removed.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';')).filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim(), value.trim().trim_matches('"')))
+    })
+}
+
+/// Removes every pair whose name `ours` claims; the others stay byte for byte. A line that is no text goes as a whole: nobody could
+/// tell whether ours is in it.
+pub fn remove(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
+    let touched = headers.get_all(COOKIE).iter().any(|line| match line.to_str() {
+        Ok(text) => text.split(';').any(|pair| ours(name_of(pair))),
+        Err(_) => true,
+    });
+    if !touched {
+        return;
+    }
+    let kept: Vec<String> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .map(|line| line.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(name_of(pair))).collect::<Vec<_>>().join("; "))
+        .filter(|line| !line.is_empty())
+        .collect();
+    headers.remove(COOKIE);
+    for line in kept {
+        if let Ok(value) = HeaderValue::try_from(line) {
+            headers.append(COOKIE, value);
+        }
+    }
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name).trim()
+}
+
+/// How long a cookie is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// `Max-Age`.
+    For(Duration),
+    /// Until the browser closes.
+    UntilBrowserCloses,
+    /// Deleted now.
+    Deleted,
+}
+
+/// `SameSite`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// Sent along when a person navigates here.
+    Lax,
+    /// Sent along with a form that another site posts here (`form_post`).
+    None,
+}
+
+/// How cookies of ours are named and marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieStyle {
+    /// Name of the session cookie, prefix and suffix included.
+    pub session: String,
+    /// What the name of every flow cookie starts with; the flow's handle follows.
+    pub flow_prefix: String,
+    /// Name of the cookie that holds a sign-out's `state`.
+    pub sign_out: String,
+    /// `Domain`, when hosts share a session.
+    pub domain: Option<String>,
+    /// Whether `Secure` is set: on https.
+    pub secure: Secure,
+    /// Of flow cookies.
+    pub flow_same_site: SameSite,
+}
+
+/// Whether cookies are for https alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secure {
+    /// `https` outside.
+    Yes,
+    /// `http` outside: loopback, or `insecure_http`.
+    No,
+}
+
+impl CookieStyle {
+    /// Names by PRODUCT: `__Host-doorward`, `__Secure-doorward` with a domain, `doorward` on http.
+    #[must_use]
+    pub fn new(secure: Secure, domain: Option<String>, suffix: &str, flow_same_site: SameSite) -> Self {
+        let prefix = match (secure, &domain) {
+            (Secure::No, _) => "",
+            (Secure::Yes, None) => "__Host-",
+            (Secure::Yes, Some(_)) => "__Secure-",
+        };
+        Self {
+            session: format!("{prefix}doorward{suffix}"),
+            flow_prefix: format!("{prefix}doorward-flow{suffix}-"),
+            sign_out: format!("{prefix}doorward-sign-out{suffix}"),
+            domain,
+            secure,
+            flow_same_site,
+        }
+    }
+
+    /// Whether a cookie of this name is ours.
+    #[must_use]
+    pub fn is_ours(&self, name: &str) -> bool {
+        name == self.session || name == self.sign_out || name.starts_with(&self.flow_prefix)
+    }
+
+    /// `Set-Cookie` for the session.
+    #[must_use]
+    pub fn set_session(&self, value: &str, kept: Kept) -> Option<HeaderValue> {
+        self.set(&self.session, value, kept, SameSite::Lax)
+    }
+
+    /// `Set-Cookie` for a flow.
+    #[must_use]
+    pub fn set_flow(&self, handle: &str, value: &str, kept: Kept) -> Option<HeaderValue> {
+        self.set(&format!("{}{handle}", self.flow_prefix), value, kept, self.flow_same_site)
+    }
+
+    /// `Set-Cookie` for a sign-out on its way.
+    #[must_use]
+    pub fn set_sign_out(&self, value: &str, kept: Kept) -> Option<HeaderValue> {
+        self.set(&self.sign_out, value, kept, SameSite::Lax)
+    }
+
+    fn set(&self, name: &str, value: &str, kept: Kept, same_site: SameSite) -> Option<HeaderValue> {
+        let mut line = format!("{name}={value}; Path=/; HttpOnly");
+        if let Some(domain) = &self.domain {
+            line.push_str("; Domain=");
+            line.push_str(domain);
+        }
+        if self.secure == Secure::Yes {
+            line.push_str("; Secure");
+        }
+        line.push_str(match (same_site, self.secure) {
+            (SameSite::None, Secure::Yes) => "; SameSite=None",
+            // Browsers drop SameSite=None without Secure.
+            (SameSite::None, Secure::No) | (SameSite::Lax, _) => "; SameSite=Lax",
+        });
+        match kept {
+            Kept::For(time) => line.push_str(&format!("; Max-Age={}", time.as_secs())),
+            Kept::UntilBrowserCloses => {}
+            Kept::Deleted => line.push_str("; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+        }
+        HeaderValue::try_from(line).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_and_marks_as_browsers_demand() {
+        let https = CookieStyle::new(Secure::Yes, None, "", SameSite::None);
+        let line = https.set_session("v", Kept::For(Duration::from_secs(60))).unwrap();
+        assert_eq!(line, "__Host-doorward=v; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=60");
+        let line = https.set_flow("h", "v", Kept::UntilBrowserCloses).unwrap();
+        assert_eq!(line, "__Host-doorward-flow-h=v; Path=/; HttpOnly; Secure; SameSite=None");
+        let shared = CookieStyle::new(Secure::Yes, Some("example.com".into()), "-a", SameSite::Lax);
+        let line = shared.set_session("", Kept::Deleted).unwrap();
+        assert_eq!(
+            line,
+            "__Secure-doorward-a=; Path=/; HttpOnly; Domain=example.com; Secure; SameSite=Lax; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        );
+        let http = CookieStyle::new(Secure::No, None, "", SameSite::None);
+        assert_eq!(http.set_flow("h", "v", Kept::UntilBrowserCloses).unwrap(), "doorward-flow-h=v; Path=/; HttpOnly; SameSite=Lax");
+        assert!(https.is_ours("__Host-doorward-flow-x") && !https.is_ours("doorward") && !shared.is_ours("__Secure-doorward"));
+    }
+
+    #[test]
+    fn ours_go_and_others_stay_as_they_are() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=b; doorward=x; c=\"d e\"; flag"));
+        headers.append(COOKIE, HeaderValue::from_static("doorward=y"));
+        headers.append(COOKIE, HeaderValue::from_static("e=f"));
+        remove(&mut headers, |name| name == "doorward");
+        let left: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(left, ["a=b; c=\"d e\"; flag", "e=f"]);
+        remove(&mut headers, |_| true);
+        assert!(!headers.contains_key(COOKIE));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(name in "[a-zA-Z0-9_-]{1,20}", value in "[a-zA-Z0-9_-]{0,60}") {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, format!("x=1; {name}={value}; y=2").parse().unwrap());
+            prop_assert!(pairs(&headers).any(|pair| pair == (name.as_str(), value.as_str())));
+        }
+
+        #[test]
+        fn nothing_of_ours_survives(line in "[a-z=; \"]{0,40}") {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, line.parse().unwrap());
+            remove(&mut headers, |name| name == "a");
+            prop_assert!(pairs(&headers).all(|(name, _)| name != "a"));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The identity family: every header that an upstream might take for our word on who somebody is or where they come from.
+
+use std::collections::HashSet;
+
+use http::HeaderName;
+
+/// Names that only we may set, compared with case folded and `_` as `-` (CVE-2025-64484: WSGI and CGI servers see no difference).
+#[derive(Clone, Debug)]
+pub struct IdentityFamily {
+    names: HashSet<String>,
+}
+
+/// Always in the family. Those for paths and addresses are here because upstreams route and log by them.
+const ALWAYS: &[&str] = &[
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-preferred-username",
+    "x-forwarded-groups",
+    "x-forwarded-access-token",
+    "doorward-assertion",
+    "forwarded",
+    "x-forwarded",
+    "x-forwarded-for",
+    "x-forwarded-by",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-original-host",
+    "x-original-method",
+    "x-original-forwarded-for",
+    "x-rewrite-url",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "front-end-https",
+    "x-url-scheme",
+    "x-request-id",
+    "proxy-authorization",
+    "proxy",
+];
+
+/// Everything that starts so.
+const PREFIXES: &[&str] = &["x-auth-request-", "x-doorward-", "doorward-"];
+
+impl IdentityFamily {
+    /// The family, with the names that the config gives to headers of its own: stripped on all routes, also where they are not set.
+    pub fn new<'a>(configured: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let own = configured.into_iter().map(|name| folded(name.as_str()));
+        Self { names: ALWAYS.iter().map(|name| (*name).to_owned()).chain(own).collect() }
+    }
+
+    /// Whether only we may set it.
+    #[must_use]
+    pub fn holds(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        // Most names start with other letters and hold no underscore: told apart without building a string.
+        if name.contains('_') {
+            let name = folded(name);
+            return self.names.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        }
+        self.names.contains(name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+/// Lower case, `_` as `-`.
+#[must_use]
+pub fn folded(name: &str) -> String {
+    name.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
+}

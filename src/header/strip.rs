@@ -1,0 +1,99 @@
+//! Taking out of a request what must not reach the upstream.
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+
+use super::cookies::{self, CookieStyle};
+use super::names::IdentityFamily;
+use crate::credential::CredentialKind;
+
+/// What becomes of header names with `_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderscoreNames {
+    /// They go: servers of the CGI family take `X_A` for `X-A`.
+    Drop,
+    /// They pass, except those of the identity family.
+    Pass,
+}
+
+/// Removes the identity family, and names with `_`. In every branch, whatever the route.
+pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, underscores: UnderscoreNames) {
+    let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && name.as_str().contains('_'));
+    let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in going {
+        headers.remove(name);
+    }
+}
+
+/// Which cookies are the gateway's own.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnCookies<'a>(pub &'a CookieStyle);
+
+/// Removes our own cookies, and a token that this route reads. An `Authorization` that it does not read is the app's own and stays.
+pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
+    cookies::remove(headers, |name| own.0.is_ours(name));
+    if read(CredentialKind::Bearer) {
+        let ours = headers.get(AUTHORIZATION).is_some_and(|value| is_bearer(value.as_bytes()));
+        if ours {
+            headers.remove(AUTHORIZATION);
+        }
+    }
+}
+
+/// Whether an `Authorization` value is of the scheme `Bearer`, in any case (RFC 9110 §11.1).
+fn is_bearer(value: &[u8]) -> bool {
+    value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+        && value.get(6).is_none_or(|&byte| byte == b' ' || byte == b'\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::header::cookies::{SameSite, Secure};
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_the_family_survives(pick in 0_usize..8, bits: u32, pass: bool) {
+            let base = ["x-forwarded-user", "x-forwarded-email", "x-auth-request-groups", "x-forwarded-groups", "x-tenant",
+                "doorward-assertion", "x-real-ip", "forwarded"][pick];
+            let spelled: String = base.chars().enumerate().map(|(at, c)| if c == '-' && bits >> at & 1 == 1 { '_' } else { c }).collect();
+            let mut headers = HeaderMap::new();
+            headers.append(HeaderName::from_bytes(spelled.as_bytes()).unwrap(), HeaderValue::from_static("root"));
+            headers.append(HeaderName::from_bytes(spelled.to_uppercase().as_bytes()).unwrap(), HeaderValue::from_static("root"));
+            headers.append("x-own", HeaderValue::from_static("stays"));
+            let family = IdentityFamily::new([&HeaderName::from_static("x-tenant")]);
+            strip_identity(&mut headers, &family, if pass { UnderscoreNames::Pass } else { UnderscoreNames::Drop });
+            prop_assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), vec!["x-own"]);
+        }
+    }
+
+    #[test]
+    fn underscores_go_unless_allowed() {
+        let family = IdentityFamily::new([]);
+        for (rule, left) in [(UnderscoreNames::Drop, false), (UnderscoreNames::Pass, true)] {
+            let mut headers = HeaderMap::new();
+            headers.append("x_custom", HeaderValue::from_static("1"));
+            strip_identity(&mut headers, &family, rule);
+            assert_eq!(headers.contains_key("x_custom"), left);
+        }
+    }
+
+    #[test]
+    fn a_token_goes_only_where_it_is_read() {
+        let style = CookieStyle::new(Secure::No, None, "", SameSite::Lax);
+        for (value, reads, left) in [
+            ("Bearer abc", true, false),
+            ("bearer", true, false),
+            ("Bearer abc", false, true),
+            ("Basic abc", true, true),
+            ("Bearerish abc", true, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            strip_credentials(&mut headers, OwnCookies(&style), |kind| reads && kind == CredentialKind::Bearer);
+            assert_eq!(headers.contains_key(AUTHORIZATION), left, "{value} {reads}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Who is allowed: an [`Identity`] against a [`Policy`]. Pure; every refusal says which requirement failed.
+
+mod email;
+mod evaluate;
+
+use std::collections::BTreeSet;
+
+use crate::identity::ClaimPath;
+
+pub use email::EmailAddress;
+pub use evaluate::Refusal;
+
+/// What an `allow` table or a `[policy.NAME]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name in logs: the policy's own, or the route's.
+    pub id: String,
+    /// What has to hold.
+    pub rule: Rule,
+}
+
+/// What has to hold of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `allow = "any-authenticated"`.
+    AnyAuthenticated,
+    /// Each of these: the keys of one table.
+    All(Vec<Rule>),
+    /// One of these: `any_of`.
+    Any(Vec<Rule>),
+    /// `provider`: whose sessions or tokens the rest of the table speaks of.
+    Provider(BTreeSet<String>),
+    /// `emails`: one of these addresses, verified.
+    Emails(BTreeSet<EmailAddress>),
+    /// `email_domains`: a verified address at one of these domains, by labels.
+    EmailDomains(BTreeSet<String>),
+    /// `groups`: a member of one of these.
+    Groups(BTreeSet<String>),
+    /// `scopes`: all of these.
+    Scopes(BTreeSet<String>),
+    /// `claims.PATH`: one of these values.
+    Claim(ClaimPath, BTreeSet<String>),
+}

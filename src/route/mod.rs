@@ -1,0 +1,129 @@
+//! Routes: which one a request belongs to, and what it says of access.
+//!
+//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start.
+
+mod pattern;
+mod table;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::Method;
+
+pub use pattern::{HostPattern, PathPattern, PatternError};
+pub use table::{RouteTable, Tie};
+
+use crate::credential::CredentialKind;
+use crate::header::HeaderRule;
+use crate::policy::Policy;
+
+/// Which upstream of the config: an index into the table that `app` gives to every core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub usize);
+
+/// One `[[route]]`, ready for use.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name in logs, metrics and messages.
+    pub id: String,
+    /// Its place in the file; also its slot in metrics and ready-made headers.
+    pub index: usize,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; `None`: all.
+    pub methods: Option<Vec<Method>>,
+    /// Where to; `None`: forward-auth only.
+    pub upstream: Option<UpstreamId>,
+    /// For whom.
+    pub access: Access,
+    /// What becomes of a CORS preflight without credentials.
+    pub preflight: PreflightRule,
+    /// What becomes of `%2f` in the path.
+    pub encoded_slash: EncodedSlash,
+    /// Foreign origins whose upgrades are let in (`https://app.example.com`).
+    pub origins: BTreeSet<String>,
+    /// Headers of the operator's own naming.
+    pub headers: Vec<HeaderRule>,
+}
+
+/// For whom a route is.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody; no credential is read.
+    Public,
+    /// Everybody; a good credential gives an identity.
+    Optional(Accept),
+    /// Whom the policy allows.
+    Protected(Accept, Arc<Policy>),
+}
+
+/// Which credentials a route reads, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// In order of the config; at least one.
+    pub kinds: Vec<CredentialKind>,
+    /// Audiences that a bearer token may have.
+    pub audience: RouteAudience,
+    /// Providers whose sessions count; `None`: all.
+    pub providers: Option<Vec<String>>,
+}
+
+/// `audience` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteAudience {
+    /// What the token's issuer has configured.
+    OfIssuer,
+    /// One of these.
+    AnyOf(Vec<String>),
+}
+
+impl Accept {
+    /// Whether this kind is read.
+    #[must_use]
+    pub fn takes(&self, kind: CredentialKind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// Whether a session of this provider counts here.
+    #[must_use]
+    pub fn takes_provider(&self, id: &str) -> bool {
+        self.providers.as_ref().is_none_or(|providers| providers.iter().any(|provider| provider == id))
+    }
+}
+
+/// `preflight` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreflightRule {
+    /// Judged like every other request.
+    Judge,
+    /// Let through, stripped of credentials.
+    Pass,
+}
+
+/// `encoded_slash` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedSlash {
+    /// 400.
+    Refuse,
+    /// Stays opaque, in matching and forwarding.
+    Keep,
+}
+
+impl Route {
+    /// What it reads; `None` for a public route.
+    #[must_use]
+    pub const fn accept(&self) -> Option<&Accept> {
+        match &self.access {
+            Access::Public => None,
+            Access::Optional(accept) | Access::Protected(accept, _) => Some(accept),
+        }
+    }
+
+    /// Whether it reads this kind of credential.
+    #[must_use]
+    pub fn takes(&self, kind: CredentialKind) -> bool {
+        self.accept().is_some_and(|accept| accept.takes(kind))
+    }
+}
