@@ -9,6 +9,7 @@ pub mod login;
 pub mod policy;
 pub mod reason;
 pub mod request;
+pub mod respond;
 pub mod route;
 pub mod secret;
 pub mod session;

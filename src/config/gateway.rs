@@ -1,0 +1,410 @@
+//! What concerns the whole gateway: hosts, listeners, limits, pages, logs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::reader::Section;
+use super::routes::Routes;
+use super::secret_file;
+use crate::header::cookies::Secure;
+use crate::header::{TrustedProxies, UnderscoreNames};
+use crate::request::{AllowedOrigins, Sites};
+use crate::route::HostPattern;
+use crate::secret;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// What concerns the whole gateway.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Our hosts, as seen from outside.
+    pub sites: Arc<Sites>,
+    /// Where people may be sent after login.
+    pub origins: AllowedOrigins,
+    /// Where we listen.
+    pub listen: SocketAddr,
+    /// Certificate and key, when we end TLS ourselves.
+    pub tls: Option<Tls>,
+    /// Where our endpoints lie.
+    pub prefix: String,
+    /// Whether cookies are for https alone.
+    pub secure: Secure,
+    /// `Domain` of cookies, when hosts share a session.
+    pub cookie_domain: Option<String>,
+    /// Tells two gateways under one domain apart.
+    pub cookie_suffix: String,
+    /// Peers whose forwarded headers count.
+    pub trusted_proxies: TrustedProxies,
+    /// The one set of headers that forward-auth reads.
+    pub forward_auth_headers: ForwardAuthHeaders,
+    /// What becomes of header names with `_`.
+    pub underscore_names: UnderscoreNames,
+    /// For `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Logs.
+    pub log: Log,
+    /// How pages look.
+    pub pages: Pages,
+    /// Bounds on what strangers and upstreams may do.
+    pub limits: Limits,
+    /// How the gateway ends.
+    pub drain: Drain,
+    public: Vec<Url>,
+    redirect_origins: Vec<Url>,
+}
+
+/// Certificate and key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM, leaf first.
+    pub certificate_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+}
+
+/// Which headers carry the request that a front proxy asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardAuthHeaders {
+    /// `X-Original-Method`, `X-Original-URI`, `X-Forwarded-Host`, `X-Forwarded-Proto`: what our nginx snippet sets.
+    Nginx,
+    /// `X-Forwarded-Method`, `X-Forwarded-Uri`, `X-Forwarded-Host`, `X-Forwarded-Proto`: what Caddy's `forward_auth` sets.
+    Caddy,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Loopback by default.
+    pub listen: SocketAddr,
+    /// Whether a store outage makes `/readyz` 503.
+    pub ready_needs_store: bool,
+}
+
+/// Logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Of events.
+    pub level: tracing::Level,
+    /// Of events and access lines.
+    pub format: LogFormat,
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// How pages look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// The site's name.
+    pub title: String,
+    /// A `data:` URI.
+    pub logo: Option<String>,
+    /// `#rrggbb`.
+    pub accent: String,
+}
+
+/// Bounds, each with a default that suits an app of a few thousand people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the key of the same name; config.toml.example says what it bounds")]
+pub struct Limits {
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub tls_handshake_timeout: Duration,
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub connections: usize,
+    pub streams: u32,
+    pub upstream_connect_timeout: Duration,
+    pub upstream_timeout: Duration,
+    pub upstream_idle_timeout: Duration,
+    pub upstream_idle_connections: usize,
+    pub provider_timeout: Duration,
+    pub provider_answer_bytes: usize,
+    pub token_bytes: usize,
+    pub cached_sessions: usize,
+    pub pending_logins: u64,
+    pub pending_logins_per_address: u64,
+}
+
+/// How the gateway ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Listeners stay open this long after readiness turned.
+    pub delay: Duration,
+    /// Connections may go on this long after that.
+    pub deadline: Duration,
+}
+
+pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
+    let insecure = root.flag("insecure_http", false);
+    let public = read_public_urls(root, insecure);
+    let redirect_origins = root.parsed_list("redirect_origins", parse_origin).unwrap_or_default();
+    let listen = root.from_text("listen", "an address and port such as \"0.0.0.0:4180\" or \"[::]:4180\"");
+    let cookie_domain = root.parsed("cookie_domain", |text| match HostPattern::parse(text.trim_start_matches('.')) {
+        Ok(HostPattern::Exact(name)) if name.contains('.') => Ok(name),
+        _ => Err("expected a domain such as \"example.com\""),
+    });
+    if let (Some(domain), Some(public)) = (&cookie_domain, &public) {
+        let under = |url: &Url| url.host_str().is_some_and(|host| host == domain || host.ends_with(&format!(".{domain}")));
+        if !public.first().is_some_and(under) {
+            root.problem("cookie_domain", "expected a domain that holds the first public_url: people sign in there");
+        }
+    }
+    let tls = read_tls(root);
+    let admin = read_admin(root);
+    let log = read_log(root);
+    let pages = read_pages(root);
+    let limits = read_limits(root);
+    let drain = read_drain(root);
+    let forward_auth_headers = read_forward_auth(root);
+    let trusted = root.parsed_list("trusted_proxies", |text| {
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map_err(|_| format!("expected an address or network such as \"10.0.0.0/8\"; found {text:?}"))
+    });
+    let prefix = root.parsed("prefix", parse_prefix).unwrap_or_else(|| "/oauth2".to_owned());
+    let suffix = root.parsed("cookie_suffix", |text| {
+        let sound = text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if sound { Ok(text.to_owned()) } else { Err("expected at most 32 letters, digits and -, such as \"-staging\"") }
+    });
+    let underscore_names =
+        root.choice("underscore_names", UnderscoreNames::Drop, &[("drop", UnderscoreNames::Drop), ("pass", UnderscoreNames::Pass)]);
+    let leeway = root.duration("leeway", MINUTE, Duration::ZERO..=5 * MINUTE);
+    let public = public?;
+    let secure = if public.first()?.scheme() == "https" { Secure::Yes } else { Secure::No };
+    let sites = Arc::new(Sites::new(public.clone(), &[], &[], cookie_domain.clone())?);
+    Some(Gateway {
+        origins: AllowedOrigins::new(Arc::clone(&sites), &redirect_origins),
+        sites,
+        listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4180))),
+        tls,
+        prefix,
+        secure,
+        cookie_domain,
+        cookie_suffix: suffix.unwrap_or_default(),
+        trusted_proxies: TrustedProxies(trusted.unwrap_or_default()),
+        forward_auth_headers,
+        underscore_names,
+        leeway,
+        admin,
+        log,
+        pages,
+        limits,
+        drain,
+        public,
+        redirect_origins,
+    })
+}
+
+impl Gateway {
+    /// Adds the hosts that routes name to those of `public_url`.
+    pub(super) fn with_hosts_of(mut self, routes: Option<&Routes>, root: &Section<'_>) -> Option<Self> {
+        let mut exact = Vec::new();
+        let mut wildcards = Vec::new();
+        for route in routes.iter().flat_map(|routes| routes.table.routes()) {
+            match &route.host {
+                HostPattern::Any => {}
+                HostPattern::Exact(name) => exact.push(name.clone()),
+                HostPattern::Wildcard(suffix) => wildcards.push(suffix.clone()),
+            }
+        }
+        let Some(sites) = Sites::new(self.public.clone(), &exact, &wildcards, self.cookie_domain.clone()) else {
+            root.problem("public_url", "cannot be joined with the hosts of the routes");
+            return None;
+        };
+        self.sites = Arc::new(sites);
+        self.origins = AllowedOrigins::new(Arc::clone(&self.sites), &self.redirect_origins);
+        Some(self)
+    }
+}
+
+fn read_public_urls(root: &Section<'_>, insecure: bool) -> Option<Vec<Url>> {
+    if !root.has("public_url") {
+        root.problem("public_url", "is missing: the address under which browsers reach the gateway, such as \"https://app.example.com\"");
+        return None;
+    }
+    let urls = root.parsed_list("public_url", parse_origin)?;
+    for url in &urls {
+        if url.scheme() == "http" && !insecure && !is_loopback(url) {
+            root.problem(
+                "public_url",
+                format!("{url} is plain http off this machine: cookies and codes would be readable; use https, or write insecure_http = true"),
+            );
+        }
+    }
+    if urls.iter().any(|url| Some(url.scheme()) != urls.first().map(Url::scheme)) {
+        root.problem("public_url", "mixes http and https; expected one scheme for all");
+    }
+    Some(urls)
+}
+
+/// Whether a URL's host is this machine itself.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn parse_origin(text: &str) -> Result<Url, String> {
+    let wrong = || format!("expected scheme, host and port only, such as \"https://app.example.com\"; found {text:?}");
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let sound = matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if sound { Ok(url) } else { Err(wrong()) }
+}
+
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let path = crate::route::PathPattern::prefix(text).map_err(|error| error.to_string())?;
+    match path {
+        crate::route::PathPattern::Prefix(prefix) if !prefix.is_empty() => Ok(prefix),
+        _ => Err("expected a path such as \"/oauth2\"; \"/\" would leave nothing to the app".to_owned()),
+    }
+}
+
+fn read_tls(root: &Section<'_>) -> Option<Tls> {
+    let section = root.section("tls");
+    let certificate_file = section.file("certificate_file");
+    let key_file = section.file("key_file");
+    section.finish();
+    match (certificate_file, key_file) {
+        (Some(certificate_file), Some(key_file)) => {
+            for (key, file) in [("certificate_file", &certificate_file), ("key_file", &key_file)] {
+                if let Err(error) = std::fs::File::open(file) {
+                    section.problem(key, format!("{} cannot be read: {error}", file.display()));
+                }
+            }
+            secret_file::warn_if_open(&section, "key_file", &key_file);
+            Some(Tls { certificate_file, key_file })
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            section.problem("key_file", "is missing beside certificate_file");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("certificate_file", "is missing beside key_file");
+            None
+        }
+    }
+}
+
+fn read_admin(root: &Section<'_>) -> Admin {
+    let section = root.section("admin");
+    let listen = section.from_text("listen", "an address and port such as \"127.0.0.1:4181\"");
+    let ready_needs_store = section.flag("ready_needs_store", false);
+    section.finish();
+    Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4181))), ready_needs_store }
+}
+
+fn read_log(root: &Section<'_>) -> Log {
+    use tracing::Level;
+    let section = root.section("log");
+    let levels = [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG), ("trace", Level::TRACE)];
+    let level = section.choice("level", Level::INFO, &levels);
+    let format = section.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    section.finish();
+    Log { level, format }
+}
+
+fn read_pages(root: &Section<'_>) -> Pages {
+    let section = root.section("pages");
+    let title = section.text("title").unwrap_or_else(|| "Sign in".to_owned());
+    let accent = section.parsed("accent", |text| {
+        let sound = text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
+        if sound { Ok(text.to_ascii_lowercase()) } else { Err("expected a colour such as \"#3b5bdb\"") }
+    });
+    let logo = section.file("logo_file").and_then(|path| {
+        let kind = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("svg") => "image/svg+xml",
+            Some("png") => "image/png",
+            Some("jpg" | "jpeg") => "image/jpeg",
+            Some("webp") => "image/webp",
+            _ => {
+                section.problem("logo_file", "expected a file ending in .svg, .png, .jpg or .webp");
+                return None;
+            }
+        };
+        match std::fs::read(&path) {
+            Ok(bytes) if bytes.len() <= 128 * 1024 => Some(format!("data:{kind};base64,{}", secret::encode_standard(&bytes))),
+            Ok(_) => {
+                section.problem("logo_file", "is larger than 128 KiB; it is sent with every page");
+                None
+            }
+            Err(error) => {
+                section.problem("logo_file", format!("{} cannot be read: {error}", path.display()));
+                None
+            }
+        }
+    });
+    section.finish();
+    Pages { title, logo, accent: accent.unwrap_or_else(|| "#3b5bdb".to_owned()) }
+}
+
+fn read_forward_auth(root: &Section<'_>) -> ForwardAuthHeaders {
+    let section = root.section("forward_auth");
+    let words = [("nginx", ForwardAuthHeaders::Nginx), ("caddy", ForwardAuthHeaders::Caddy)];
+    let headers = section.choice("headers", ForwardAuthHeaders::Nginx, &words);
+    section.finish();
+    headers
+}
+
+fn read_limits(root: &Section<'_>) -> Limits {
+    let section = root.section("limits");
+    let time = |key, default: Duration| section.duration(key, default, Duration::from_millis(100)..=HOUR);
+    let count = |key, default: u64, most: u64| section.number(key, default, 1..=most);
+    let size = |key, default: u64, least: u64, most: u64| usize::try_from(section.size(key, default, least..=most)).unwrap_or(usize::MAX);
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let limits = Limits {
+        header_timeout: time("header_timeout", 10 * SECOND),
+        body_timeout: time("body_timeout", MINUTE),
+        idle_timeout: time("idle_timeout", 75 * SECOND),
+        tls_handshake_timeout: time("tls_handshake_timeout", 10 * SECOND),
+        header_bytes: size("header_bytes", 32 << 10, 8 << 10, 1 << 20),
+        headers: whole(count("headers", 100, 1000)),
+        connections: whole(count("connections", 20_000, 1_000_000)),
+        streams: u32::try_from(count("streams", 100, 10_000)).unwrap_or(100),
+        upstream_connect_timeout: time("upstream_connect_timeout", 5 * SECOND),
+        upstream_timeout: time("upstream_timeout", MINUTE),
+        upstream_idle_timeout: time("upstream_idle_timeout", 55 * SECOND),
+        upstream_idle_connections: whole(count("upstream_idle_connections", 64, 10_000)),
+        provider_timeout: time("provider_timeout", 10 * SECOND),
+        provider_answer_bytes: size("provider_answer_bytes", 1 << 20, 16 << 10, 64 << 20),
+        token_bytes: size("token_bytes", 16 << 10, 1 << 10, 1 << 20),
+        cached_sessions: whole(count("cached_sessions", 100_000, 10_000_000)),
+        pending_logins: count("pending_logins", 100_000, 10_000_000),
+        pending_logins_per_address: count("pending_logins_per_address", 1_000, 10_000_000),
+    };
+    section.finish();
+    limits
+}
+
+fn read_drain(root: &Section<'_>) -> Drain {
+    let section = root.section("drain");
+    let delay = section.duration("delay", 5 * SECOND, Duration::ZERO..=HOUR);
+    let deadline = section.duration("deadline", 30 * SECOND, Duration::ZERO..=HOUR);
+    section.finish();
+    Drain { delay, deadline }
+}

@@ -1,0 +1,125 @@
+//! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
+//!
+//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `providers`,
+//! `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+
+mod gateway;
+mod layers;
+mod policies;
+mod problem;
+mod providers;
+mod reader;
+mod routes;
+mod secret_file;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+pub use gateway::{Admin, Drain, ForwardAuthHeaders, Gateway, Limits, Log, LogFormat, Pages, Tls};
+pub use layers::ENVIRONMENT_PREFIX;
+pub use problem::{Problem, Problems, Severity};
+pub use providers::{Provider, ResponseMode, TokenIssuer};
+pub use routes::{Routes, Upstream};
+pub use storage::{Keys, SessionCookieKept, SessionSettings, Store, StoreKind};
+
+use layers::Layers;
+use reader::Reading;
+
+/// A config without problems, ready to build a gateway from.
+pub struct Config {
+    /// Listeners, hosts, limits: what concerns the whole.
+    pub gateway: Gateway,
+    /// OpenID providers, in file order.
+    pub providers: Vec<Provider>,
+    /// Issuers of bearer tokens, in file order.
+    pub token_issuers: Vec<TokenIssuer>,
+    /// The routes and the upstreams they name.
+    pub routes: Routes,
+    /// Sessions and their cookie.
+    pub session: SessionSettings,
+    /// Where they are kept.
+    pub store: Store,
+    /// What seals them.
+    pub keys: Keys,
+    /// What does not stop the start and should be known.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where to read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources<'a> {
+    /// The config file, if there is one.
+    pub file: Option<&'a Path>,
+    /// The environment; only `DOORWARD_*` is looked at, beside the three variables that say where state is kept.
+    pub environment: BTreeMap<String, String>,
+    /// Flags, as dotted keys.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Reads a config.
+///
+/// # Errors
+/// Every problem there is, warnings included, when at least one stops the start.
+pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<Problem>> {
+    read(sources).0
+}
+
+/// Every key that the code reads, as `table.key`, with `NAME` where names are free: to be held against `config.toml.example`.
+#[must_use]
+pub fn known_keys(sources: &Sources<'_>) -> BTreeSet<String> {
+    read(sources).1
+}
+
+fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String>) {
+    let problems = Problems::default();
+    let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
+        return (Err(problems.into_inner()), BTreeSet::new());
+    };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let root = reading.root();
+    let gateway = gateway::read(&root);
+    let providers = providers::read_providers(&root);
+    let token_issuers = providers::read_token_issuers(&root, &providers);
+    let policies = policies::read_named(&root, &providers, &token_issuers);
+    let routes = routes::read(&root, &providers, &token_issuers, &policies);
+    let session = storage::read_session(&root);
+    let store = storage::read_store(&root, &sources.environment);
+    let keys = storage::read_keys(&root, store.as_ref());
+    let config = assemble(&root, gateway, providers, token_issuers, routes, session, store, keys);
+    root.finish();
+    let asked = reading.asked.take();
+    let fatal = problems.fatal();
+    let found = problems.into_inner();
+    let config = match config {
+        Some(mut config) if !fatal => {
+            config.warnings = found;
+            Ok(config)
+        }
+        _ => Err(found),
+    };
+    (config, asked)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one argument a table; they come together here only")]
+fn assemble(
+    root: &reader::Section<'_>,
+    gateway: Option<Gateway>,
+    providers: Vec<Provider>,
+    token_issuers: Vec<TokenIssuer>,
+    routes: Option<Routes>,
+    session: SessionSettings,
+    store: Option<Store>,
+    keys: Option<Keys>,
+) -> Option<Config> {
+    let gateway = gateway?.with_hosts_of(routes.as_ref(), root)?;
+    if let Some(provider) = providers.iter().find(|provider| provider.response_mode == ResponseMode::FormPost)
+        && gateway.sites.first().scheme() == "http"
+    {
+        // The flow cookie needs SameSite=None there, which browsers keep only with Secure.
+        root.problem("provider", format!("response_mode = \"form_post\" of {:?} needs an https public_url", provider.id));
+    }
+    Some(Config { gateway, providers, token_issuers, routes: routes?, session, store: store?, keys: keys?, warnings: Vec::new() })
+}

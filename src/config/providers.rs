@@ -1,0 +1,240 @@
+//! `[provider]` and `[[token_issuer]]`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::gateway::is_loopback;
+use super::reader::Section;
+use super::secret_file;
+use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
+use crate::secret::SecretSource;
+use crate::token::Algorithm;
+
+/// An OpenID provider that people sign in at.
+#[derive(Clone)]
+pub struct Provider {
+    /// Its name in routes, records and metrics.
+    pub id: String,
+    /// What the chooser calls it.
+    pub name: String,
+    /// Exactly as its tokens say it.
+    pub issuer: String,
+    /// Our registration.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretSource,
+    /// How we prove ourselves at the token endpoint.
+    pub client_auth: ClientAuth,
+    /// Asked for; always with `openid`.
+    pub scopes: Vec<String>,
+    /// How the answer comes back.
+    pub response_mode: ResponseMode,
+    /// Signature algorithms that ID tokens may have.
+    pub algorithms: Vec<Algorithm>,
+    /// Which claims say what.
+    pub mapping: ClaimMapping,
+    /// A CA beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `client_auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_secret_basic` (RFC 6749 §2.3.1).
+    Basic,
+    /// `client_secret_post`.
+    Post,
+}
+
+/// `response_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseMode {
+    /// In the callback's query.
+    Query,
+    /// As a form that the browser posts (OAuth 2.0 Form Post Response Mode §2).
+    FormPost,
+}
+
+/// An issuer of bearer tokens.
+#[derive(Clone)]
+pub struct TokenIssuer {
+    /// Exactly as its tokens say it.
+    pub issuer: String,
+    /// Whose tokens are for us; `None`: `audience = "any"`.
+    pub audience: Option<Vec<String>>,
+    /// Signature algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// What `typ` has to be.
+    pub typ: TokenTyp,
+    /// Our own registration there, by which ID tokens are told under `typ = "any"`.
+    pub client_id: Option<String>,
+    /// Which claims say what.
+    pub mapping: ClaimMapping,
+    /// A CA beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `typ` of a token issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenTyp {
+    /// RFC 9068.
+    AtJwt,
+    /// For issuers that do not send it; what looks like an ID token is refused.
+    Any,
+}
+
+pub(super) fn read_providers(root: &Section<'_>) -> Vec<Provider> {
+    let sections = root.sections("provider");
+    let several = sections.len() > 1;
+    let mut ids = BTreeSet::new();
+    let mut providers = Vec::new();
+    for section in &sections {
+        if let Some(provider) = read_provider(section, several) {
+            if !ids.insert(provider.id.clone()) {
+                section.problem("id", format!("{:?} names another provider already", provider.id));
+            }
+            providers.push(provider);
+        }
+    }
+    providers
+}
+
+fn read_provider(section: &Section<'_>, several: bool) -> Option<Provider> {
+    let id = section.parsed("id", parse_id);
+    if several && id.is_none() && !section.has("id") {
+        section.problem("id", "is missing: several providers need an id each, such as id = \"corp\"");
+    }
+    let name = section.text("name");
+    let issuer = read_issuer(section);
+    let client_id = section.required_text("client_id", "app");
+    let client_secret = secret_file::read(section, "client_secret", 1);
+    if client_secret.is_none() && !section.has("client_secret") && !section.has("client_secret_file") {
+        section.problem("client_secret_file", "is missing; for example: client_secret_file = \"/run/secrets/client_secret\"");
+    }
+    let client_auth = section.choice("client_auth", ClientAuth::Basic, &[("basic", ClientAuth::Basic), ("post", ClientAuth::Post)]);
+    let mut scopes = section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
+    if !scopes.iter().any(|scope| scope == "openid") {
+        section.problem("scopes", "lacks \"openid\", without which there is no ID token");
+        scopes.push("openid".to_owned());
+    }
+    let modes = [("query", ResponseMode::Query), ("form_post", ResponseMode::FormPost)];
+    let response_mode = section.choice("response_mode", ResponseMode::Query, &modes);
+    let algorithms = read_algorithms(section);
+    let mapping = ClaimMapping {
+        user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
+        email: Some(claim(section, "email_claim").unwrap_or_else(|| path("email"))),
+        groups: Some(claim(section, "groups_claim").unwrap_or_else(|| path("groups"))),
+        email_verification: section.choice(
+            "email_verified",
+            EmailVerification::Required,
+            &[("required", EmailVerification::Required), ("if-present", EmailVerification::IfPresent)],
+        ),
+    };
+    let ca_file = read_outgoing_tls(section);
+    section.finish();
+    let issuer = issuer?;
+    let id = id.unwrap_or_else(|| "default".to_owned());
+    let host = || Url::parse(&issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+    Some(Provider {
+        name: name.or_else(host).unwrap_or_else(|| id.clone()),
+        id,
+        issuer,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        client_auth,
+        scopes,
+        response_mode,
+        algorithms,
+        mapping,
+        ca_file,
+    })
+}
+
+pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> Vec<TokenIssuer> {
+    let mut known = BTreeSet::new();
+    let mut issuers = Vec::new();
+    for section in &root.sections("token_issuer") {
+        let issuer = read_issuer(section);
+        let audience = match section.list("audience") {
+            Some(list) if list == ["any"] => Some(None),
+            Some(list) => Some(Some(list)),
+            None if section.has("audience") => None,
+            None => {
+                section.problem("audience", "is missing: what its tokens name us by, such as audience = \"orders\"; \"any\" where they name nobody");
+                None
+            }
+        };
+        let algorithms = read_algorithms(section);
+        let typ = section.choice("typ", TokenTyp::AtJwt, &[("at+jwt", TokenTyp::AtJwt), ("any", TokenTyp::Any)]);
+        let mapping = ClaimMapping {
+            user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
+            email: claim(section, "email_claim"),
+            groups: claim(section, "groups_claim"),
+            email_verification: EmailVerification::Required,
+        };
+        let ca_file = read_outgoing_tls(section);
+        section.finish();
+        let (Some(issuer), Some(audience)) = (issuer, audience) else { continue };
+        if !known.insert(issuer.clone()) {
+            section.problem("issuer", "is named twice");
+        }
+        let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
+        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, ca_file });
+    }
+    issuers
+}
+
+fn read_issuer(section: &Section<'_>) -> Option<String> {
+    section.required_text("issuer", "https://login.example.com")?;
+    section.parsed("issuer", |text| {
+        let url = Url::parse(text).map_err(|_| format!("expected a URL such as \"https://login.example.com\"; found {text:?}"))?;
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+            return Err("expected a URL without query, fragment and credentials (OpenID Connect Discovery §2)".to_owned());
+        }
+        match url.scheme() {
+            "https" => Ok(text.to_owned()),
+            "http" if is_loopback(&url) => Ok(text.to_owned()),
+            "http" => Err("expected https: an http issuer off this machine can be anybody".to_owned()),
+            other => Err(format!("expected https; found {other}")),
+        }
+    })
+}
+
+fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
+    section.parsed_list("algorithms", Algorithm::parse).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
+}
+
+fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
+    let tls = section.section("tls");
+    let file = tls.file("ca_file");
+    tls.finish();
+    if let Some(file) = &file
+        && let Err(error) = std::fs::File::open(file)
+    {
+        tls.problem("ca_file", format!("{} cannot be read: {error}", file.display()));
+    }
+    file
+}
+
+fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {
+    section.parsed(key, |text| ClaimPath::parse(text).ok_or("expected a claim's name or path, such as \"groups\" or \"realm_access.roles\""))
+}
+
+#[expect(clippy::expect_used, reason = "called with literals only")]
+fn path(name: &str) -> ClaimPath {
+    ClaimPath::parse(name).expect("a sound name")
+}
+
+/// Names of providers and routes: they stand in metrics, logs and URLs.
+pub(super) fn parse_id(text: &str) -> Result<String, String> {
+    let sound = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if sound { Ok(text.to_owned()) } else { Err(format!("expected letters, digits, -, _ and ., at most 64; found {text:?}")) }
+}
+
+fn parse_scope(text: &str) -> Result<String, String> {
+    // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+    let sound = text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    if sound { Ok(text.to_owned()) } else { Err(format!("expected one scope an item; found {text:?}")) }
+}

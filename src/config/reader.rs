@@ -1,0 +1,482 @@
+//! Reading a table of the config key by key. Every key that is asked for is known; what is left over is a mistake. Nothing stops at the first
+//! problem.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use figment::value::{Dict, Num, Value};
+
+use super::layers::{Layers, Origin};
+use super::problem::{Problem, Problems, Severity};
+
+/// What all sections of one config share.
+pub struct Reading<'a> {
+    /// The merged layers.
+    pub layers: &'a Layers,
+    /// Where problems go.
+    pub problems: &'a Problems,
+    /// Every key path that was asked for, without indexes: what `config.toml.example` has to hold.
+    pub asked: RefCell<BTreeSet<String>>,
+}
+
+/// One table.
+pub struct Section<'a> {
+    reading: &'a Reading<'a>,
+    dict: Dict,
+    /// With indexes, for messages: `route[1].allow`.
+    path: String,
+    /// Without, for the list of known keys: `route.allow`.
+    shape: String,
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Reading<'a> {
+    /// The whole config.
+    #[must_use]
+    pub fn root(&'a self) -> Section<'a> {
+        Section { reading: self, dict: self.layers.root.clone(), path: String::new(), shape: String::new(), known: RefCell::default() }
+    }
+}
+
+impl<'a> Section<'a> {
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn note(&self, key: &str) {
+        self.known.borrow_mut().insert(key.to_owned());
+        let shape = if self.shape.is_empty() { key.to_owned() } else { format!("{}.{key}", self.shape) };
+        self.reading.asked.borrow_mut().insert(shape);
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.note(key);
+        self.dict.get(key)
+    }
+
+    /// Its own key path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the key is there.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Notes a problem with `key`; with the table itself when `key` is empty.
+    pub fn problem(&self, key: &str, message: impl Into<String>) {
+        self.push(key, message.into(), Severity::Error);
+    }
+
+    /// Notes something that does not stop the start.
+    pub fn warning(&self, key: &str, message: impl Into<String>) {
+        self.push(key, message.into(), Severity::Warning);
+    }
+
+    fn push(&self, key: &str, message: String, severity: Severity) {
+        let path = if key.is_empty() { self.path.clone() } else { self.key_path(key) };
+        let source = self.reading.layers.source(self.dict.get(key), &path);
+        self.reading.problems.push(Problem { source, path, message, severity });
+    }
+
+    fn expected<T>(&self, key: &str, what: &str, value: &Value) -> Option<T> {
+        self.problem(key, format!("expected {what}; found {}", kind(value)));
+        None
+    }
+
+    /// A text.
+    pub fn text(&self, key: &str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(_, text) if text.trim().is_empty() => {
+                self.problem(key, "expected a text; found an empty one");
+                None
+            }
+            Value::String(_, text) => Some(text.clone()),
+            other => self.expected(key, "a text in quotes", other),
+        }
+    }
+
+    /// A text whose value must not show up in any message; the caller words the problem.
+    pub fn secret_text(&self, key: &str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(_, text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// A text that has to be there.
+    pub fn required_text(&self, key: &str, example: &str) -> Option<String> {
+        if !self.has(key) {
+            self.problem(key, format!("is missing; for example: {key} = \"{example}\""));
+            return None;
+        }
+        self.text(key)
+    }
+
+    /// A text read by `parse`, whose error says what was expected.
+    pub fn parsed<T, E: std::fmt::Display>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let text = self.text(key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Something that the standard library reads (an address, say); `what` is what was expected.
+    pub fn from_text<T: FromStr>(&self, key: &str, what: &str) -> Option<T> {
+        self.parsed(key, |text| text.parse::<T>().map_err(|_| format!("expected {what}; found {text:?}")))
+    }
+
+    /// One of several words.
+    pub fn choice<T: Copy>(&self, key: &str, default: T, words: &[(&str, T)]) -> T {
+        let Some(text) = self.text(key) else { return default };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let list = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ");
+        self.problem(key, format!("expected {list}; found {text:?}"));
+        default
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        let Some(value) = self.value(key) else { return default };
+        match value {
+            Value::Bool(_, yes) => *yes,
+            Value::String(_, text) if self.is_text(value) && text == "true" => true,
+            Value::String(_, text) if self.is_text(value) && text == "false" => false,
+            other => self.expected(key, "true or false", other).unwrap_or(default),
+        }
+    }
+
+    /// A whole number between bounds.
+    pub fn number(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.value(key) else { return default };
+        let number = match value {
+            Value::Num(_, number) => whole(*number),
+            Value::String(_, text) if self.is_text(value) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if bounds.contains(&number) => number,
+            _ => self.expected(key, &format!("a whole number from {} to {}", bounds.start(), bounds.end()), value).unwrap_or(default),
+        }
+    }
+
+    /// A size in bytes: a whole number, or a text with `KiB` or `MiB`.
+    pub fn size(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.value(key) else { return default };
+        let size = match value {
+            Value::Num(_, number) => whole(*number),
+            Value::String(_, text) => {
+                let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+                let unit = match unit.trim() {
+                    "" => Some(1),
+                    "KiB" => Some(1 << 10),
+                    "MiB" => Some(1 << 20),
+                    _ => None,
+                };
+                unit.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit))
+            }
+            _ => None,
+        };
+        match size {
+            Some(size) if bounds.contains(&size) => size,
+            _ => {
+                let what = format!("a size such as \"64KiB\", from {} to {} bytes", bounds.start(), bounds.end());
+                self.expected(key, &what, value).unwrap_or(default)
+            }
+        }
+    }
+
+    /// A time with its unit: `"30s"`, `"10m"`, `"12h"`, `"7d"`.
+    pub fn duration(&self, key: &str, default: Duration, bounds: std::ops::RangeInclusive<Duration>) -> Duration {
+        let Some(value) = self.value(key) else { return default };
+        let time = match value {
+            Value::String(_, text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        match time {
+            Some(time) if bounds.contains(&time) => time,
+            _ => {
+                let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound).to_string());
+                let what = format!("a time with its unit, such as \"30s\", \"10m\", \"12h\" or \"7d\", from {least} to {most}");
+                self.expected(key, &what, value).unwrap_or(default)
+            }
+        }
+    }
+
+    /// A list of texts; a single text counts as a list of one. Empty lists and empty items are mistakes: empty means deny, and nobody writes
+    /// that on purpose.
+    pub fn list(&self, key: &str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        let texts: Option<Vec<String>> = match value {
+            Value::Array(_, items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            Value::String(_, text) if self.is_text(value) && text.trim_start().starts_with('[') => serde_json::from_str(text).ok(),
+            Value::String(_, text) if self.is_text(value) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            Value::String(_, text) => Some(vec![text.clone()]),
+            _ => None,
+        };
+        let Some(texts) = texts else { return self.expected(key, "a list of texts", value) };
+        if texts.is_empty() {
+            self.problem(key, "is an empty list, which would allow nothing; leave the key out or name something");
+            return None;
+        }
+        if texts.iter().any(|text| text.trim().is_empty()) {
+            self.problem(key, "holds an empty item");
+            return None;
+        }
+        Some(texts)
+    }
+
+    /// A list of which each item is read by `parse`; all bad items are told.
+    pub fn parsed_list<T, E: std::fmt::Display>(&self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
+        let texts = self.list(key)?;
+        let mut out = Vec::new();
+        let mut sound = true;
+        for text in &texts {
+            match parse(text) {
+                Ok(item) => out.push(item),
+                Err(error) => {
+                    sound = false;
+                    self.problem(key, error.to_string());
+                }
+            }
+        }
+        sound.then_some(out)
+    }
+
+    /// A path of the file system.
+    pub fn file(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    /// A table under `key`; when it is absent an empty one, so that its keys are known all the same.
+    #[must_use]
+    pub fn section(&self, key: &str) -> Section<'a> {
+        let value = self.value(key);
+        let dict = match value.map(|value| self.as_table(value)) {
+            None => Dict::new(),
+            Some(Some(dict)) => dict,
+            Some(None) => {
+                self.problem(key, "expected a table");
+                Dict::new()
+            }
+        };
+        self.inner(key, None, dict)
+    }
+
+    /// One table or a list of them; none when the key is absent.
+    #[must_use]
+    pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let value = self.from_json(value);
+        match value {
+            Value::Dict(_, dict) => vec![self.inner(key, None, dict)],
+            Value::Array(_, items) => {
+                let mut sections = Vec::new();
+                for (index, item) in items.into_iter().enumerate() {
+                    match item {
+                        Value::Dict(_, dict) => sections.push(self.inner(key, Some(index), dict)),
+                        other => self.problem(key, format!("expected a list of tables; item {index} is {}", kind(&other))),
+                    }
+                }
+                sections
+            }
+            other => {
+                self.problem(key, format!("expected a table or a list of tables; found {}", kind(&other)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The tables under `key`, by name: `[policy.NAME]`.
+    #[must_use]
+    pub fn named_sections(&self, key: &str) -> Vec<(String, Section<'a>)> {
+        let table = self.section(key);
+        let mut out = Vec::new();
+        for (name, value) in &table.dict {
+            match self.as_table(value) {
+                Some(dict) => {
+                    let mut section = table.inner(name, None, dict);
+                    section.shape = format!("{}.NAME", table.shape);
+                    out.push((name.clone(), section));
+                }
+                None => table.problem(name, "expected a table"),
+            }
+        }
+        out
+    }
+
+    /// A table of texts by free names: headers, say.
+    #[must_use]
+    pub fn texts(&self, key: &str) -> Vec<(String, String)> {
+        let table = self.section(key);
+        let mut out = Vec::new();
+        for (name, value) in &table.dict {
+            match value.as_str() {
+                Some(text) => out.push((name.clone(), text.to_owned())),
+                None => table.problem(name, format!("expected a text; found {}", kind(value))),
+            }
+        }
+        out
+    }
+
+    /// A table of lists of texts by free names; numbers and booleans are taken as texts.
+    #[must_use]
+    pub fn lists(&self, key: &str) -> Vec<(String, Vec<String>)> {
+        let table = self.section(key);
+        let mut out = Vec::new();
+        for (name, value) in &table.dict {
+            let items: &[Value] = match value {
+                Value::Array(_, items) => items,
+                other => std::slice::from_ref(other),
+            };
+            let texts: Option<Vec<String>> = items.iter().map(plain).collect();
+            match texts {
+                Some(texts) if !texts.is_empty() && texts.iter().all(|text| !text.is_empty()) => out.push((name.clone(), texts)),
+                _ => table.problem(name, "expected a text or a list of texts, none of them empty"),
+            }
+        }
+        out
+    }
+
+    /// Whether the value under `key` is a text rather than a table: `allow = "any-authenticated"`.
+    #[must_use]
+    pub fn is_word(&self, key: &str) -> bool {
+        matches!(self.value(key), Some(value @ Value::String(..)) if !matches!(self.from_json(value), Value::Dict(..)))
+    }
+
+    /// Says what is left over. Call it when every key was asked for.
+    pub fn finish(&self) {
+        for key in self.dict.keys() {
+            let known = self.known.borrow();
+            if !known.contains(key) {
+                let nearest = known.iter().map(|name| (distance(key, name), name)).min().filter(|(steps, _)| *steps <= 2);
+                let message = match nearest {
+                    Some((_, name)) => format!("is no key of the configuration; did you mean {name:?}?"),
+                    None => format!("is no key of the configuration; known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+                };
+                drop(known);
+                self.problem(key, message);
+            }
+        }
+    }
+
+    fn inner(&self, key: &str, index: Option<usize>, dict: Dict) -> Section<'a> {
+        let path = match index {
+            Some(index) => format!("{}[{index}]", self.key_path(key)),
+            None => self.key_path(key),
+        };
+        let shape = if self.shape.is_empty() { key.to_owned() } else { format!("{}.{key}", self.shape) };
+        Section { reading: self.reading, dict, path, shape, known: RefCell::default() }
+    }
+
+    fn is_text(&self, value: &Value) -> bool {
+        self.reading.layers.origin(value) == Origin::Text
+    }
+
+    /// A text of the environment that holds a JSON table or list, as that.
+    fn from_json(&self, value: &Value) -> Value {
+        match value {
+            Value::String(tag, text) if self.is_text(value) && text.trim_start().starts_with(['[', '{']) => {
+                match serde_json::from_str::<serde_json::Value>(text).ok().and_then(|json| Value::serialize(json).ok()) {
+                    Some(mut parsed) => {
+                        retag(&mut parsed, *tag);
+                        parsed
+                    }
+                    None => value.clone(),
+                }
+            }
+            _ => value.clone(),
+        }
+    }
+
+    fn as_table(&self, value: &Value) -> Option<Dict> {
+        match self.from_json(value) {
+            Value::Dict(_, dict) => Some(dict),
+            _ => None,
+        }
+    }
+}
+
+/// Gives a value parsed out of a variable that variable's tag, so that its problems name it.
+fn retag(value: &mut Value, tag: figment::value::Tag) {
+    match value {
+        Value::String(t, _) | Value::Char(t, _) | Value::Bool(t, _) | Value::Num(t, _) | Value::Empty(t, _) => *t = tag,
+        Value::Dict(t, dict) => {
+            *t = tag;
+            dict.values_mut().for_each(|value| retag(value, tag));
+        }
+        Value::Array(t, items) => {
+            *t = tag;
+            items.iter_mut().for_each(|value| retag(value, tag));
+        }
+    }
+}
+
+fn whole(number: Num) -> Option<u64> {
+    number.to_u128().and_then(|number| u64::try_from(number).ok()).or_else(|| number.to_i128().and_then(|number| u64::try_from(number).ok()))
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(_, yes) => Some(yes.to_string()),
+        Value::Num(_, number) => whole(*number).map(|number| number.to_string()),
+        _ => None,
+    }
+}
+
+/// A value's kind, never its content: it may be a secret in the wrong place. Short words and numbers are told, since they help.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::String(_, text) if text.len() <= 12 => format!("{text:?}"),
+        Value::String(..) | Value::Char(..) => "a text".to_owned(),
+        Value::Bool(_, yes) => yes.to_string(),
+        Value::Num(_, number) => whole(*number).map_or_else(|| "a number that does not fit".to_owned(), |number| number.to_string()),
+        Value::Empty(..) => "nothing".to_owned(),
+        Value::Dict(..) => "a table".to_owned(),
+        Value::Array(..) => "a list".to_owned(),
+    }
+}
+
+/// Edits between two words (Levenshtein), for "did you mean".
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (at, from) in left.chars().enumerate() {
+        let mut diagonal = at;
+        let mut before = at + 1;
+        let mut next = vec![before];
+        for (to, above) in right.iter().zip(row.iter().skip(1)) {
+            let step = (diagonal + usize::from(from != *to)).min(above + 1).min(before + 1);
+            diagonal = *above;
+            before = step;
+            next.push(step);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_a_slip_apart_are_near() {
+        assert_eq!(distance("client_secert", "client_secret"), 2);
+        assert_eq!(distance("isuer", "issuer"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

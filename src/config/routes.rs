@@ -1,0 +1,301 @@
+//! `[[route]]`, and `upstream` + `allow` at the top as short for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+use url::Url;
+
+use super::policies::{Sources, read_allow};
+use super::providers::{Provider, TokenIssuer, parse_id};
+use super::reader::Section;
+use crate::credential::CredentialKind;
+use crate::header::{HeaderRule, HeaderTemplate};
+use crate::policy::{Policy, Rule};
+use crate::route::{
+    Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId,
+};
+use crate::upstream::UpstreamAddress;
+
+/// The routes and what they name.
+#[derive(Clone)]
+pub struct Routes {
+    /// Arranged for look-up.
+    pub table: RouteTable,
+    /// By [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+    /// Named policies.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Address and scheme.
+    pub address: UpstreamAddress,
+    /// A CA beside the system's, for https.
+    pub ca_file: Option<PathBuf>,
+}
+
+struct Known<'a> {
+    providers: &'a [Provider],
+    token_issuers: &'a [TokenIssuer],
+    policies: &'a BTreeMap<String, Arc<Policy>>,
+    upstreams: std::cell::RefCell<Vec<Upstream>>,
+}
+
+pub(super) fn read(
+    root: &Section<'_>,
+    providers: &[Provider],
+    token_issuers: &[TokenIssuer],
+    policies: &BTreeMap<String, Arc<Policy>>,
+) -> Option<Routes> {
+    let known = Known { providers, token_issuers, policies, upstreams: Default::default() };
+    let sections = root.sections("route");
+    let short = root.has("upstream") || root.has("allow");
+    let mut routes = Vec::new();
+    let mut sound = true;
+    if short && !sections.is_empty() {
+        root.problem("upstream", "stands beside [[route]]: upstream and allow at the top are short for one route; move them into a route");
+        sound = false;
+    } else if short {
+        match known.short_route(root) {
+            Some(route) => routes.push(route),
+            None => sound = false,
+        }
+    } else if sections.is_empty() {
+        root.problem("upstream", "is missing: the app behind the gateway, such as upstream = \"http://127.0.0.1:8080\" (or write [[route]])");
+        sound = false;
+    }
+    let mut ids = BTreeSet::new();
+    for (index, section) in sections.iter().enumerate() {
+        match known.route(section, index) {
+            Some(route) => {
+                if !ids.insert(route.id.clone()) {
+                    section.problem("id", format!("{:?} names another route already", route.id));
+                    sound = false;
+                }
+                routes.push(route);
+            }
+            None => sound = false,
+        }
+    }
+    match RouteTable::new(routes) {
+        Ok(table) if sound => Some(Routes { table, upstreams: known.upstreams.into_inner(), policies: policies.clone() }),
+        Ok(_) => None,
+        Err(ties) => {
+            for tie in ties {
+                root.problem("route", format!("{tie}; give one of them other methods, another host or path"));
+            }
+            None
+        }
+    }
+}
+
+impl Known<'_> {
+    fn short_route(&self, root: &Section<'_>) -> Option<Route> {
+        let upstream = self.upstream(root);
+        let sources = Sources::new(self.providers, self.token_issuers);
+        if !root.has("allow") {
+            root.problem("allow", "is missing: nobody is allowed by silence; write who, such as [allow] email_domains = [\"example.com\"], or allow = \"any-authenticated\" when that is meant");
+        }
+        let policy = if root.has("allow") { read_allow(root, "app", &sources, false) } else { None };
+        if !root.has("upstream") {
+            root.problem("upstream", "is missing: the app behind the gateway, such as \"http://127.0.0.1:8080\"");
+        }
+        let kinds = self.default_kinds(root);
+        let accept = Accept { kinds, audience: RouteAudience::OfIssuer, providers: None };
+        Some(Route {
+            id: "app".to_owned(),
+            index: 0,
+            host: HostPattern::Any,
+            path: PathPattern::Prefix(String::new()),
+            methods: None,
+            upstream: Some(upstream?),
+            access: Access::Protected(accept, policy?),
+            preflight: PreflightRule::Judge,
+            encoded_slash: EncodedSlash::Refuse,
+            origins: BTreeSet::new(),
+            headers: Vec::new(),
+        })
+    }
+
+    fn route(&self, section: &Section<'_>, index: usize) -> Option<Route> {
+        let id = section.parsed("id", parse_id).unwrap_or_else(|| format!("route-{index}"));
+        let host = if section.has("host") { section.parsed("host", HostPattern::parse) } else { Some(HostPattern::Any) };
+        let path = match (section.has("path"), section.has("path_regex")) {
+            (true, true) => {
+                section.problem("path_regex", "stands beside path; give one of them");
+                None
+            }
+            (_, true) => section.parsed("path_regex", PathPattern::regex),
+            (true, false) => section.parsed("path", PathPattern::prefix),
+            (false, false) => Some(PathPattern::Prefix(String::new())),
+        };
+        let methods = section.parsed_list("methods", |text| {
+            let method = Method::from_bytes(text.as_bytes()).ok().filter(|method| method.as_str() == method.as_str().to_ascii_uppercase());
+            method.ok_or_else(|| format!("expected methods in capitals, such as [\"GET\", \"POST\"]; found {text:?}"))
+        });
+        let upstream = if section.has("upstream") { self.upstream(section) } else { None };
+        let access = self.access(section, &id);
+        let origins = section.parsed_list("origins", |text| {
+            let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+            let origin = url.map(|url| url.origin().ascii_serialization()).filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
+            origin.ok_or_else(|| format!("expected an origin such as \"https://app.example.com\"; found {text:?}"))
+        });
+        let preflight = section.choice("preflight", PreflightRule::Judge, &[("judge", PreflightRule::Judge), ("pass", PreflightRule::Pass)]);
+        let encoded_slash = section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
+        let headers = read_headers(section);
+        section.finish();
+        Some(Route {
+            id,
+            index,
+            host: host?,
+            path: path?,
+            methods,
+            upstream,
+            access: access?,
+            preflight,
+            encoded_slash,
+            origins: origins.unwrap_or_default().into_iter().collect(),
+            headers,
+        })
+    }
+
+    fn upstream(&self, section: &Section<'_>) -> Option<UpstreamId> {
+        let tls = section.section("tls");
+        let at_the_top = section.path().is_empty();
+        // At the top `tls` is the listener's own table.
+        let ca_file = if at_the_top { None } else { tls.file("ca_file") };
+        if !at_the_top {
+            tls.finish();
+        }
+        let addresses = section.parsed_list("upstream", UpstreamAddress::parse)?;
+        let [address] = addresses.as_slice() else {
+            section.problem("upstream", "expected one upstream for a route");
+            return None;
+        };
+        let upstream = Upstream { address: address.clone(), ca_file };
+        let mut upstreams = self.upstreams.borrow_mut();
+        let at = upstreams.iter().position(|known| *known == upstream).unwrap_or_else(|| {
+            upstreams.push(upstream);
+            upstreams.len() - 1
+        });
+        Some(UpstreamId(at))
+    }
+
+    fn access(&self, section: &Section<'_>, id: &str) -> Option<Access> {
+        let word = section.text("access");
+        let providers = section.list("provider");
+        for name in providers.iter().flatten().filter(|name| !self.providers.iter().any(|provider| provider.id == **name)) {
+            let ids = self.providers.iter().map(|provider| provider.id.as_str()).collect::<Vec<_>>().join(", ");
+            section.problem("provider", format!("expected one of {ids}; found {name:?}"));
+        }
+        let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
+        let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
+        let kinds = self.kinds(section);
+        let allow = if section.has("allow") {
+            read_allow(section, id, &Sources::new(self.providers, self.token_issuers), providers.is_some())
+        } else {
+            None
+        };
+        let policy = section.text("policy").and_then(|name| {
+            let found = self.policies.get(&name).cloned();
+            if found.is_none() {
+                let names = self.policies.keys().cloned().collect::<Vec<_>>().join(", ");
+                section.problem("policy", format!("names no [policy.NAME]; there is {}", if names.is_empty() { "none" } else { &names }));
+            }
+            found
+        });
+        match word.as_deref() {
+            Some("public") => {
+                if let Some(key) = named.first() {
+                    section.problem(key, "stands beside access = \"public\", which reads no credential; remove one of them");
+                }
+                Some(Access::Public)
+            }
+            Some("optional") => {
+                if let Some(key) = named.iter().find(|key| **key != "accept") {
+                    section.problem(key, "stands beside access = \"optional\", which lets everybody in; remove one of them");
+                }
+                Some(Access::Optional(Accept { kinds: kinds?, audience, providers }))
+            }
+            Some(other) => {
+                section.problem("access", format!("expected \"public\" or \"optional\" (or allow instead); found {other:?}"));
+                None
+            }
+            None => {
+                let policy = match (allow, policy) {
+                    (Some(allow), Some(named)) => {
+                        let rule = Rule::All(vec![named.rule.clone(), allow.rule.clone()]);
+                        Some(Arc::new(Policy { id: format!("{} and {id}", named.id), rule }))
+                    }
+                    (allow, named) => allow.or(named),
+                };
+                if policy.is_none() && !section.has("allow") && !section.has("policy") {
+                    section.problem("allow", "is missing: nobody is allowed by silence; write who, allow = \"any-authenticated\" when that is meant, or access = \"public\"");
+                }
+                Some(Access::Protected(Accept { kinds: kinds?, audience, providers }, policy?))
+            }
+        }
+    }
+
+    fn kinds(&self, section: &Section<'_>) -> Option<Vec<CredentialKind>> {
+        if !section.has("accept") {
+            return Some(self.default_kinds(section));
+        }
+        let kinds = section.parsed_list("accept", |word| match word {
+            "session" => Ok(CredentialKind::Session),
+            "bearer" => Ok(CredentialKind::Bearer),
+            other => Err(format!("expected \"session\" or \"bearer\"; found {other:?}")),
+        })?;
+        if kinds.contains(&CredentialKind::Session) && self.providers.is_empty() {
+            section.problem("accept", "takes \"session\", but there is no [provider] to sign in at");
+        }
+        if kinds.contains(&CredentialKind::Bearer) && self.token_issuers.is_empty() {
+            section.problem("accept", "takes \"bearer\", but there is no [[token_issuer]] whose tokens could be checked");
+        }
+        Some(kinds)
+    }
+
+    /// Sessions where people can sign in; bearer tokens where that is all there is.
+    fn default_kinds(&self, section: &Section<'_>) -> Vec<CredentialKind> {
+        if !self.providers.is_empty() {
+            vec![CredentialKind::Session]
+        } else if !self.token_issuers.is_empty() {
+            vec![CredentialKind::Bearer]
+        } else {
+            // A provider that was read with problems has been told already.
+            if section.path().is_empty() || !section.has("access") {
+                section.problem("accept", "there is neither a sound [provider] nor a [[token_issuer]]: nobody could be let in");
+            }
+            vec![CredentialKind::Session]
+        }
+    }
+}
+
+fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {
+    let mut rules = Vec::new();
+    for (name, template) in section.texts("headers") {
+        let header = HeaderName::from_bytes(name.as_bytes()).ok().filter(|header| !reserved(header));
+        let Some(header) = header else {
+            section.problem("headers", format!("expected a header's name that frames nothing (not Host, Content-Length, Connection …); found {name:?}"));
+            continue;
+        };
+        match HeaderTemplate::parse(&template) {
+            Ok(template) => rules.push(HeaderRule { name: header, template }),
+            Err(error) => section.problem("headers", format!("{name}: {error}")),
+        }
+    }
+    rules
+}
+
+/// Headers that frame or route a message: no claim may write them.
+fn reserved(name: &HeaderName) -> bool {
+    use http::header as h;
+    let fixed = [
+        h::HOST, h::CONTENT_LENGTH, h::TRANSFER_ENCODING, h::CONNECTION, h::UPGRADE, h::TE, h::TRAILER, h::COOKIE, h::EXPECT, h::ORIGIN,
+    ];
+    fixed.contains(name) || name.as_str().contains('_')
+}

@@ -1,0 +1,221 @@
+//! `[session]`, `[store]` and `[keys]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+
+use super::reader::Section;
+use super::secret_file;
+use crate::secret::SecretSource;
+use crate::session::Lifetimes;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `[session]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// Idle and absolute.
+    pub lifetimes: Lifetimes,
+    /// How long the browser keeps the cookie.
+    pub cookie: SessionCookieKept,
+}
+
+/// `session.cookie`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionCookieKept {
+    /// As long as the rest of `absolute`, plus an hour.
+    Persistent,
+    /// Until the browser closes.
+    UntilBrowserCloses,
+}
+
+/// `[store]`.
+#[derive(Clone)]
+pub struct Store {
+    /// Which one.
+    pub kind: StoreKind,
+}
+
+/// Which store.
+#[derive(Clone)]
+pub enum StoreKind {
+    /// A file beside the gateway.
+    Embedded {
+        /// Where.
+        path: PathBuf,
+    },
+    /// In this process; gone when it ends.
+    Memory,
+    /// Redis.
+    Redis {
+        /// `redis://` or `rediss://`.
+        url: String,
+        /// ACL user.
+        username: Option<String>,
+        /// Its password.
+        password: Option<SecretSource>,
+        /// A CA beside the system's.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+/// What seals.
+#[derive(Clone)]
+pub enum Keys {
+    /// The keys of `keys.seal_file`, the sealing one first.
+    Given(Vec<[u8; 32]>),
+    /// A file that is made at the first start, beside the embedded store.
+    MadeAt(PathBuf),
+    /// Made now and forgotten at the end, as the memory store is.
+    ForThisProcess,
+}
+
+pub(super) fn read_session(root: &Section<'_>) -> SessionSettings {
+    let section = root.section("session");
+    let idle = section.duration("idle", 12 * HOUR, Duration::from_secs(60)..=366 * DAY);
+    let absolute = section.duration("absolute", 7 * DAY, Duration::from_secs(60)..=366 * DAY);
+    if idle > absolute {
+        section.problem("idle", "is longer than absolute; a session never lives that long");
+    }
+    let words = [("persistent", SessionCookieKept::Persistent), ("browser", SessionCookieKept::UntilBrowserCloses)];
+    let cookie = section.choice("cookie", SessionCookieKept::Persistent, &words);
+    section.finish();
+    SessionSettings { lifetimes: Lifetimes { idle, absolute }, cookie }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Embedded,
+    Redis,
+    Memory,
+}
+
+pub(super) fn read_store(root: &Section<'_>, environment: &BTreeMap<String, String>) -> Option<Store> {
+    let section = root.section("store");
+    let words = [("embedded", Word::Embedded), ("redis", Word::Redis), ("memory", Word::Memory)];
+    let word = section.choice("kind", Word::Embedded, &words);
+    let path = section.file("path");
+    let url = section.has("url");
+    let parsed_url = section.parsed("url", parse_redis_url);
+    let username = section.text("username");
+    let password = secret_file::read(&section, "password", 1);
+    let tls = section.section("tls");
+    let ca_file = tls.file("ca_file");
+    tls.finish();
+    section.finish();
+    let misfit = |keys: &[&str], kind: &str| {
+        for key in keys.iter().filter(|key| section.has(key)) {
+            section.problem(key, format!("does nothing for kind = \"{kind}\"; remove it or change the kind"));
+        }
+    };
+    let kind = match word {
+        Word::Embedded => {
+            misfit(&["url", "username", "password", "password_file", "tls"], "embedded");
+            Some(StoreKind::Embedded { path: path.unwrap_or_else(|| state_directory(environment).join("doorward.redb")) })
+        }
+        Word::Memory => {
+            misfit(&["path", "url", "username", "password", "password_file", "tls"], "memory");
+            Some(StoreKind::Memory)
+        }
+        Word::Redis => {
+            misfit(&["path"], "redis");
+            if !url {
+                section.problem("url", "is missing; for example: url = \"redis://127.0.0.1:6379\" (rediss:// for TLS)");
+            }
+            parsed_url.map(|url| StoreKind::Redis { url, username, password, ca_file })
+        }
+    };
+    kind.map(|kind| Store { kind })
+}
+
+fn parse_redis_url(text: &str) -> Result<String, String> {
+    let wrong = "expected redis://HOST:PORT or rediss://HOST:PORT";
+    let url = url::Url::parse(text).map_err(|_| wrong.to_owned())?;
+    if !matches!(url.scheme(), "redis" | "rediss") || url.host_str().is_none() {
+        return Err(wrong.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{wrong}, without a password in it: URLs get logged; use username and password_file"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `$STATE_DIRECTORY` (systemd's `StateDirectory=`), else `/var/lib/doorward` as root, else the user's state folder.
+fn state_directory(environment: &BTreeMap<String, String>) -> PathBuf {
+    let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    if let Some(given) = variable("STATE_DIRECTORY") {
+        // systemd separates several by colons; the first is ours.
+        return PathBuf::from(given.split(':').next().unwrap_or(given));
+    }
+    let root = std::fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
+    if root {
+        return PathBuf::from("/var/lib/doorward");
+    }
+    match (variable("XDG_STATE_HOME"), variable("HOME")) {
+        (Some(state), _) => PathBuf::from(state).join("doorward"),
+        (None, Some(home)) => PathBuf::from(home).join(".local/state/doorward"),
+        (None, None) => PathBuf::from("/var/lib/doorward"),
+    }
+}
+
+pub(super) fn read_keys(root: &Section<'_>, store: Option<&Store>) -> Option<Keys> {
+    let section = root.section("keys");
+    let file = section.file("seal_file");
+    section.finish();
+    if let Some(file) = file {
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                section.problem("seal_file", format!("{} cannot be read: {error}", file.display()));
+                return None;
+            }
+        };
+        secret_file::warn_if_open(&section, "seal_file", &file);
+        return match parse_keys(&text) {
+            Ok(keys) => Some(Keys::Given(keys)),
+            Err(error) => {
+                section.problem("seal_file", format!("{}: {error}", file.display()));
+                None
+            }
+        };
+    }
+    match &store?.kind {
+        StoreKind::Embedded { path } => Some(Keys::MadeAt(path.with_extension("keys"))),
+        StoreKind::Memory => Some(Keys::ForThisProcess),
+        StoreKind::Redis { .. } => {
+            section.problem(
+                "seal_file",
+                "is missing: with Redis every replica needs the same keys; make a file with `head -c 32 /dev/urandom | base64` and mount it everywhere",
+            );
+            None
+        }
+    }
+}
+
+/// One key a line, 32 bytes in base64; the first seals, all open. Empty lines and lines that start with `#` are skipped.
+///
+/// # Errors
+/// What is wrong, by line; never the key.
+pub fn parse_keys(text: &str) -> Result<Vec<[u8; 32]>, String> {
+    let mut keys: Vec<[u8; 32]> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let bytes = base64::engine::general_purpose::STANDARD.decode(line).ok();
+        let key: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+        let Some(key) = key else { return Err(format!("line {}: expected 32 bytes in base64 (44 characters)", number + 1)) };
+        if key.iter().all(|byte| *byte == key.first().copied().unwrap_or_default()) {
+            return Err(format!("line {}: this is no random key", number + 1));
+        }
+        if keys.contains(&key) {
+            return Err(format!("line {}: the same key twice", number + 1));
+        }
+        keys.push(key);
+    }
+    if keys.is_empty() { Err("holds no key; expected one a line, 32 bytes in base64".to_owned()) } else { Ok(keys) }
+}

@@ -1,0 +1,298 @@
+//! Pages for people: one layout, no script, one style sheet that the policy names by its hash.
+
+use bytes::Bytes;
+use http::StatusCode;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Value, context};
+use serde::Serialize;
+
+use super::{Answer, Words, body};
+use crate::reason::Reason;
+use crate::secret::{encode_standard, sha256};
+
+const STYLE: &str = include_str!("pages/style.css");
+const HTML: &str = "text/html; charset=utf-8";
+
+/// How pages look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The site's name.
+    pub title: String,
+    /// A `data:` URI.
+    pub logo: Option<String>,
+    /// `#rrggbb`.
+    pub accent: String,
+}
+
+/// A way on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// What the button says.
+    pub label: String,
+    /// Where it leads: `http`, `https` or a path, never anything else.
+    pub href: String,
+}
+
+/// The chooser's content.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chooser {
+    /// The app's host.
+    pub host: String,
+    /// One button each.
+    pub providers: Vec<Choice>,
+}
+
+/// A provider on the chooser.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// Its name for people.
+    pub name: String,
+    /// Begins a login there.
+    pub href: String,
+}
+
+/// The refusal of somebody who is signed in.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeniedPage {
+    /// Their name.
+    pub user: Option<String>,
+    /// Signs them out.
+    pub sign_out_action: Option<String>,
+    /// Where to go then.
+    pub rd: Option<String>,
+    /// The page they wanted.
+    pub home: Option<String>,
+}
+
+/// The page after signing out.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignedOut {
+    /// Whether the provider's session has ended too.
+    pub provider_too: bool,
+    /// Begins again.
+    pub sign_in: Option<String>,
+    /// What is not certain.
+    pub warning: Option<String>,
+}
+
+/// A GET from another site asks first.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfirmSignOut {
+    /// Who is signed in.
+    pub user: Option<String>,
+    /// The form's target.
+    pub action: String,
+    /// Where to go then.
+    pub rd: Option<String>,
+    /// Back to the app.
+    pub cancel: String,
+}
+
+/// Who am I.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "each is shown under its own name")]
+pub struct SessionPage {
+    pub user: String,
+    pub email: Option<String>,
+    pub email_verified: bool,
+    pub preferred_username: Option<String>,
+    pub groups: Vec<String>,
+    pub issuer: String,
+    pub sub: String,
+    pub signed_in_at: String,
+    pub idle_until: String,
+    pub ends_at: String,
+    pub sign_out_action: String,
+    pub rd: Option<String>,
+    pub home: String,
+}
+
+/// All templates, ready to render.
+pub struct Pages {
+    templates: Environment<'static>,
+    look: Look,
+    style: String,
+    /// Without `form-action`.
+    policy: String,
+}
+
+impl Pages {
+    /// Compiles the templates for a look.
+    ///
+    /// # Errors
+    /// Only for templates that do not compile: a defect that the tests find.
+    pub fn new(look: &Look) -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        templates.set_auto_escape_callback(|_| AutoEscape::Html);
+        let all = [
+            ("layout.html", include_str!("pages/layout.html")),
+            ("chooser.html", include_str!("pages/chooser.html")),
+            ("denied.html", include_str!("pages/denied.html")),
+            ("error.html", include_str!("pages/error.html")),
+            ("signed_out.html", include_str!("pages/signed_out.html")),
+            ("confirm_sign_out.html", include_str!("pages/confirm_sign_out.html")),
+            ("session.html", include_str!("pages/session.html")),
+            ("redirect.html", include_str!("pages/redirect.html")),
+            ("demo_login.html", include_str!("pages/demo_login.html")),
+            ("demo_app.html", include_str!("pages/demo_app.html")),
+        ];
+        for (name, source) in all {
+            templates.add_template(name, source)?;
+        }
+        let style = STYLE.replace("__ACCENT__", &look.accent).replace("__ON_ACCENT__", readable_on(&look.accent));
+        let hash = encode_standard(&sha256(style.as_bytes()));
+        let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; frame-ancestors 'none'");
+        Ok(Self { templates, look: look.clone(), style, policy })
+    }
+
+    /// Renders one of our pages. `form_origins` are where a form's answer may lead beside ourselves; Chromium follows the whole chain of
+    /// redirects when it applies `form-action`.
+    #[must_use]
+    pub fn render(&self, name: &str, request_id: &str, content: Value, form_origins: &[String]) -> Answer {
+        let frame =
+            context! { title => &self.look.title, logo => &self.look.logo, style => &self.style, request_id, lang => "en", ..content };
+        let page = self.templates.get_template(name).and_then(|template| template.render(frame));
+        let policy =
+            format!("{}; form-action 'self'{}", self.policy, form_origins.iter().map(|origin| format!(" {origin}")).collect::<String>());
+        match page {
+            Ok(page) => body(HTML, &policy, page),
+            Err(error) => {
+                // A page that does not render is a defect; the status of the answer still tells what happened.
+                tracing::error!(page = name, %error, "a page could not be rendered");
+                body("text/plain; charset=utf-8", &policy, Bytes::from_static(b"The page could not be shown.\n"))
+            }
+        }
+    }
+
+    pub(super) fn error(
+        &self,
+        request_id: &str,
+        status: StatusCode,
+        reason: Reason,
+        words: &Words,
+        retry_after: Option<u64>,
+        actions: &[Action],
+    ) -> Answer {
+        let content = context! {
+            status => status.as_u16(), headline => words.headline, text => words.text, reason => reason.as_str(),
+            actions => Serde(actions), retry_after,
+        };
+        self.render("error.html", request_id, content, &[])
+    }
+
+    pub(super) fn redirect(&self, href: &str) -> Answer {
+        self.render("redirect.html", "", context! { href }, &[])
+    }
+
+    /// The chooser.
+    #[must_use]
+    pub fn chooser(&self, request_id: &str, page: &Chooser) -> Answer {
+        self.render("chooser.html", request_id, Value::from(Serde(page)), &[])
+    }
+
+    /// 403 for somebody who is signed in.
+    #[must_use]
+    pub fn denied(&self, request_id: &str, reason: Reason, words: &Words, page: &DeniedPage, form_origins: &[String]) -> Answer {
+        let content = context! { reason => reason.as_str(), text => words.text, ..Value::from(Serde(page)) };
+        let mut answer = self.render("denied.html", request_id, content, form_origins);
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+        answer
+    }
+
+    /// After signing out.
+    #[must_use]
+    pub fn signed_out(&self, request_id: &str, page: &SignedOut) -> Answer {
+        self.render("signed_out.html", request_id, Value::from(Serde(page)), &[])
+    }
+
+    /// Asks before signing out.
+    #[must_use]
+    pub fn confirm_sign_out(&self, request_id: &str, page: &ConfirmSignOut, form_origins: &[String]) -> Answer {
+        self.render("confirm_sign_out.html", request_id, Value::from(Serde(page)), form_origins)
+    }
+
+    /// Who am I.
+    #[must_use]
+    pub fn session(&self, request_id: &str, page: &SessionPage, form_origins: &[String]) -> Answer {
+        self.render("session.html", request_id, Value::from(Serde(page)), form_origins)
+    }
+}
+
+impl From<(String, String)> for Choice {
+    fn from((name, href): (String, String)) -> Self {
+        Self { name, href }
+    }
+}
+
+/// Black or white, whichever can be read better on a colour (WCAG 2, relative luminance).
+fn readable_on(colour: &str) -> &'static str {
+    let channel = |at: usize| {
+        let value = colour.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default();
+        let value = f64::from(value) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    let luminance = 0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5);
+    let on_white = 1.05 / (luminance + 0.05);
+    let on_black = (luminance + 0.05) / 0.05;
+    if on_black > on_white { "#000" } else { "#fff" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages() -> Pages {
+        Pages::new(&Look { title: "T".into(), logo: Some("data:image/png;base64,AA==".into()), accent: "#ffe066".into() }).unwrap()
+    }
+
+    fn text(answer: &Answer) -> String {
+        String::from_utf8(answer.body().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_people_are_called_cannot_become_markup() {
+        let evil = "<script>alert(1)</script>\"'".to_owned();
+        let page = SessionPage {
+            user: evil.clone(),
+            email: Some(evil.clone()),
+            email_verified: true,
+            preferred_username: Some(evil.clone()),
+            groups: vec![evil.clone()],
+            issuer: evil.clone(),
+            sub: evil.clone(),
+            signed_in_at: evil.clone(),
+            idle_until: String::new(),
+            ends_at: String::new(),
+            sign_out_action: "/x".into(),
+            rd: Some(evil.clone()),
+            home: "/".into(),
+        };
+        let session = pages().session("r", &page, &["https://idp.test".into()]);
+        assert!(!text(&session).contains("<script>"));
+        assert!(text(&session).contains("&lt;script&gt;"));
+        let policy = session.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.ends_with("form-action 'self' https://idp.test"), "{policy}");
+        let denied = DeniedPage { user: Some(evil), sign_out_action: None, rd: None, home: None };
+        assert!(
+            !text(&pages().denied("r", Reason::NotAllowed, &super::super::words_of(Reason::NotAllowed), &denied, &[])).contains("<script>")
+        );
+    }
+
+    #[test]
+    fn the_policy_names_the_style_that_the_page_holds() {
+        let pages = pages();
+        let answer = pages.signed_out("r", &SignedOut { provider_too: true, sign_in: None, warning: None });
+        let page = text(&answer);
+        let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        let hash = encode_standard(&sha256(style.as_bytes()));
+        assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains(&hash));
+        assert!(!style.contains("__"));
+        assert!(!page.contains("style=") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn text_on_the_accent_can_be_read() {
+        assert_eq!(readable_on("#ffe066"), "#000");
+        assert_eq!(readable_on("#3b5bdb"), "#fff");
+    }
+}
