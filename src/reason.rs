@@ -94,7 +94,7 @@ reasons! {
     TokenMalformed = "token-malformed",
     /// A token whose `iss` no `[[token_issuer]]` names.
     TokenIssuerUnknown = "token-issuer-unknown",
-    /// A token whose issuer this route does not take.
+    /// A token signed by an algorithm that its issuer's table does not list.
     TokenAlgorithm = "token-algorithm",
     /// `typ` is not what the issuer's tokens carry.
     TokenType = "token-type",

@@ -1,5 +1,6 @@
 //! A session of ours: the cookie that opens it, what it holds, how long it lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl Default for SessionCookie {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Who is signed in.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// `sid` of the provider's own session, where it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,

@@ -203,7 +203,7 @@ fn read_issuer(section: &Section<'_>) -> Option<String> {
 }
 
 fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
-    section.parsed_list("algorithms", Algorithm::parse).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
+    section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
 }
 
 fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {

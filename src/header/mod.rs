@@ -1,15 +1,18 @@
 //! Headers towards the upstream, in this order: hop-by-hop ones go (`hop_by_hop`), the identity family goes (`strip`), ours are set
-//! (`identity`, `forwarded`). `cookies` reads and writes cookies; `names` says what the family is.
+//! (`identity`, `forwarded`). `cookies` reads and writes cookies; `names` says what the family is,
+//! `prepared` keeps ready-made ones.
 
 pub mod cookies;
 mod forwarded;
 mod hop_by_hop;
 mod identity;
 mod names;
+mod prepared;
 mod strip;
 
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, encode_value};
 pub use names::{IdentityFamily, folded};
+pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, strip_credentials, strip_identity};

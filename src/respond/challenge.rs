@@ -17,8 +17,14 @@ pub fn unauthorized(route: Option<&Route>, problem: TokenProblem, reason: Reason
     }
     match problem {
         TokenProblem::None => HeaderValue::from_static("Bearer realm=\"doorward\""),
-        TokenProblem::InvalidToken => bearer("invalid_token", words_of(reason).text, None),
+        TokenProblem::InvalidToken => invalid_token(reason),
     }
+}
+
+/// 401 for a token that is no good (RFC 6750 §3.1).
+#[must_use]
+pub fn invalid_token(reason: Reason) -> HeaderValue {
+    bearer("invalid_token", words_of(reason).text, None)
 }
 
 /// 400 of a request that shows its token in a way that cannot be read (RFC 6750 §3.1).

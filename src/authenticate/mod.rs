@@ -1,0 +1,98 @@
+//! From the credential that counts to somebody, nobody, a refusal or an outage: the only step of a request that may wait on a network.
+//!
+//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it.
+
+mod present;
+
+use std::sync::Arc;
+
+pub use present::present;
+
+use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind};
+use crate::fault::Trouble;
+use crate::header::PreparedHeaders;
+use crate::reason::Reason;
+use crate::route::{Accept, RouteAudience};
+use crate::secret::Secret;
+use crate::session::SessionCookie;
+use crate::store::{CachedSession, Loaded, Sessions};
+use crate::token::Audience;
+use crate::verify::Verifiers;
+
+/// An opened session as this process keeps it.
+pub type OpenSession = CachedSession<PreparedHeaders>;
+
+/// Asks whoever knows.
+pub struct Authenticator {
+    /// Sessions of ours.
+    pub sessions: Sessions<PreparedHeaders>,
+    /// Issuers of bearer tokens.
+    pub verifiers: Verifiers,
+}
+
+/// What came of it.
+pub struct Outcome {
+    /// For the decision.
+    pub authentication: Authentication,
+    /// The session behind it, with its ready-made headers.
+    pub session: Option<Arc<OpenSession>>,
+}
+
+impl Outcome {
+    const fn without_session(authentication: Authentication) -> Self {
+        Self { authentication, session: None }
+    }
+}
+
+impl Authenticator {
+    /// Authenticates.
+    ///
+    /// # Errors
+    /// A refusal only for a credential that cannot be read (400); an outage when nobody could be asked. Both are no answer to "who is it".
+    pub async fn authenticate(&self, credential: Credential, accept: &Accept) -> Result<Outcome, Trouble> {
+        match credential {
+            Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
+            Credential::Unreadable(fault) => Err(fault.into()),
+            Credential::Session(cookies) => self.by_session(&cookies).await,
+            Credential::Bearer(token) => self.by_token(&token, accept).await,
+        }
+    }
+
+    /// One session opens: somebody. None: as if no cookie were there. Two: none counts, since nobody could say which the browser means.
+    async fn by_session(&self, cookies: &[SessionCookie]) -> Result<Outcome, Trouble> {
+        let mut found: Option<Arc<OpenSession>> = None;
+        let mut over = None;
+        for cookie in cookies {
+            match self.sessions.load(cookie).await? {
+                Loaded::Absent => {}
+                Loaded::Over(reason) => over = Some(reason),
+                Loaded::Alive(_) if found.is_some() => {
+                    let ambiguous = Absence::SessionOver(Reason::SessionAmbiguous);
+                    return Ok(Outcome::without_session(Authentication::Anonymous(ambiguous)));
+                }
+                Loaded::Alive(session) => found = Some(session),
+            }
+        }
+        Ok(match (found, over) {
+            (Some(session), _) => {
+                let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
+                Outcome { authentication: Authentication::Authenticated(who), session: Some(session) }
+            }
+            (None, Some(reason)) => Outcome::without_session(Authentication::Anonymous(Absence::SessionOver(reason))),
+            (None, None) => Outcome::without_session(Authentication::Anonymous(Absence::NoCredential)),
+        })
+    }
+
+    async fn by_token(&self, token: &Secret, accept: &Accept) -> Result<Outcome, Trouble> {
+        let audience = match &accept.audience {
+            RouteAudience::OfIssuer => None,
+            RouteAudience::AnyOf(list) => Some(Audience::AnyOf(list.clone())),
+        };
+        let authentication = match self.verifiers.verify(token, audience.as_ref()).await {
+            Ok(verified) => Authentication::Authenticated(Authenticated { identity: verified.identity, by: CredentialKind::Bearer }),
+            Err(Trouble::Refused(fault)) => Authentication::Rejected(fault),
+            Err(Trouble::Unreachable(outage)) => return Err(outage.into()),
+        };
+        Ok(Outcome::without_session(authentication))
+    }
+}

@@ -1,0 +1,92 @@
+//! From an HTTP request to [`RequestFacts`]: what has more than one reading is refused here.
+
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, ORIGIN, UPGRADE};
+use http::{Method, Request, Version};
+
+use super::Gateway;
+use crate::fault::Fault;
+use crate::header::downstream_address;
+use crate::reason::Reason;
+use crate::request::{Audience, CanonicalPath, Host, Preflight, RequestFacts, Scheme, Upgrade};
+use crate::server::ConnectionInfo;
+
+const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
+
+/// The facts of a request that was sent to us to be proxied, or to an endpoint of ours.
+pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
+    let headers = request.headers();
+    let host = host(request)?;
+    if !gateway.settings.sites.knows(&host) {
+        let known = gateway.settings.sites.first();
+        return Err(Fault::new(
+            Reason::HostUnknown,
+            format!("host {host} is named neither by public_url nor by a route's host (public_url is {known})"),
+        ));
+    }
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Fault::new(Reason::AuthorizationRepeated, "two Authorization headers"));
+    }
+    let path = CanonicalPath::parse(request.uri().path()).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
+    let audience = Audience::of(request.method(), headers);
+    let upgrade = asks_upgrade(headers);
+    Ok(RequestFacts {
+        method: request.method().clone(),
+        scheme: outside_scheme(gateway),
+        path,
+        query: request.uri().query().map(str::to_owned),
+        address: downstream_address(info.peer.ip(), headers, &gateway.settings.trusted_proxies),
+        audience,
+        origin: if upgrade == Upgrade::Asked { foreign_origin(gateway, &host, headers) } else { None },
+        upgrade,
+        preflight: preflight(request.method(), headers),
+        host,
+    })
+}
+
+/// One host and one only: `:authority` or `Host`, and if both are there they agree (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn host<B>(request: &Request<B>) -> Result<Host, Fault> {
+    let malformed = |detail: &str| Fault::new(Reason::HostMalformed, detail);
+    let mut lines = request.headers().get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(malformed("two Host headers"));
+    }
+    let line = match line {
+        Some(line) => Some(line.to_str().ok().and_then(Host::parse).ok_or_else(|| malformed("Host is no host name"))?),
+        None => None,
+    };
+    let authority = match request.uri().authority() {
+        Some(authority) => Some(Host::parse(authority.as_str()).ok_or_else(|| malformed("the authority is no host name"))?),
+        None => None,
+    };
+    match (line, authority) {
+        (Some(line), Some(authority)) if line != authority => Err(malformed("Host and the request's authority differ")),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) if request.version() == Version::HTTP_10 => Err(malformed("no Host, which HTTP/1.0 may leave out and we need")),
+        (None, None) => Err(malformed("no Host")),
+    }
+}
+
+/// As configured: what browsers use, whatever stands between them and us.
+pub(super) fn outside_scheme(gateway: &Gateway) -> Scheme {
+    if gateway.settings.sites.first().scheme() == "https" { Scheme::Https } else { Scheme::Http }
+}
+
+/// `Origin`, unless it is that of the host itself.
+fn foreign_origin(gateway: &Gateway, host: &Host, headers: &HeaderMap) -> Option<String> {
+    let origin = headers.get(ORIGIN)?.to_str().unwrap_or("unreadable");
+    let own = gateway.settings.sites.base(host).map(|base| base.origin().ascii_serialization());
+    (own.as_deref() != Some(origin)).then(|| origin.to_owned())
+}
+
+fn asks_upgrade(headers: &HeaderMap) -> Upgrade {
+    let named = || {
+        headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+    };
+    if headers.contains_key(UPGRADE) && named() { Upgrade::Asked } else { Upgrade::No }
+}
+
+pub(super) fn preflight(method: &Method, headers: &HeaderMap) -> Preflight {
+    let asks = method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(REQUEST_METHOD);
+    if asks { Preflight::Yes } else { Preflight::No }
+}

@@ -1,0 +1,243 @@
+//! Forward-auth: a front proxy asks about a request of its own. `auth` answers with bare status codes (nginx `auth_request`), `forward` may
+//! answer with the redirect (Caddy `forward_auth`). The decision is the same code as the proxy's; only the facts come from elsewhere.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, WWW_AUTHENTICATE};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::facts::{outside_scheme, preflight};
+use super::form::Parameters;
+use super::gateway::ForwardedSet;
+use super::login::append;
+use super::{Served, Visit, login};
+use crate::authenticate::{OpenSession, present};
+use crate::credential::Authentication;
+use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
+use crate::fault::{Fault, Trouble};
+use crate::header::cookies::{Kept, pairs};
+use crate::header::{IdentityHeaders, Naming, downstream_address};
+use crate::reason::Reason;
+use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
+use crate::respond::{Refusal, bare, challenge};
+use crate::route::Route;
+use crate::server::ConnectionInfo;
+
+/// How a challenge is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// 401.
+    Bare,
+    /// The redirect, for a browser that navigates.
+    Redirects,
+}
+
+/// Answers about the request that the headers name. Only 200, 401, 403 and 503 (and `forward`'s redirects): nginx makes 500 of anything else.
+pub(super) async fn serve(visit: &Visit<'_>, request: &Request<Incoming>, info: &ConnectionInfo, style: Style) -> Served {
+    let headers = request.headers();
+    let asked = extra(visit).and_then(|extra| Ok((extra, facts(visit, headers, info)?)));
+    let (extra, facts) = match asked {
+        Ok(asked) => asked,
+        Err(fault) => return unanswerable(visit, headers, &fault),
+    };
+    let visit = &Visit { facts: &facts, ..*visit };
+    let gateway = visit.gateway;
+    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method).cloned() else {
+        return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
+    };
+    let mut served = answer(visit, headers, &route, &extra, style).await;
+    served.route = Some(route.index);
+    served
+}
+
+async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
+    let gateway = visit.gateway;
+    if let Some(decision) = decide_unauthenticated(route, visit.facts) {
+        let decision = match decision {
+            // A public route with a named policy on top: the policy has to hold.
+            Decision::Permit(permit) if extra.policy.is_some() && permit.reason() == Reason::Public => {
+                return refuse(visit, &Fault::new(Reason::PolicyUnknown, "a policy is asked for on a route that reads no credential"), None);
+            }
+            decision => decision,
+        };
+        return act(visit, headers, decision, None, style).await;
+    }
+    let Some(accept) = route.accept() else {
+        return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
+    };
+    let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let outcome = match gateway.authenticator.authenticate(credential, accept).await {
+        Ok(outcome) => outcome,
+        Err(Trouble::Refused(fault)) => {
+            // 400 elsewhere; here a credential that cannot be read is a bad credential.
+            let decision = decide(route, visit.facts, Authentication::Rejected(fault), extra);
+            return act(visit, headers, decision, None, style).await;
+        }
+        Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
+    };
+    let decision = decide(route, visit.facts, outcome.authentication, extra);
+    act(visit, headers, decision, outcome.session.as_ref(), style).await
+}
+
+async fn act(visit: &Visit<'_>, headers: &HeaderMap, decision: Decision, session: Option<&Arc<OpenSession>>, style: Style) -> Served {
+    match decision {
+        Decision::Permit(permit) => permitted(visit, permit, session),
+        Decision::Challenge(challenge) => challenged(visit, headers, &challenge, style).await,
+        Decision::Deny(denial) => denied(visit, denial, style),
+    }
+}
+
+/// 200 with the identity; takes the permit that only a decision makes.
+fn permitted(visit: &Visit<'_>, permit: Permit, session: Option<&Arc<OpenSession>>) -> Served {
+    let route = permit.route();
+    let mut answer = bare(StatusCode::OK);
+    if let Some(who) = permit.who() {
+        let made = match session {
+            Some(session) => session.prepared.get(&who.identity, route.index, Naming::ForwardAuth, &route.headers),
+            None => IdentityHeaders::new(&who.identity, Naming::ForwardAuth, &route.headers).map(Arc::new),
+        };
+        match made {
+            Ok(made) => made.set(answer.headers_mut()),
+            Err(fault) => return refuse(visit, &fault, None),
+        }
+    }
+    let mut served = Served::new(answer, permit.reason());
+    served.who = permit.who().cloned();
+    served
+}
+
+async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challenge, style: Style) -> Served {
+    let navigates = visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
+    let mut served = if style == Style::Redirects && navigates && challenge.token == TokenProblem::None {
+        let served = login::challenge(visit, headers).await;
+        if served.response.status() != StatusCode::SEE_OTHER {
+            return served.detail(challenge.detail.clone());
+        }
+        Served { reason: challenge.reason, ..served }
+    } else {
+        let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
+        let value = challenge::unauthorized(route.map(AsRef::as_ref), challenge.token, challenge.reason);
+        refuse(visit, &Fault::new(challenge.reason, challenge.detail.clone()), Some((StatusCode::UNAUTHORIZED, value)))
+    };
+    if challenge.cookie == CookieFate::Deleted {
+        append(&mut served, visit.gateway.settings.style.set_session("", Kept::Deleted));
+    }
+    served.detail(challenge.detail.clone())
+}
+
+fn denied(visit: &Visit<'_>, denial: Denial, style: Style) -> Served {
+    let mut served = match (style, visit.facts.audience) {
+        // What `forward` answers the browser sees: a page that says who is signed in and how to go on.
+        (Style::Redirects, Audience::Navigation) if denial.who.is_some() => super::proxy::denied_page(visit, &denial),
+        _ => refuse(visit, &denial.fault, None),
+    };
+    *served.response.status_mut() = StatusCode::FORBIDDEN;
+    if !denial.scopes.is_empty() {
+        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge::insufficient_scope(&denial.scopes));
+    }
+    served.who = denial.who;
+    served
+}
+
+fn outage(visit: &Visit<'_>, trouble: &Trouble) -> Served {
+    visit.trouble(trouble)
+}
+
+/// 403 unless another status is given, with the reason in its body for whoever looks.
+fn refuse(visit: &Visit<'_>, fault: &Fault, unauthorized: Option<(StatusCode, http::HeaderValue)>) -> Served {
+    let (status, challenge) = match unauthorized {
+        Some((status, challenge)) => (status, Some(challenge)),
+        None => (StatusCode::FORBIDDEN, None),
+    };
+    let login_url = (status == StatusCode::UNAUTHORIZED).then(|| login::start_url(visit, None));
+    visit.refuse_with(fault, Refusal { challenge, status: Some(status), login_url, ..Refusal::default() })
+}
+
+/// A question without a clear subject is a denial; without a credential it is 401, so that probes and `curl` learn what is missing first.
+fn unanswerable(visit: &Visit<'_>, headers: &HeaderMap, fault: &Fault) -> Served {
+    let style = &visit.gateway.settings.style;
+    let shown = headers.contains_key(AUTHORIZATION) || pairs(headers).any(|(name, _)| name == style.session);
+    let policy = matches!(fault.reason, Reason::InlineRule | Reason::PolicyUnknown | Reason::ParameterRepeated | Reason::ParameterInvalid);
+    if shown || policy {
+        return refuse(visit, fault, None);
+    }
+    let value = challenge::unauthorized(None, TokenProblem::None, Reason::NoCredential);
+    refuse(visit, fault, Some((StatusCode::UNAUTHORIZED, value)))
+}
+
+/// The query of `auth` and `forward`.
+fn extra(visit: &Visit<'_>) -> Result<Extra, Fault> {
+    let parameters = Parameters::parse(visit.facts.query.as_deref().unwrap_or_default().as_bytes());
+    for name in parameters.names() {
+        match name {
+            "policy" => {}
+            "allowed_groups" | "allowed_emails" | "allowed_email_domains" => {
+                return Err(Fault::new(Reason::InlineRule, format!("{name} in the query; name a policy instead")));
+            }
+            _ => return Err(Fault::new(Reason::ParameterInvalid, "a parameter that forward-auth does not know")),
+        }
+    }
+    let Some(name) = parameters.one("policy")? else { return Ok(Extra::default()) };
+    match visit.gateway.policies.get(name) {
+        Some(policy) => Ok(Extra { policy: Some(Arc::clone(policy)) }),
+        None => Err(Fault::new(Reason::PolicyUnknown, "policy names none of the config's")),
+    }
+}
+
+/// The facts of the request that the front proxy asks about: from exactly one set of headers, from a listed peer, each header once.
+fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
+    let settings = &visit.gateway.settings;
+    if !settings.trusted_proxies.hold(info.peer.ip()) {
+        return Err(Fault::new(Reason::PeerNotTrusted, format!("{} is not in trusted_proxies", info.peer.ip())));
+    }
+    let (method, uri) = match settings.forwarded {
+        ForwardedSet::Nginx => ("x-original-method", "x-original-uri"),
+        ForwardedSet::Caddy => ("x-forwarded-method", "x-forwarded-uri"),
+    };
+    let ambiguous = |name: &str, what: &str| Fault::new(Reason::ForwardedAmbiguous, format!("{name} {what}"));
+    let method = one(headers, method).and_then(|text| Method::from_bytes(text.as_bytes()).map_err(|_| ambiguous(method, "is no method")))?;
+    let host = one(headers, "x-forwarded-host")?;
+    let host = Host::parse(host).ok_or_else(|| ambiguous("x-forwarded-host", "is no host"))?;
+    if !settings.sites.knows(&host) {
+        let known = settings.sites.first();
+        return Err(Fault::new(Reason::HostUnknown, format!("forwarded host {host} is not in the config (public_url is {known})")));
+    }
+    let proto = one(headers, "x-forwarded-proto")?;
+    let scheme = outside_scheme(visit.gateway);
+    if !matches!(proto, "http" | "https" | "ws" | "wss") {
+        return Err(ambiguous("x-forwarded-proto", "is neither http nor https"));
+    }
+    let uri = one(headers, uri)?;
+    if uri.contains('#') {
+        return Err(ambiguous("the forwarded URI", "holds a #"));
+    }
+    let (path, query) = match uri.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (uri, None),
+    };
+    let path = CanonicalPath::parse(path).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
+    Ok(RequestFacts {
+        audience: Audience::of(&method, headers),
+        preflight: preflight(&method, headers),
+        method,
+        scheme,
+        host,
+        path,
+        query,
+        address: downstream_address(info.peer.ip(), headers, &settings.trusted_proxies),
+        origin: None,
+        // The upgrade itself is the front proxy's; what it asks with is an ordinary request.
+        upgrade: Upgrade::No,
+    })
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Fault> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::new(Reason::Internal, "no header name"))?;
+    let mut lines = headers.get_all(&name).iter();
+    let line = lines.next().ok_or_else(|| Fault::new(Reason::ForwardedMissing, format!("{name} is missing")))?;
+    if lines.next().is_some() {
+        return Err(Fault::new(Reason::ForwardedAmbiguous, format!("{name} is there twice")));
+    }
+    line.to_str().map_err(|_| Fault::new(Reason::ForwardedAmbiguous, format!("{name} is no text")))
+}

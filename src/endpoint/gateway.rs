@@ -1,0 +1,161 @@
+//! What all endpoints share: made once by `app`, read by every core.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::authenticate::Authenticator;
+use crate::clock::SharedClock;
+use crate::header::cookies::{CookieStyle, Kept};
+use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
+use crate::policy::Policy;
+use crate::provider::IdentityProvider;
+use crate::request::{AllowedOrigins, Sites};
+use crate::respond::Pages;
+use crate::route::RouteTable;
+use crate::secret::SealRing;
+use crate::session::{Lifetimes, Session};
+use crate::store::LoginBounds;
+use crate::tasks::Tasks;
+use crate::telemetry::{AccessLog, Metrics};
+use crate::upstream::Upstreams;
+
+/// What of the config concerns the edge.
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// Our hosts.
+    pub sites: Arc<Sites>,
+    /// Where people may be sent.
+    pub origins: AllowedOrigins,
+    /// Where our endpoints lie.
+    pub prefix: String,
+    /// Names and marks of our cookies.
+    pub style: CookieStyle,
+    /// Peers whose forwarded headers count.
+    pub trusted_proxies: TrustedProxies,
+    /// Which set of them forward-auth reads.
+    pub forwarded: ForwardedSet,
+    /// What becomes of header names with `_`.
+    pub underscore_names: UnderscoreNames,
+    /// How long sessions live.
+    pub lifetimes: Lifetimes,
+    /// How long the browser keeps their cookie.
+    pub session_cookie: SessionCookieKept,
+    /// How many logins may be under way.
+    pub login_bounds: LoginBounds,
+    /// The longest bearer token, in bytes.
+    pub token_bytes: usize,
+}
+
+/// The one set of headers in which a front proxy names the request that it asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedSet {
+    /// `X-Original-Method`, `X-Original-URI`.
+    Nginx,
+    /// `X-Forwarded-Method`, `X-Forwarded-Uri`.
+    Caddy,
+}
+
+/// How long the browser keeps the session cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionCookieKept {
+    /// An hour longer than the session may live.
+    Persistent,
+    /// Until it closes.
+    UntilBrowserCloses,
+}
+
+/// Shared by all cores.
+pub struct Gateway {
+    /// What of the config concerns the edge.
+    pub settings: EdgeSettings,
+    /// The routes.
+    pub routes: RouteTable,
+    /// Named policies.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+    /// Headers that only we may set.
+    pub family: IdentityFamily,
+    /// For people.
+    pub pages: Pages,
+    /// Asks the store and the token issuers.
+    pub authenticator: Authenticator,
+    /// Where people sign in, in file order.
+    pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// Seals what we hand out ourselves.
+    pub ring: Arc<SealRing>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Runs what must not be dropped with a request.
+    pub tasks: Tasks,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+/// One core's own.
+pub struct Core {
+    /// What it shares with the others.
+    pub gateway: Arc<Gateway>,
+    /// Its connections to upstreams.
+    pub upstreams: Rc<Upstreams>,
+    /// Where its access lines go.
+    pub access_log: AccessLog,
+}
+
+impl Gateway {
+    /// The provider of this id.
+    #[must_use]
+    pub fn provider(&self, id: &str) -> Option<&Arc<dyn IdentityProvider>> {
+        self.providers.iter().find(|provider| provider.id() == id)
+    }
+
+    /// How long the browser keeps this session's cookie.
+    #[must_use]
+    pub fn kept(&self, session: &Session) -> Kept {
+        match self.settings.session_cookie {
+            SessionCookieKept::UntilBrowserCloses => Kept::UntilBrowserCloses,
+            SessionCookieKept::Persistent => {
+                Kept::For(session.ends_at.since(self.clock.now()) + std::time::Duration::from_secs(60 * 60))
+            }
+        }
+    }
+
+    /// Origins that a sign-out form may lead to: all providers, since the session may be of any.
+    #[must_use]
+    pub fn form_origins(&self) -> Vec<String> {
+        let mut origins: Vec<String> = self.providers.iter().flat_map(|provider| provider.origins()).collect();
+        origins.sort();
+        origins.dedup();
+        origins
+    }
+
+    /// Whether a request comes from a page of our own origin: by `Sec-Fetch-Site`, else by `Origin`. A page of ours posts with
+    /// `Origin: null`, since it sends no referrer, so the former has the say.
+    #[must_use]
+    pub fn from_own_page(&self, headers: &HeaderMap) -> Origin {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        match (text("sec-fetch-site"), text("origin")) {
+            (Some("same-origin"), _) => Origin::Own,
+            // Typed, or from a bookmark: nobody else's page.
+            (Some("none"), None) => Origin::Own,
+            (Some(_), _) => Origin::Foreign,
+            (None, Some(origin)) => {
+                let own = url::Url::parse(origin).is_ok_and(|url| self.settings.sites.own(&url));
+                if own { Origin::Own } else { Origin::Foreign }
+            }
+            (None, None) => Origin::Unknown,
+        }
+    }
+}
+
+/// Whose page sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Ours.
+    Own,
+    /// Somebody else's.
+    Foreign,
+    /// The browser does not say.
+    Unknown,
+}

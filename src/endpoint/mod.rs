@@ -1,0 +1,165 @@
+//! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
+//! decided, and act. Everything under the prefix is an endpoint of our own.
+//!
+//! `gateway` is what all of them share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows.
+
+mod body;
+mod callback;
+mod cookie;
+mod facts;
+mod form;
+mod forward_auth;
+mod gateway;
+mod login;
+mod logout;
+mod proxy;
+mod session;
+mod sign_in;
+mod userinfo;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+pub use body::Body;
+pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
+
+use crate::credential::Authenticated;
+use crate::fault::{Fault, Trouble};
+use crate::reason::Reason;
+use crate::request::{Audience, RequestFacts};
+use crate::respond::{Answer, Refusal, Reply};
+use crate::server::ConnectionInfo;
+use crate::telemetry::TraceContext;
+
+/// An answer with what the log and the metrics say of it.
+pub struct Served {
+    /// To the browser or program.
+    pub response: Response<Body>,
+    /// Why it is what it is.
+    pub reason: Reason,
+    /// For the log: what was found. Empty where the reason says it all.
+    pub detail: String,
+    /// Which route; `None`: an endpoint of ours, or none.
+    pub route: Option<usize>,
+    /// Who asked.
+    pub who: Option<Authenticated>,
+    /// How long the upstream took to its answer's head.
+    pub upstream: Option<Duration>,
+}
+
+impl Served {
+    fn new(answer: Answer, reason: Reason) -> Self {
+        Self { response: answer.map(Body::ready), reason, detail: String::new(), route: None, who: None, upstream: None }
+    }
+
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+}
+
+/// One request on its way through an endpoint.
+pub(crate) struct Visit<'a> {
+    gateway: &'a Gateway,
+    facts: &'a RequestFacts,
+    request_id: &'a str,
+}
+
+impl<'a> Visit<'a> {
+    fn reply(&self) -> Reply<'a> {
+        Reply { audience: self.facts.audience, request_id: self.request_id, pages: &self.gateway.pages }
+    }
+
+    fn refuse(&self, fault: &Fault) -> Served {
+        self.refuse_with(fault, Refusal::default())
+    }
+
+    fn refuse_with(&self, fault: &Fault, refusal: Refusal) -> Served {
+        Served::new(self.reply().refuse(fault.reason, refusal), fault.reason).detail(fault.detail.clone())
+    }
+
+    /// 503 for an outage, the table's status for a refusal. No cookie is touched.
+    fn trouble(&self, trouble: &Trouble) -> Served {
+        if let Trouble::Unreachable(outage) = trouble {
+            self.gateway.metrics.dependency_error(outage.dependency);
+        }
+        Served::new(self.reply().refuse(trouble.reason(), Refusal::default()), trouble.reason()).detail(trouble.detail())
+    }
+}
+
+/// Answers one request.
+pub async fn serve(core: &Core, request: Request<Incoming>, info: Rc<ConnectionInfo>, trace: &TraceContext) -> Served {
+    let gateway = &*core.gateway;
+    let read = facts::of_request(gateway, &request, &info);
+    let facts = match read {
+        Ok(facts) => facts,
+        Err(fault) => {
+            let audience = Audience::of(request.method(), request.headers());
+            let reply = Reply { audience, request_id: trace.request_id(), pages: &gateway.pages };
+            let refusal = match fault.reason {
+                Reason::AuthorizationRepeated => {
+                    Refusal { challenge: Some(crate::respond::challenge::invalid_request(fault.reason)), ..Refusal::default() }
+                }
+                _ => Refusal::default(),
+            };
+            return Served::new(reply.refuse(fault.reason, refusal), fault.reason).detail(fault.detail);
+        }
+    };
+    let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
+    match endpoint {
+        None => proxy::serve(core, request, facts, &info, trace).await,
+        Some(name) => own(gateway, &name, request, facts, &info, trace).await,
+    }
+}
+
+/// An endpoint of ours.
+async fn own(
+    gateway: &Gateway,
+    name: &str,
+    request: Request<Incoming>,
+    facts: RequestFacts,
+    info: &ConnectionInfo,
+    trace: &TraceContext,
+) -> Served {
+    let visit = Visit { gateway, facts: &facts, request_id: trace.request_id() };
+    let methods: &[Method] = match name {
+        "/start" | "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
+        "/callback" | "/sign_out" => &[Method::GET, Method::POST],
+        // A front proxy asks with the method of the request that it asks about.
+        "/auth" | "/forward" => &[],
+        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
+    };
+    if !methods.is_empty() && !methods.contains(&facts.method) {
+        let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", facts.method)));
+        let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        if let Ok(allow) = http::HeaderValue::try_from(allow) {
+            served.response.headers_mut().insert(http::header::ALLOW, allow);
+        }
+        return served;
+    }
+    match name {
+        "/start" => login::start(&visit, request.headers(), info).await,
+        "/sign_in" => sign_in::serve(&visit),
+        "/callback" => callback::serve(&visit, request).await,
+        "/sign_out" => logout::sign_out(&visit, request).await,
+        "/signed_out" => logout::signed_out(&visit, request.headers()),
+        "/userinfo" => userinfo::serve(&visit, request.headers()).await,
+        "/session" => session::serve(&visit, request.headers()).await,
+        "/forward" => forward_auth::serve(&visit, &request, info, forward_auth::Style::Redirects).await,
+        _ => forward_auth::serve(&visit, &request, info, forward_auth::Style::Bare).await,
+    }
+}
+
+/// Reads a small body; a larger one is refused before it is held.
+pub(crate) async fn small_body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Fault> {
+    use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(Reason::BodyTooLarge, format!("more than {limit} bytes"))),
+        Err(_) => Err(Fault::new(Reason::ParameterInvalid, "the body broke off")),
+    }
+}

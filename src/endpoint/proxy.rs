@@ -1,0 +1,234 @@
+//! Proxying: facts, route, credential, decision, and the request to the upstream.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
+
+use super::login::{self, append, here, own_url};
+use super::{Body, Core, Gateway, Served, Visit, logout};
+use crate::authenticate::{OpenSession, present};
+use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
+use crate::fault::{Fault, Trouble};
+use crate::header::cookies::Kept;
+use crate::header::{
+    Forwarding, IdentityHeaders, Naming, OwnCookies, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
+};
+use crate::reason::Reason;
+use crate::request::{Audience, RequestFacts};
+use crate::respond::{Action, DeniedPage, Refusal, challenge, words_of};
+use crate::route::Route;
+use crate::server::ConnectionInfo;
+use crate::telemetry::TraceContext;
+use crate::upstream::{self, Ending};
+
+pub(super) async fn serve(
+    core: &Core,
+    request: Request<Incoming>,
+    facts: RequestFacts,
+    info: &ConnectionInfo,
+    trace: &TraceContext,
+) -> Served {
+    let gateway = &*core.gateway;
+    let visit = Visit { gateway, facts: &facts, request_id: trace.request_id() };
+    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method) else {
+        return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
+    };
+    let mut served = on_route(core, &visit, route, request, info, trace).await;
+    served.route = Some(route.index);
+    served
+}
+
+async fn on_route(
+    core: &Core,
+    visit: &Visit<'_>,
+    route: &Arc<Route>,
+    request: Request<Incoming>,
+    info: &ConnectionInfo,
+    trace: &TraceContext,
+) -> Served {
+    let (decision, session) = match judge(visit, route, request.headers()).await {
+        Ok(judged) => judged,
+        Err(Trouble::Refused(fault)) => {
+            let challenge = Some(challenge::invalid_request(fault.reason));
+            return visit.refuse_with(&fault, Refusal { challenge, ..Refusal::default() });
+        }
+        Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
+    };
+    match decision {
+        Decision::Permit(permit) => pass(core, visit, permit, session, request, info, trace).await,
+        Decision::Challenge(challenge) => challenged(visit, route, request.headers(), &challenge).await,
+        Decision::Deny(denial) => denied(visit, denial),
+    }
+}
+
+/// Credential, authentication, decision.
+async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<(Decision, Option<Arc<OpenSession>>), Trouble> {
+    if let Some(decision) = decide_unauthenticated(route, visit.facts) {
+        return Ok((decision, None));
+    }
+    let gateway = visit.gateway;
+    let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
+    let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let outcome = gateway.authenticator.authenticate(credential, accept).await?;
+    Ok((decide(route, visit.facts, outcome.authentication, &Extra::default()), outcome.session))
+}
+
+/// Sends the request on; takes the permit that only a decision makes.
+async fn pass(
+    core: &Core,
+    visit: &Visit<'_>,
+    permit: Permit,
+    session: Option<Arc<OpenSession>>,
+    request: Request<Incoming>,
+    info: &ConnectionInfo,
+    trace: &TraceContext,
+) -> Served {
+    let gateway = visit.gateway;
+    let began = gateway.clock.instant();
+    let outgoing = match outgoing(visit, &permit, session.as_deref(), request, info, trace) {
+        Ok(outgoing) => outgoing,
+        Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+    };
+    let answer = upstream::forward(&core.upstreams, &permit, outgoing, &Ending::never()).await;
+    let took = gateway.clock.instant().saturating_duration_since(began);
+    let mut served = match answer {
+        Ok(mut answer) => {
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                remove_hop_by_hop(answer.headers_mut());
+            }
+            Served { response: answer.map(Body::from), reason: permit.reason(), detail: String::new(), route: None, who: None, upstream: None }
+        }
+        Err(fault) => visit.refuse(&fault),
+    };
+    served.upstream = Some(took);
+    with_who(served, &permit)
+}
+
+fn with_who(served: Served, permit: &Permit) -> Served {
+    Served { who: permit.who().cloned(), ..served }
+}
+
+/// The request as the upstream gets it: hop-by-hop headers out, the identity family out, ours in.
+fn outgoing(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    session: Option<&OpenSession>,
+    mut request: Request<Incoming>,
+    info: &ConnectionInfo,
+    trace: &TraceContext,
+) -> Result<Request<Incoming>, Fault> {
+    let gateway = visit.gateway;
+    let settings = &gateway.settings;
+    let route = permit.route();
+    let peer = info.peer.ip();
+    let before = if settings.trusted_proxies.hold(peer) { forwarded_for(request.headers()) } else { None };
+    let headers = request.headers_mut();
+    let upgrade = remove_hop_by_hop(headers);
+    strip_identity(headers, &gateway.family, settings.underscore_names);
+    if permit.reason() == Reason::Preflight {
+        headers.remove(COOKIE);
+        headers.remove(AUTHORIZATION);
+    } else {
+        strip_credentials(headers, OwnCookies(&settings.style), |kind| route.takes(kind));
+    }
+    if let Some(who) = permit.who() {
+        match session {
+            Some(session) => session.prepared.get(&who.identity, route.index, Naming::Upstream, &route.headers)?.set(headers),
+            None => IdentityHeaders::new(&who.identity, Naming::Upstream, &route.headers)?.set(headers),
+        }
+    }
+    set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
+    trace.set_headers(headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+    }
+    // An absolute-form target or `:authority` names the host as well; the upstream is told once.
+    let host = HeaderValue::try_from(visit.facts.host.to_string()).map_err(|_| Fault::new(Reason::HostMalformed, "no header value"))?;
+    headers.insert(HOST, host);
+    *request.uri_mut() = target(visit.facts)?;
+    Ok(request)
+}
+
+/// The canonical path, which is what was matched, and the query as it came.
+fn target(facts: &RequestFacts) -> Result<Uri, Fault> {
+    let target = match &facts.query {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", facts.path.as_str())),
+        None => PathAndQuery::try_from(facts.path.as_str()),
+    };
+    target.map(Uri::from).map_err(|_| Fault::new(Reason::PathAmbiguous, "the canonical path is no request target"))
+}
+
+fn forwarded_for(headers: &HeaderMap) -> Option<String> {
+    let name = HeaderName::from_static("x-forwarded-for");
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+/// 303 to the login for a person's GET, 401 for everything else.
+async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge) -> Served {
+    let navigates = visit.facts.audience == Audience::Navigation;
+    let sessions = route.takes(crate::credential::CredentialKind::Session);
+    let mut served = if navigates && sessions && visit.facts.method == Method::GET && challenge.token == TokenProblem::None {
+        let served = login::challenge(visit, headers).await;
+        // An outage or a bound that was met has its own reason; the redirect has the challenge's.
+        if served.response.status() == StatusCode::SEE_OTHER { Served { reason: challenge.reason, ..served } } else { return served }
+    } else {
+        unauthorized(visit, route, headers, challenge, sessions)
+    };
+    if challenge.cookie == CookieFate::Deleted {
+        append(&mut served, visit.gateway.settings.style.set_session("", Kept::Deleted));
+    }
+    served.detail(challenge.detail.clone())
+}
+
+fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
+    let value = challenge::unauthorized(Some(route), challenge.token, challenge.reason);
+    let login_url = sessions.then(|| login::start_url(visit, referring_page(visit.gateway, headers).as_deref()));
+    let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
+    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED) };
+    Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
+}
+
+/// The page that a program runs in: the place to come back to, since the address it asked for is none for people.
+fn referring_page(gateway: &Gateway, headers: &HeaderMap) -> Option<String> {
+    let page = url::Url::parse(headers.get(http::header::REFERER)?.to_str().ok()?).ok()?;
+    gateway.settings.sites.own(&page).then(|| page.into())
+}
+
+fn denied(visit: &Visit<'_>, denial: Denial) -> Served {
+    let mut served = denied_page(visit, &denial);
+    if !denial.scopes.is_empty() {
+        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge::insufficient_scope(&denial.scopes));
+    }
+    served.who = denial.who;
+    served
+}
+
+/// 403 for somebody: the page that says who is signed in, or JSON. The session stays.
+pub(super) fn denied_page(visit: &Visit<'_>, denial: &Denial) -> Served {
+    let Denial { fault, who, .. } = denial;
+    let words = words_of(fault.reason);
+    let forbidden = crate::respond::status_of(fault.reason) == StatusCode::FORBIDDEN;
+    match who {
+        Some(who) if visit.facts.audience == Audience::Navigation && forbidden => {
+            let place = here(visit);
+            let page = DeniedPage {
+                user: Some(who.identity.display_name().to_owned()),
+                sign_out_action: Some(own_url(visit, "/sign_out")),
+                rd: place.as_ref().map(ToString::to_string),
+                home: place.as_ref().map(ToString::to_string),
+            };
+            let origins = logout::form_origins(visit, place.as_ref());
+            let answer = visit.gateway.pages.denied(visit.request_id, fault.reason, &words, &page, &origins);
+            Served::new(answer, fault.reason).detail(fault.detail.clone())
+        }
+        _ => visit.refuse(fault),
+    }
+}
+
+fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
+    denied_page(visit, &Denial { fault, who: permit.who().cloned(), scopes: Vec::new() })
+}

@@ -1,0 +1,208 @@
+//! The provider's own description (OpenID Connect Discovery §4), fetched when first needed and kept. The gateway starts and serves sessions
+//! while the provider is down.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use openidconnect::core::{
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
+};
+use openidconnect::{AdditionalProviderMetadata, ProviderMetadata};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::http::{Http, HttpError, HttpFailure};
+use crate::clock::{SharedClock, UnixTime};
+use crate::fault::{Fault, Outage, Trouble};
+use crate::reason::Reason;
+
+/// How long a document counts before it is looked at again.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+/// How long nobody asks again after a failure, so that a crowd of logins does not hammer a provider that is coming up.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What we read beyond OpenID Connect Discovery.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Extra {
+    /// RFC 9207 §3.
+    #[serde(default)]
+    pub authorization_response_iss_parameter_supported: bool,
+    /// RP-Initiated Logout §2.1.
+    #[serde(default)]
+    pub end_session_endpoint: Option<Url>,
+}
+
+impl AdditionalProviderMetadata for Extra {}
+
+/// The document, read.
+pub type Document = ProviderMetadata<
+    Extra,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+/// One issuer's document, and when it was read.
+pub struct Discovery {
+    issuer: String,
+    http: Http,
+    clock: SharedClock,
+    known: Mutex<Known>,
+    /// One fetch at a time; the others wait for it.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    document: Option<(Arc<Document>, UnixTime)>,
+    failure: Option<(Trouble, UnixTime)>,
+}
+
+impl Discovery {
+    /// Nothing is fetched yet.
+    #[must_use]
+    pub fn new(issuer: String, http: Http, clock: SharedClock) -> Self {
+        Self { issuer, http, clock, known: Mutex::default(), fetching: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The document. One that cannot be refreshed goes on counting.
+    ///
+    /// # Errors
+    /// An outage when it could not be fetched; [`Reason::ProviderMetadata`] when it is not that issuer's, or no such document.
+    pub async fn document(&self) -> Result<Arc<Document>, Trouble> {
+        if let Some(answer) = self.at_hand() {
+            return answer;
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(answer) = self.at_hand() {
+            return answer;
+        }
+        let fetched = self.fetch().await;
+        let now = self.clock.now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match fetched {
+            Ok(document) => {
+                let document = Arc::new(document);
+                *known = Known { document: Some((Arc::clone(&document), now)), failure: None };
+                Ok(document)
+            }
+            Err(trouble) => {
+                known.failure = Some((trouble.clone(), now));
+                match &known.document {
+                    Some((document, _)) => Ok(Arc::clone(document)),
+                    None => Err(trouble),
+                }
+            }
+        }
+    }
+
+    /// The document, if it was fetched already.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<Document>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.document.as_ref().map(|(document, _)| Arc::clone(document))
+    }
+
+    fn at_hand(&self) -> Option<Result<Arc<Document>, Trouble>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let resting = known.failure.as_ref().filter(|(_, at)| now.since(*at) < PAUSE);
+        match (&known.document, resting) {
+            (Some((document, at)), _) if now.since(*at) < FRESH => Some(Ok(Arc::clone(document))),
+            (Some((document, _)), Some(_)) => Some(Ok(Arc::clone(document))),
+            (None, Some((trouble, _))) => Some(Err(trouble.clone())),
+            _ => None,
+        }
+    }
+
+    async fn fetch(&self) -> Result<Document, Trouble> {
+        let answer = self.http.get_json(&well_known(&self.issuer)?, None).await.map_err(|error| sort(&error))?;
+        let document: Document =
+            serde_json::from_value(answer).map_err(|error| wrong(format!("the document at {} cannot be read: {error}", self.issuer)))?;
+        // OpenID Connect Discovery §4.3: the issuer must be exactly the one the document was asked of.
+        if document.issuer().as_str() != self.issuer {
+            let named: String = document.issuer().as_str().chars().take(200).collect();
+            return Err(wrong(format!("the document of {:?} names the issuer {named:?}; both must be the same, letter by letter", self.issuer)));
+        }
+        let endpoints = [
+            Some(document.authorization_endpoint().url()),
+            document.token_endpoint().map(|endpoint| endpoint.url()),
+            document.userinfo_endpoint().map(|endpoint| endpoint.url()),
+            document.additional_metadata().end_session_endpoint.as_ref(),
+            Some(document.jwks_uri().url()),
+        ];
+        if let Some(url) = endpoints.into_iter().flatten().find(|url| !secure_enough(&self.issuer, url)) {
+            return Err(wrong(format!("the document of {:?} names {url}, which is not https", self.issuer)));
+        }
+        if document.token_endpoint().is_none() {
+            return Err(wrong(format!("the document of {:?} names no token_endpoint", self.issuer)));
+        }
+        Ok(document)
+    }
+}
+
+/// OpenID Connect Discovery §4: the well-known part follows the issuer's own path.
+fn well_known(issuer: &str) -> Result<Url, Trouble> {
+    let text = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    Url::parse(&text).map_err(|_| wrong(format!("{issuer:?} is no URL")))
+}
+
+/// An https issuer's endpoints are https, and none has another scheme.
+fn secure_enough(issuer: &str, url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && issuer.starts_with("http://"))
+}
+
+fn wrong(detail: String) -> Trouble {
+    Fault::new(Reason::ProviderMetadata, detail).into()
+}
+
+/// Who did not answer is down; who answered with nonsense is set up wrong. A status is an outage: a provider that starts up answers 404 or 503.
+fn sort(error: &HttpError) -> Trouble {
+    match error.failure {
+        HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Outage::provider(error).into(),
+        HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => wrong(error.to_string()),
+    }
+}
+
+/// Where a token issuer's keys are: `jwks_uri` of its OpenID document, else of its RFC 8414 one. Needs nothing else of them, since an
+/// authorization server need not be an OpenID provider.
+pub fn jwks_uri(issuer: String, http: Http) -> Pin<Box<dyn Future<Output = Result<Url, Outage>> + Send>> {
+    #[derive(Deserialize)]
+    struct Keys {
+        issuer: String,
+        jwks_uri: Url,
+    }
+    Box::pin(async move {
+        let mut last = Outage::keys(format!("{issuer:?} is no URL"));
+        let openid = well_known(&issuer).ok();
+        // RFC 8414 §3.1 puts the well-known part between host and path.
+        let oauth = Url::parse(&issuer).ok().map(|mut url| {
+            let path = format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'));
+            url.set_path(&path);
+            url
+        });
+        for url in [openid, oauth].into_iter().flatten() {
+            match http.get_json(&url, None).await {
+                Ok(answer) => match serde_json::from_value::<Keys>(answer) {
+                    Ok(keys) if keys.issuer == issuer && secure_enough(&issuer, &keys.jwks_uri) => return Ok(keys.jwks_uri),
+                    Ok(keys) if keys.issuer == issuer => last = Outage::keys(format!("{url} names {}, which is not https", keys.jwks_uri)),
+                    Ok(_) => last = Outage::keys(format!("{url} names another issuer than {issuer:?}")),
+                    Err(error) => last = Outage::keys(format!("{url} cannot be read: {error}")),
+                },
+                Err(error) => last = Outage::keys(error),
+            }
+        }
+        Err(last)
+    })
+}

@@ -1,0 +1,279 @@
+//! The gateway's own calls to providers and token issuers: bounded in time and size, following no redirect, on the control runtime.
+
+mod roots;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::secret::Secret;
+use crate::tasks::Tasks;
+
+/// How long an idle connection is kept: enough for the calls of one login, and less than the five seconds after which common servers
+/// close theirs, so that a code is not sent into a connection that is just ending.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// The largest head of an answer, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// Bounds and roots of the calls.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// How long a TCP connection may take.
+    pub connect_timeout: Duration,
+    /// How long a call may take in all, from the name look-up to the last byte of the answer.
+    pub deadline: Duration,
+    /// The largest body of an answer, in bytes.
+    pub max_bytes: usize,
+    /// PEM files with certificates that are trusted beside the system's (`ca_file`).
+    pub extra_roots: Vec<PathBuf>,
+}
+
+/// Makes the calls. Clones share connections.
+#[derive(Clone)]
+pub struct Http {
+    caller: Arc<Caller>,
+    tasks: Tasks,
+}
+
+/// Lives on the control runtime, as do its connections.
+struct Caller {
+    settings: HttpSettings,
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made at the first `https` call: reading the system's roots takes time that a gateway without such calls need not spend.
+    secured: OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+}
+
+/// Why a call brought no answer that can be used. Holds no body, no query and no credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpError {
+    /// What kind of failure.
+    pub failure: HttpFailure,
+    /// Whom the call was for: scheme, host, port and path.
+    pub at: String,
+    /// What the network or TLS said, for the log.
+    detail: String,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpFailure {
+    /// The address is no `http` or `https` URL with a host.
+    Address,
+    /// No connection, no trust in the certificate, or an answer that is no HTTP or breaks off.
+    Unreachable,
+    /// The deadline passed.
+    Timeout,
+    /// The answer is larger than the limit.
+    TooLarge,
+    /// The answer is a redirect. None is followed: it would take what was sent to another place.
+    Redirect,
+    /// The answer's status is not a success, where one is needed.
+    Status(StatusCode),
+    /// The answer is not JSON, where JSON is needed.
+    NotJson,
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = &self.at;
+        match self.failure {
+            HttpFailure::Address => write!(f, "{at}: not an http or https address with a host"),
+            HttpFailure::Unreachable => write!(f, "{at}: {}", self.detail),
+            HttpFailure::Timeout => write!(f, "{at}: no complete answer in time"),
+            HttpFailure::TooLarge => write!(f, "{at}: the answer is larger than the limit"),
+            HttpFailure::Redirect => write!(f, "{at}: answered with a redirect, and none is followed"),
+            HttpFailure::Status(status) => write!(f, "{at}: answered with status {}", status.as_u16()),
+            HttpFailure::NotJson => write!(f, "{at}: the answer is not JSON"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+impl HttpError {
+    /// An answer from `url` whose status the caller cannot use.
+    #[must_use]
+    pub fn status(url: &Url, status: StatusCode) -> Self {
+        Self::at(url, HttpFailure::Status(status))
+    }
+
+    fn at(url: &Url, failure: HttpFailure) -> Self {
+        Self { failure, at: place_of(url), detail: String::new() }
+    }
+}
+
+impl Http {
+    /// Nothing is opened or read yet.
+    #[must_use]
+    pub fn new(settings: HttpSettings, tasks: Tasks) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(settings.connect_timeout));
+        connector.set_nodelay(true);
+        let plain = builder().build(connector);
+        Self { caller: Arc::new(Caller { settings, plain, secured: OnceCell::new() }), tasks }
+    }
+
+    /// Sends `request` and returns the answer, whatever its status but a redirect. The call begins at once and runs to its end though the
+    /// returned future is dropped: it may spend something one-time.
+    pub fn send(&self, request: Request<Vec<u8>>) -> impl Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send + use<> {
+        let at = place(request.uri());
+        let caller = Arc::clone(&self.caller);
+        let called = self.tasks.run(async move {
+            let deadline = caller.settings.deadline;
+            tokio::time::timeout(deadline, caller.call(request)).await.unwrap_or_else(|_| Err(Failed::of(HttpFailure::Timeout)))
+        });
+        async move {
+            let failed = match called.await {
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(failed)) => failed,
+                None => Failed::unreachable("the call was broken off here"),
+            };
+            Err(HttpError { failure: failed.failure, at, detail: failed.detail })
+        }
+    }
+
+    /// Gets `url`, with `bearer` in `Authorization` where there is one. Any status but a success is an error.
+    pub async fn get(&self, url: &Url, bearer: Option<&Secret>) -> Result<Response<Vec<u8>>, HttpError> {
+        let uri: Uri = url.as_str().parse().map_err(|_| HttpError::at(url, HttpFailure::Address))?;
+        let mut request = Request::new(Vec::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(bearer) = bearer {
+            // A token that fits in no header was made by nobody who follows RFC 6750 §2.1; the provider would refuse it as well.
+            let mut value = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
+                .map_err(|_| HttpError::at(url, HttpFailure::Status(StatusCode::UNAUTHORIZED)))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let answer = self.send(request).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(HttpError::status(url, answer.status())) }
+    }
+
+    /// Gets a JSON document.
+    pub async fn get_json(&self, url: &Url, bearer: Option<&Secret>) -> Result<Value, HttpError> {
+        let answer = self.get(url, bearer).await?;
+        // serde_json's message would repeat parts of the body.
+        serde_json::from_slice(answer.body()).map_err(|_| HttpError::at(url, HttpFailure::NotJson))
+    }
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send>>;
+
+    fn call(&'c self, request: Request<Vec<u8>>) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+/// A failure before its place is known.
+struct Failed {
+    failure: HttpFailure,
+    detail: String,
+}
+
+impl Failed {
+    fn of(failure: HttpFailure) -> Self {
+        Self { failure, detail: String::new() }
+    }
+
+    fn unreachable(detail: impl Into<String>) -> Self {
+        Self { failure: HttpFailure::Unreachable, detail: detail.into() }
+    }
+}
+
+impl Caller {
+    async fn call(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Failed> {
+        let mut request = request.map(|body| Full::new(Bytes::from(body)));
+        request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("doorward"));
+        let scheme = request.uri().scheme_str().filter(|_| request.uri().host().is_some_and(|host| !host.is_empty()));
+        let sent = match scheme {
+            Some("http") => self.plain.request(request).await,
+            Some("https") => self.secured().await?.request(request).await,
+            _ => return Err(Failed::of(HttpFailure::Address)),
+        };
+        let (head, body) = sent.map_err(|error| Failed::unreachable(chain(&error)))?.into_parts();
+        if head.status.is_redirection() {
+            return Err(Failed::of(HttpFailure::Redirect));
+        }
+        Ok(Response::from_parts(head, self.collect(body).await?))
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Vec<u8>, Failed> {
+        match Limited::new(body, self.settings.max_bytes).collect().await {
+            Ok(collected) => Ok(collected.to_bytes().into()),
+            Err(error) if error.is::<LengthLimitError>() => Err(Failed::of(HttpFailure::TooLarge)),
+            Err(error) => Err(Failed::unreachable(chain(error.as_ref()))),
+        }
+    }
+
+    /// What failed to load is tried again at the next call: a `ca_file` may be put right meanwhile.
+    async fn secured(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Failed> {
+        self.secured
+            .get_or_try_init(|| async {
+                let extra = self.settings.extra_roots.clone();
+                let tls = tokio::task::spawn_blocking(move || roots::tls_config(&extra))
+                    .await
+                    .map_err(|_| Failed::unreachable("loading the root certificates broke off"))?
+                    .map_err(Failed::unreachable)?;
+                let mut connector = HttpConnector::new();
+                connector.set_connect_timeout(Some(self.settings.connect_timeout));
+                connector.set_nodelay(true);
+                connector.enforce_http(false);
+                Ok(builder().build(HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(connector)))
+            })
+            .await
+    }
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(MAX_HEAD_BYTES);
+    builder
+}
+
+/// An address for people: without user information and query, which may hold credentials.
+fn place(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("?");
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", uri.path())
+}
+
+/// The same of a URL.
+fn place_of(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// An error with its causes, outermost first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

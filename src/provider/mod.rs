@@ -1,0 +1,68 @@
+//! Providers: where people prove who they are.
+//!
+//! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
+//! and `keys` for its signatures. `http` makes the calls.
+
+pub mod discovery;
+mod exchange;
+pub mod http;
+pub mod keys;
+mod oidc;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use url::Url;
+
+use crate::fault::Trouble;
+use crate::identity::Identity;
+use crate::login::PendingLogin;
+use crate::secret::Secret;
+
+pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
+
+/// What a provider's methods return.
+pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>;
+
+/// Somebody who has just signed in.
+#[derive(Clone)]
+pub struct SignedIn {
+    /// Who.
+    pub identity: Identity,
+    /// `sid` of the provider's session, if it named one.
+    pub sid: Option<String>,
+    /// The ID token, kept as the hint for signing out.
+    pub id_token: Secret,
+}
+
+/// The answer to an authorization request, as the browser brought it: what no check has looked at yet.
+#[derive(Clone)]
+pub struct AuthorizationResponse {
+    /// `code`.
+    pub code: Option<Secret>,
+    /// `iss` (RFC 9207 §2).
+    pub iss: Option<String>,
+    /// `error` (RFC 6749 §4.1.2.1).
+    pub error: Option<String>,
+}
+
+/// A place where people sign in.
+pub trait IdentityProvider: Send + Sync {
+    /// Its name in the config.
+    fn id(&self) -> &str;
+
+    /// Its name for people.
+    fn name(&self) -> &str;
+
+    /// The URL that sends a browser there, for this attempt.
+    fn authorization_url<'a>(&'a self, attempt: &'a PendingLogin, state: &'a str) -> ProviderFuture<'a, Url>;
+
+    /// Judges the answer and, if nothing speaks against it, spends the code. The attempt has been taken: it is not coming back.
+    fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn>;
+
+    /// The URL that ends the provider's own session (RP-Initiated Logout §2); `None` where it offers none.
+    fn end_session_url<'a>(&'a self, id_token_hint: &'a str, post_logout_redirect_uri: &'a str, state: &'a str) -> ProviderFuture<'a, Option<Url>>;
+
+    /// Origins that a form of ours may lead to when it signs somebody out there.
+    fn origins(&self) -> Vec<String>;
+}

@@ -1,0 +1,218 @@
+//! OpenID Connect by the authorization-code flow, with PKCE S256, state and nonce always (OpenID Connect Core §3.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oauth2::AuthType;
+use url::Url;
+
+use super::discovery::{Discovery, Document};
+use super::exchange::{self, Registration};
+use super::keys::{Budget, JwksCache};
+use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, SignedIn, http::Http};
+use crate::clock::SharedClock;
+use crate::fault::{Fault, Trouble};
+use crate::identity::{ClaimMapping, Claims, Identity, Source};
+use crate::login::PendingLogin;
+use crate::reason::Reason;
+use crate::secret::{Secret, SecretSource, encode, same, sha256};
+use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, id_token};
+
+/// One `[[provider]]`.
+#[derive(Clone)]
+pub struct OpenIdSettings {
+    /// Its name in the config.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Exactly as its tokens say it.
+    pub issuer: String,
+    /// Our registration.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretSource,
+    /// How we prove ourselves.
+    pub client_authentication: ClientAuthentication,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// How the answer comes back.
+    pub response_mode: ResponseMode,
+    /// Signatures that ID tokens may have; the provider's document has no say in it.
+    pub algorithms: Vec<Algorithm>,
+    /// Which claims say what.
+    pub mapping: ClaimMapping,
+    /// For `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+}
+
+/// How we prove ourselves at the token endpoint (OpenID Connect Core §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+}
+
+/// How the answer comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseMode {
+    /// In the query: the default of the code flow, so it is not sent.
+    Query,
+    /// As a form that the browser posts.
+    FormPost,
+}
+
+/// An OpenID provider.
+pub struct OpenIdProvider {
+    settings: OpenIdSettings,
+    http: Http,
+    discovery: Arc<Discovery>,
+    keys: JwksCache,
+    clock: SharedClock,
+}
+
+impl OpenIdProvider {
+    /// Asks nobody yet.
+    #[must_use]
+    pub const fn new(settings: OpenIdSettings, http: Http, discovery: Arc<Discovery>, keys: JwksCache, clock: SharedClock) -> Self {
+        Self { settings, http, discovery, keys, clock }
+    }
+
+    /// Its document, for readiness and `check`.
+    #[must_use]
+    pub const fn discovery(&self) -> &Arc<Discovery> {
+        &self.discovery
+    }
+
+    async fn authorization(&self, attempt: &PendingLogin, state: &str) -> Result<Url, Trouble> {
+        let document = self.discovery.document().await?;
+        let mut url = document.authorization_endpoint().url().clone();
+        let challenge = encode(&sha256(attempt.code_verifier.as_bytes()));
+        let scope = self.settings.scopes.join(" ");
+        {
+            let mut query = url.query_pairs_mut();
+            query
+                .append_pair("response_type", "code")
+                .append_pair("client_id", &self.settings.client_id)
+                .append_pair("redirect_uri", &attempt.redirect_uri)
+                .append_pair("scope", &scope)
+                .append_pair("state", state)
+                .append_pair("nonce", &attempt.nonce)
+                .append_pair("code_challenge", &challenge)
+                .append_pair("code_challenge_method", "S256");
+            if self.settings.response_mode == ResponseMode::FormPost {
+                query.append_pair("response_mode", "form_post");
+            }
+        }
+        Ok(url)
+    }
+
+    /// The order is part of the design: whose answer is it, is it an error, and only then the code is spent.
+    async fn completion(&self, attempt: &PendingLogin, response: AuthorizationResponse) -> Result<SignedIn, Trouble> {
+        let document = self.discovery.document().await?;
+        self.check_response_issuer(&document, response.iss.as_deref())?;
+        if let Some(error) = response.error {
+            let word: String = error.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
+            return Err(Fault::new(Reason::ProviderError, format!("the provider answered {word}")).into());
+        }
+        let code = response.code.ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the response holds neither code nor error"))?;
+        let endpoint = document.token_endpoint().ok_or_else(|| Fault::new(Reason::ProviderMetadata, "no token_endpoint"))?;
+        let registration = Registration {
+            client_id: &self.settings.client_id,
+            client_secret: self.settings.client_secret.get(),
+            auth_type: match self.settings.client_authentication {
+                ClientAuthentication::Basic => AuthType::BasicAuth,
+                ClientAuthentication::Post => AuthType::RequestBody,
+            },
+        };
+        let tokens = exchange::spend_code(&self.http, endpoint, registration, attempt, &code).await?;
+        let claims = self.verify_id_token(&tokens.id_token, &tokens.access_token, attempt).await?;
+        let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let told = match document.userinfo_endpoint() {
+            Some(endpoint) => exchange::userinfo(&self.http, endpoint.url(), &tokens.access_token, &sub).await?,
+            None => Claims::new(),
+        };
+        let source = Source::Provider(self.settings.id.clone());
+        let claims = exchange::join(claims, told);
+        let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
+            Fault::new(Reason::IdTokenClaims, format!("neither ID token nor userinfo holds {:?} as a text", self.settings.mapping.user.as_str()))
+        })?;
+        let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
+        Ok(SignedIn { identity: Identity { scopes, ..identity }, sid, id_token: tokens.id_token })
+    }
+
+    /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.
+    fn check_response_issuer(&self, document: &Document, iss: Option<&str>) -> Result<(), Fault> {
+        match iss {
+            Some(iss) if same(iss.as_bytes(), self.settings.issuer.as_bytes()) => Ok(()),
+            Some(_) => Err(Fault::new(Reason::ResponseIssuer, "iss of the response is another issuer")),
+            None if document.additional_metadata().authorization_response_iss_parameter_supported => {
+                Err(Fault::new(Reason::ResponseIssuerMissing, "the provider promises iss in its responses, and this one holds none"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// With the keys at hand; if none of them fits, once more with newer ones, since providers rotate keys at any moment.
+    async fn verify_id_token(&self, token: &Secret, access_token: &Secret, attempt: &PendingLogin) -> Result<Claims, Trouble> {
+        let expect = IdTokenExpectation {
+            issuer: &self.settings.issuer,
+            client_id: &self.settings.client_id,
+            algorithms: &self.settings.algorithms,
+            trusted_audiences: &[],
+            nonce: &attempt.nonce,
+            access_token,
+            leeway: self.settings.leeway,
+        };
+        let keys = self.keys.keys().await?;
+        match id_token::verify(token.expose(), &keys, &expect, self.clock.now()) {
+            Ok(claims) => Ok(claims),
+            Err(IdTokenError::Refused(fault)) => Err(fault.into()),
+            Err(IdTokenError::KeyUnknown(fault)) => match self.keys.keys_after_unknown(Budget::IdToken, &keys).await? {
+                Some(newer) => id_token::verify(token.expose(), &newer, &expect, self.clock.now()).map_err(|error| error.into_fault().into()),
+                None => Err(fault.into()),
+            },
+        }
+    }
+}
+
+impl IdentityProvider for OpenIdProvider {
+    fn id(&self) -> &str {
+        &self.settings.id
+    }
+
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn authorization_url<'a>(&'a self, attempt: &'a PendingLogin, state: &'a str) -> ProviderFuture<'a, Url> {
+        Box::pin(self.authorization(attempt, state))
+    }
+
+    fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {
+        Box::pin(self.completion(attempt, response))
+    }
+
+    fn end_session_url<'a>(&'a self, id_token_hint: &'a str, post_logout_redirect_uri: &'a str, state: &'a str) -> ProviderFuture<'a, Option<Url>> {
+        Box::pin(async move {
+            let document = self.discovery.document().await?;
+            let Some(mut url) = document.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };
+            url.query_pairs_mut()
+                .append_pair("id_token_hint", id_token_hint)
+                .append_pair("client_id", &self.settings.client_id)
+                .append_pair("post_logout_redirect_uri", post_logout_redirect_uri)
+                .append_pair("state", state);
+            Ok(Some(url))
+        })
+    }
+
+    fn origins(&self) -> Vec<String> {
+        let issuer = Url::parse(&self.settings.issuer).ok();
+        let end_session = self.discovery.known().and_then(|document| document.additional_metadata().end_session_endpoint.clone());
+        let mut origins: Vec<String> = [issuer, end_session].into_iter().flatten().map(|url| url.origin().ascii_serialization()).collect();
+        origins.dedup();
+        origins
+    }
+}

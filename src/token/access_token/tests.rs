@@ -1,0 +1,237 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::secret::encode;
+use crate::token::testing::{NOW, Signer, key_set, with};
+
+const ISSUER: &str = "https://issuer.test";
+
+fn rules(typ: TokenType) -> AccessTokenRules {
+    AccessTokenRules {
+        issuer: ISSUER.into(),
+        audience: Audience::AnyOf(vec!["orders".into()]),
+        algorithms: Algorithm::DEFAULT.to_vec(),
+        typ,
+        client_id: Some("gateway".into()),
+        leeway: Duration::from_secs(60),
+    }
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "sub": "alice", "aud": "orders", "client_id": "cli", "jti": "1",
+        "exp": NOW.0 + 300, "iat": NOW.0 - 5, "scope": "orders:read orders:write",
+    })
+}
+
+fn header() -> Value {
+    json!({"alg": "ES256", "kid": "k", "typ": "at+jwt"})
+}
+
+fn signer() -> &'static (Signer, KeySet) {
+    static SIGNER: std::sync::OnceLock<(Signer, KeySet)> = std::sync::OnceLock::new();
+    SIGNER.get_or_init(|| {
+        let signer = Signer::new(Algorithm::Es256);
+        let keys = key_set(&[signer.jwk("k")]);
+        (signer, keys)
+    })
+}
+
+/// All three stages, as a request runs through them.
+fn take(rules: &AccessTokenRules, header: &Value, claims: &Value) -> Result<AccessToken, AccessTokenError> {
+    let (signer, keys) = signer();
+    let token = signer.token(header, claims);
+    let token = rules.read(&token)?.verify(keys)?;
+    token.terms.judge(&rules.audience, NOW)?;
+    Ok(token)
+}
+
+fn reason(result: Result<AccessToken, AccessTokenError>) -> Option<Reason> {
+    match result {
+        Ok(_) => None,
+        Err(AccessTokenError::Refused(fault) | AccessTokenError::KeyUnknown(fault)) => Some(fault.reason),
+    }
+}
+
+#[test]
+fn typ_says_access_token_in_any_spelling_of_the_media_type() {
+    use Reason::TokenType as Wrong;
+    for (typ, at_jwt, any) in [
+        (json!("at+jwt"), None, None),
+        (json!("AT+JWT"), None, None),
+        (json!("application/at+jwt"), None, None),
+        (json!("Application/At+Jwt"), None, None),
+        (json!("JWT"), Some(Wrong), None),
+        (json!(null), Some(Wrong), None),
+        (json!(""), Some(Wrong), None),
+        (json!("application/jwt"), Some(Wrong), None),
+        (json!("text/at+jwt"), Some(Wrong), Some(Wrong)),
+        (json!("at+jwt "), Some(Wrong), None),
+        (json!("logout+jwt"), Some(Wrong), Some(Wrong)),
+        (json!("dpop+jwt"), Some(Wrong), Some(Wrong)),
+        (json!("application/secevent+JWT"), Some(Wrong), Some(Wrong)),
+    ] {
+        let header = with(&header(), &json!({ "typ": typ }));
+        assert_eq!(reason(take(&rules(TokenType::AtJwt), &header, &claims())), at_jwt, "{typ}");
+        assert_eq!(reason(take(&rules(TokenType::Any), &header, &claims())), any, "{typ}");
+    }
+}
+
+#[test]
+fn claims_are_judged_by_the_kind_of_token() {
+    use Reason::{
+        TokenAudience as Audience, TokenBound as Bound, TokenClaims as BadClaims, TokenExpired as Expired, TokenIsIdToken as IdToken,
+        TokenIssuerUnknown as Issuer, TokenNotYetValid as NotYet,
+    };
+    let now = NOW.0;
+    for (change, at_jwt, any) in [
+        (json!({}), None, None),
+        (json!({"iss": "https://issuer.test/"}), Some(Issuer), Some(Issuer)),
+        (json!({"iss": null}), Some(BadClaims), Some(BadClaims)),
+        (json!({"iss": 7}), Some(BadClaims), Some(BadClaims)),
+        (json!({"sub": null}), Some(BadClaims), Some(BadClaims)),
+        (json!({"sub": ""}), Some(BadClaims), Some(BadClaims)),
+        (json!({"client_id": null}), Some(BadClaims), None),
+        (json!({"client_id": 7}), Some(BadClaims), None),
+        (json!({"jti": null}), Some(BadClaims), None),
+        (json!({"jti": 7}), Some(BadClaims), None),
+        (json!({"iat": null}), Some(BadClaims), None),
+        (json!({"iat": "now"}), Some(BadClaims), Some(BadClaims)),
+        (json!({"iat": now + 60}), None, None),
+        (json!({"iat": now + 61}), Some(NotYet), Some(NotYet)),
+        (json!({"nbf": now + 60}), None, None),
+        (json!({"nbf": now + 61}), Some(NotYet), Some(NotYet)),
+        (json!({"nbf": now + 61, "iat": null}), Some(BadClaims), Some(NotYet)),
+        (json!({"nbf": true}), Some(BadClaims), Some(BadClaims)),
+        (json!({"exp": now - 59}), None, None),
+        (json!({"exp": now - 60}), Some(Expired), Some(Expired)),
+        (json!({"exp": now as f64 - 59.5}), Some(Expired), Some(Expired)),
+        (json!({"exp": now as f64 + 9.5}), None, None),
+        (json!({"exp": null}), Some(BadClaims), Some(BadClaims)),
+        (json!({"exp": format!("{}", now + 300)}), Some(BadClaims), Some(BadClaims)),
+        (json!({"aud": ["x", "orders"]}), None, None),
+        (json!({"aud": ["x", "y"]}), Some(Audience), Some(Audience)),
+        (json!({"aud": "order"}), Some(Audience), Some(Audience)),
+        (json!({"aud": []}), Some(BadClaims), Some(Audience)),
+        (json!({"aud": null}), Some(BadClaims), Some(Audience)),
+        (json!({"aud": {"orders": 1}}), Some(BadClaims), Some(BadClaims)),
+        (json!({"aud": ["orders", 7]}), Some(BadClaims), Some(BadClaims)),
+        (json!({"cnf": {"jkt": "x"}}), Some(Bound), Some(Bound)),
+        (json!({"cnf": {}}), Some(Bound), Some(Bound)),
+        (json!({"nonce": "n"}), None, Some(IdToken)),
+        (json!({"at_hash": "h"}), None, Some(IdToken)),
+        (json!({"c_hash": "h"}), None, Some(IdToken)),
+        (json!({"aud": "gateway"}), Some(Audience), Some(IdToken)),
+        (json!({"aud": ["orders", "gateway"]}), None, Some(IdToken)),
+        (json!({"azp": "gateway"}), None, None),
+    ] {
+        let claims = with(&claims(), &change);
+        assert_eq!(reason(take(&rules(TokenType::AtJwt), &header(), &claims)), at_jwt, "at+jwt {change}");
+        assert_eq!(reason(take(&rules(TokenType::Any), &header(), &claims)), any, "any {change}");
+    }
+}
+
+#[test]
+fn a_token_of_keycloak_counts_under_any_with_its_audience() {
+    let header = json!({"alg": "ES256", "kid": "k", "typ": "JWT"});
+    let claims = json!({
+        "exp": NOW.0 + 60, "iat": NOW.0, "jti": "onrtac:1", "iss": ISSUER, "aud": ["orders", "account"], "sub": "f81d4fae", "typ": "Bearer",
+        "azp": "cli", "sid": "s", "acr": "1", "realm_access": {"roles": ["staff"]}, "scope": "openid email",
+    });
+    assert_eq!(reason(take(&rules(TokenType::Any), &header, &claims)), None);
+    assert_eq!(reason(take(&rules(TokenType::AtJwt), &header, &claims)), Some(Reason::TokenType));
+}
+
+#[test]
+fn the_route_says_for_whom_a_token_must_be_meant() {
+    let token = take(&rules(TokenType::AtJwt), &header(), &claims()).unwrap();
+    let judge = |audience| token.terms.judge(&audience, NOW).map_err(|fault| fault.reason);
+    assert_eq!(judge(Audience::Any), Ok(()));
+    assert_eq!(judge(Audience::AnyOf(vec!["x".into(), "orders".into()])), Ok(()));
+    assert_eq!(judge(Audience::AnyOf(vec!["Orders".into()])), Err(Reason::TokenAudience));
+    assert_eq!(judge(Audience::AnyOf(vec![])), Err(Reason::TokenAudience));
+}
+
+#[test]
+fn a_token_without_audience_counts_only_where_any_is_written() {
+    let rules = AccessTokenRules { audience: Audience::Any, ..rules(TokenType::Any) };
+    assert_eq!(reason(take(&rules, &header(), &with(&claims(), &json!({"aud": null})))), None);
+}
+
+#[test]
+fn the_same_token_is_judged_again_as_time_passes() {
+    let token = take(&rules(TokenType::AtJwt), &header(), &claims()).unwrap();
+    let audience = Audience::AnyOf(vec!["orders".into()]);
+    assert_eq!(token.terms.judge(&audience, UnixTime(NOW.0 + 359)), Ok(()));
+    assert_eq!(token.terms.judge(&audience, UnixTime(NOW.0 + 360)).map_err(|fault| fault.reason), Err(Reason::TokenExpired));
+    assert_eq!(token.terms.judge(&audience, UnixTime(0)).map_err(|fault| fault.reason), Err(Reason::TokenNotYetValid));
+}
+
+#[test]
+fn scopes_are_read_from_scope_else_scp() {
+    let read = |change: Value| -> Vec<String> {
+        take(&rules(TokenType::AtJwt), &header(), &with(&claims(), &change)).unwrap().scopes.into_iter().collect()
+    };
+    assert_eq!(read(json!({})), ["orders:read", "orders:write"]);
+    assert_eq!(read(json!({"scp": "admin"})), ["orders:read", "orders:write"]);
+    assert_eq!(read(json!({"scope": null, "scp": "b a"})), ["a", "b"]);
+    assert_eq!(read(json!({"scope": null, "scp": ["b", "a", 7]})), ["a", "b"]);
+    assert_eq!(read(json!({"scope": ["b", "a c"]})), ["a", "b", "c"]);
+    assert_eq!(read(json!({"scope": "  a   b "})), ["a", "b"]);
+    for none in [json!({"scope": null}), json!({"scope": ""}), json!({"scope": 7}), json!({"scope": {"a": 1}, "scp": "admin"})] {
+        assert!(read(none.clone()).is_empty(), "{none}");
+    }
+}
+
+#[test]
+fn what_no_key_of_the_issuer_signed_is_refused() {
+    let rules = rules(TokenType::AtJwt);
+    let (signer, keys) = signer();
+    let verify = |token: &str| reason(rules.read(token).map_err(Into::into).and_then(|presented| presented.verify(keys)));
+    let payload = encode(claims().to_string().as_bytes());
+    for (alg, expected) in [("none", Reason::TokenAlgorithm), ("HS256", Reason::TokenAlgorithm), ("ES384", Reason::TokenAlgorithm)] {
+        let head = encode(json!({"alg": alg, "kid": "k", "typ": "at+jwt"}).to_string().as_bytes());
+        assert_eq!(verify(&format!("{head}.{payload}.")), Some(expected), "{alg}");
+    }
+    let sound = signer.token(&header(), &claims());
+    assert_eq!(verify(&sound), None);
+    assert_eq!(verify(&Signer::new(Algorithm::Es256).token(&header(), &claims())), Some(Reason::TokenSignature));
+    for (change, expected) in [
+        (json!({"kid": "other"}), Reason::TokenKeyUnknown),
+        (json!({"alg": "RS256"}), Reason::TokenKeyUnknown),
+        (json!({"crit": ["exp"]}), Reason::TokenCritical),
+    ] {
+        assert_eq!(verify(&signer.token(&with(&header(), &change), &claims())), Some(expected), "{change}");
+    }
+    for text in ["", "opaque", "a.b.c", "a.b.c.d", "{}.{}.{}", &sound[1..]] {
+        assert_eq!(verify(text), Some(Reason::TokenMalformed), "{text}");
+    }
+}
+
+#[test]
+fn the_issuer_is_read_without_belief() {
+    let (signer, _) = signer();
+    assert_eq!(peek_issuer(&signer.token(&header(), &claims())).as_deref(), Some(ISSUER));
+    let doubled = format!(r#"{{"iss":"a","iss":"{ISSUER}"}}"#);
+    for payload in [r#"{"iss":7}"#, "{}", r#"["https://issuer.test"]"#, "", &doubled] {
+        assert_eq!(peek_issuer(&signer.token_of(&header(), payload.as_bytes())), None, "{payload}");
+    }
+    for text in ["", ".", "..", "...", "opaque-token", &format!("a.{}.c", "A".repeat(jws::MAX_TOKEN_BYTES))] {
+        assert_eq!(peek_issuer(text), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_makes_it_panic(text in "\\PC{0,80}", payload: Vec<u8>, json in "\\{\"(iss|aud|exp)\":[0-9a-z\\[\\]\"{},:.]{0,20}\\}") {
+        let (signer, keys) = signer();
+        for token in [text, signer.token_of(&header(), &payload), signer.token_of(&header(), json.as_bytes())] {
+            let _ = peek_issuer(&token);
+            let rules = rules(TokenType::Any);
+            if let Ok(presented) = rules.read(&token) {
+                let _ = presented.verify(keys);
+            }
+        }
+    }
+}

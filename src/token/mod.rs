@@ -1,0 +1,22 @@
+//! JSON Web Tokens: their form, their signature and the checks of their claims. Pure: keys and times come from the caller.
+//!
+//! `jws` reads the compact form, `algorithm` is the closed list of signatures, `jwk` the issuer's keys, `signature` joins the three.
+//! `claims` reads claims by type. `id_token` and `access_token` are the two kinds of token that the gateway takes, each with its
+//! specification's steps in order; nothing but those two turns bytes into claims that count.
+
+pub mod access_token;
+mod algorithm;
+mod claims;
+pub mod id_token;
+mod jwk;
+mod jws;
+mod signature;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use access_token::{AccessToken, AccessTokenError, AccessTokenRules, Audience, Presented, Terms, TokenType, peek_issuer};
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use id_token::{IdTokenError, IdTokenExpectation};
+pub use jwk::{KeySet, KeySetMalformed};
+pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};
