@@ -243,7 +243,9 @@ fn read_public_urls(root: &Section<'_>, insecure: bool) -> Option<Vec<Url>> {
         if url.scheme() == "http" && !insecure && !is_loopback(url) {
             root.problem(
                 "public_url",
-                format!("{url} is plain http off this machine: cookies and codes would be readable; use https, or write insecure_http = true"),
+                format!(
+                    "{url} is plain http off this machine: cookies and codes would be readable; use https, or write insecure_http = true"
+                ),
             );
         }
     }

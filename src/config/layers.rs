@@ -35,7 +35,12 @@ pub enum Origin {
 impl Layers {
     /// Merges file, environment and flags. The environment is passed in as a map, so that nothing below reads the process's own.
     /// `None` when the file cannot be read; the problem says why.
-    pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>, flags: &[(String, String)], problems: &Problems) -> Option<Self> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        flags: &[(String, String)],
+        problems: &Problems,
+    ) -> Option<Self> {
         let mut figment = Figment::new();
         let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
         if let Some(path) = file {
@@ -96,7 +101,9 @@ fn fatal(source: &str, message: String) -> Problem {
 
 /// A parser's message without the lines that it quotes: one of them may hold a secret.
 fn without_excerpt(message: &str) -> String {
-    let quoted = |line: &&str| !line.trim_start().starts_with('|') && !line.split_once('|').is_some_and(|(head, _)| head.trim().parse::<u32>().is_ok());
+    let quoted = |line: &&str| {
+        !line.trim_start().starts_with('|') && !line.split_once('|').is_some_and(|(head, _)| head.trim().parse::<u32>().is_ok())
+    };
     message.lines().filter(quoted).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 

@@ -68,7 +68,9 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Opti
         }
         rules.push(Rule::Provider(set(names.clone())));
     }
-    if let Some(addresses) = section.parsed_list("emails", |text| EmailAddress::parse(text).ok_or(format!("expected an e-mail address; found {text:?}"))) {
+    if let Some(addresses) =
+        section.parsed_list("emails", |text| EmailAddress::parse(text).ok_or(format!("expected an e-mail address; found {text:?}")))
+    {
         names_people = true;
         rules.push(Rule::Emails(addresses.into_iter().collect()));
     }
@@ -103,7 +105,10 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Opti
     section.finish();
     // Issuer B's "admin" is not issuer A's: with several, whoever names people by what an issuer says has to say whose.
     if names_people && provider.is_none() && !bound && sources.providers.len() > 1 {
-        section.problem("", format!("says whom, but not whose: with several providers add provider = [..] here or on the route ({})", sources.names()));
+        section.problem(
+            "",
+            format!("says whom, but not whose: with several providers add provider = [..] here or on the route ({})", sources.names()),
+        );
     }
     if rules.is_empty() {
         section.problem("", format!("allows nobody by silence; expected {KEYS}"));

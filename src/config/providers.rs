@@ -114,7 +114,8 @@ fn read_provider(section: &Section<'_>, several: bool) -> Option<Provider> {
         section.problem("client_secret_file", "is missing; for example: client_secret_file = \"/run/secrets/client_secret\"");
     }
     let client_auth = section.choice("client_auth", ClientAuth::Basic, &[("basic", ClientAuth::Basic), ("post", ClientAuth::Post)]);
-    let mut scopes = section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
+    let mut scopes =
+        section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
     if !scopes.iter().any(|scope| scope == "openid") {
         section.problem("scopes", "lacks \"openid\", without which there is no ID token");
         scopes.push("openid".to_owned());
@@ -162,7 +163,10 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
             Some(list) => Some(Some(list)),
             None if section.has("audience") => None,
             None => {
-                section.problem("audience", "is missing: what its tokens name us by, such as audience = \"orders\"; \"any\" where they name nobody");
+                section.problem(
+                    "audience",
+                    "is missing: what its tokens name us by, such as audience = \"orders\"; \"any\" where they name nobody",
+                );
                 None
             }
         };
@@ -219,7 +223,8 @@ fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
 }
 
 fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {
-    section.parsed(key, |text| ClaimPath::parse(text).ok_or("expected a claim's name or path, such as \"groups\" or \"realm_access.roles\""))
+    section
+        .parsed(key, |text| ClaimPath::parse(text).ok_or("expected a claim's name or path, such as \"groups\" or \"realm_access.roles\""))
 }
 
 #[expect(clippy::expect_used, reason = "called with literals only")]

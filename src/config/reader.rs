@@ -425,7 +425,10 @@ fn retag(value: &mut Value, tag: figment::value::Tag) {
 }
 
 fn whole(number: Num) -> Option<u64> {
-    number.to_u128().and_then(|number| u64::try_from(number).ok()).or_else(|| number.to_i128().and_then(|number| u64::try_from(number).ok()))
+    number
+        .to_u128()
+        .and_then(|number| u64::try_from(number).ok())
+        .or_else(|| number.to_i128().and_then(|number| u64::try_from(number).ok()))
 }
 
 fn plain(value: &Value) -> Option<String> {

@@ -13,9 +13,7 @@ use super::reader::Section;
 use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
 use crate::policy::{Policy, Rule};
-use crate::route::{
-    Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId,
-};
+use crate::route::{Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId};
 use crate::upstream::UpstreamAddress;
 
 /// The routes and what they name.
@@ -53,7 +51,8 @@ pub(super) fn read(
 ) -> Option<Routes> {
     let known = Known { providers, token_issuers, policies, upstreams: Default::default() };
     let sections = root.sections("route");
-    let short = root.has("upstream") || root.has("allow");
+    let [upstream, allow] = ["upstream", "allow"].map(|key| root.has(key));
+    let short = upstream || allow;
     let mut routes = Vec::new();
     let mut sound = true;
     if short && !sections.is_empty() {
@@ -65,7 +64,10 @@ pub(super) fn read(
             None => sound = false,
         }
     } else if sections.is_empty() {
-        root.problem("upstream", "is missing: the app behind the gateway, such as upstream = \"http://127.0.0.1:8080\" (or write [[route]])");
+        root.problem(
+            "upstream",
+            "is missing: the app behind the gateway, such as upstream = \"http://127.0.0.1:8080\" (or write [[route]])",
+        );
         sound = false;
     }
     let mut ids = BTreeSet::new();
@@ -141,11 +143,14 @@ impl Known<'_> {
         let access = self.access(section, &id);
         let origins = section.parsed_list("origins", |text| {
             let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
-            let origin = url.map(|url| url.origin().ascii_serialization()).filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
+            let origin =
+                url.map(|url| url.origin().ascii_serialization()).filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
             origin.ok_or_else(|| format!("expected an origin such as \"https://app.example.com\"; found {text:?}"))
         });
-        let preflight = section.choice("preflight", PreflightRule::Judge, &[("judge", PreflightRule::Judge), ("pass", PreflightRule::Pass)]);
-        let encoded_slash = section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
+        let preflight =
+            section.choice("preflight", PreflightRule::Judge, &[("judge", PreflightRule::Judge), ("pass", PreflightRule::Pass)]);
+        let encoded_slash =
+            section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
         let headers = read_headers(section);
         section.finish();
         Some(Route {
@@ -280,7 +285,10 @@ fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {
     for (name, template) in section.texts("headers") {
         let header = HeaderName::from_bytes(name.as_bytes()).ok().filter(|header| !reserved(header));
         let Some(header) = header else {
-            section.problem("headers", format!("expected a header's name that frames nothing (not Host, Content-Length, Connection …); found {name:?}"));
+            section.problem(
+                "headers",
+                format!("expected a header's name that frames nothing (not Host, Content-Length, Connection …); found {name:?}"),
+            );
             continue;
         };
         match HeaderTemplate::parse(&template) {
@@ -294,8 +302,7 @@ fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {
 /// Headers that frame or route a message: no claim may write them.
 fn reserved(name: &HeaderName) -> bool {
     use http::header as h;
-    let fixed = [
-        h::HOST, h::CONTENT_LENGTH, h::TRANSFER_ENCODING, h::CONNECTION, h::UPGRADE, h::TE, h::TRAILER, h::COOKIE, h::EXPECT, h::ORIGIN,
-    ];
+    let fixed =
+        [h::HOST, h::CONTENT_LENGTH, h::TRANSFER_ENCODING, h::CONNECTION, h::UPGRADE, h::TE, h::TRAILER, h::COOKIE, h::EXPECT, h::ORIGIN];
     fixed.contains(name) || name.as_str().contains('_')
 }

@@ -1,0 +1,344 @@
+//! The config as its writers meet it: what loads, and what every mistake is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::*;
+
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let unique = crate::secret::encode(&crate::secret::random::<8>());
+        let folder = std::env::temp_dir().join(format!("doorward-config-{unique}"));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load_text(name: &str, text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    let file = File::new(name, text);
+    load(&Sources { file: Some(&file.0), environment: environment(variables), flags: Vec::new() })
+}
+
+fn problems(text: &str) -> Vec<(String, String)> {
+    match load_text("config.toml", text, &[]) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.into_iter().map(|problem| (problem.path, problem.message)).collect(),
+    }
+}
+
+fn paths(text: &str) -> Vec<String> {
+    problems(text).into_iter().map(|(path, _)| path).collect()
+}
+
+const PROVIDER: &str = "[provider]\nissuer = \"https://login.test\"\nclient_id = \"app\"\nclient_secret = \"s3cret\"\n";
+
+fn with_provider(top: &str, rest: &str) -> String {
+    format!("{top}\n{PROVIDER}{rest}")
+}
+
+const TOP: &str = "public_url = \"https://app.test\"\n";
+
+/// What the example holds, its settings at rest awakened.
+fn awakened() -> String {
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml.example")).unwrap();
+    let at_rest = |line: &str| {
+        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[')).map(str::to_owned)
+    };
+    example.lines().map(|line| at_rest(line).unwrap_or_else(|| line.to_owned())).collect::<Vec<_>>().join("\n")
+}
+
+/// Key paths of a TOML value; lists of tables count as their tables, free names are left out.
+fn keys_of(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(table) => {
+            for (key, inner) in table {
+                let inner_path = match path {
+                    "" => key.clone(),
+                    "policy" => "policy.NAME".to_owned(),
+                    _ => format!("{path}.{key}"),
+                };
+                let free = matches!(path.rsplit('.').next(), Some("headers" | "claims")) && path != "forward_auth";
+                if !free {
+                    if inner_path != "policy.NAME" {
+                        out.insert(normal(&inner_path));
+                    }
+                    keys_of(inner, &inner_path, out);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys_of(item, path, out)),
+        _ => {}
+    }
+}
+
+/// `allow` of a route, at the top or inside `any_of` has the keys of a policy.
+fn normal(path: &str) -> String {
+    for head in ["route.allow.", "allow.", "policy.NAME.any_of."] {
+        if let Some(rest) = path.strip_prefix(head) {
+            return normal(&format!("policy.NAME.{rest}"));
+        }
+    }
+    path.to_owned()
+}
+
+#[test]
+fn the_example_loads_as_it_is() {
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml.example")).unwrap();
+    let config = load_text("config.toml", &example, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
+    assert_eq!(config.routes.table.routes().len(), 1);
+}
+
+#[test]
+fn the_example_holds_every_key_that_the_code_reads_and_no_other() {
+    let text = awakened();
+    let file = File::new("config.toml", &text);
+    let figment = figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::file(&file.0));
+    let value: serde_json::Value = figment.extract().unwrap();
+    let mut written = BTreeSet::new();
+    keys_of(&value, "", &mut written);
+    let read: BTreeSet<String> = known_keys(&Sources { file: Some(&file.0), ..Sources::default() }).iter().map(|key| normal(key)).collect();
+    assert!(read.len() > 80, "the check found next to nothing to check: {read:?}");
+    let missing: Vec<_> = read.difference(&written).collect();
+    let unknown: Vec<_> = written.difference(&read).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "not in the example: {missing:?}; not in the code: {unknown:?}");
+}
+
+#[test]
+fn every_default_in_the_example_is_the_codes() {
+    // A config of nothing but settings at rest that state a default loads to the same limits as one without them.
+    let plain = load_text(
+        "config.toml",
+        &with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\""), ""),
+        &[],
+    );
+    let tables = awakened();
+    let table = |name: &str| {
+        let start = tables.find(&format!("\n[{name}]\n")).unwrap();
+        let rest = &tables[start + 1..];
+        rest[..rest[1..].find("\n[").map_or(rest.len(), |at| at + 1)].to_owned()
+    };
+    let rest = [table("limits"), table("drain"), table("session"), table("admin"), table("log")].join("\n");
+    let text = with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\""), &rest);
+    let stated = load_text("config.toml", &text, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
+    let plain = plain.map_err(|problems| format!("{problems:?}")).unwrap();
+    assert_eq!(plain.gateway.limits, stated.gateway.limits);
+    assert_eq!(plain.gateway.drain, stated.gateway.drain);
+    assert_eq!(plain.gateway.admin, stated.gateway.admin);
+    assert_eq!(plain.gateway.log, stated.gateway.log);
+    assert_eq!(plain.session, stated.session);
+}
+
+#[test]
+fn five_mistakes_are_five_messages() {
+    let text = r#"
+public_url = "http://app.example.com"
+upstrem = "http://127.0.0.1:8080"
+upstream = "127.0.0.1:8080"
+allow = { groups = [] }
+[provider]
+issuer = "http://login.example.com"
+client_id = "app"
+client_secret = "x"
+[session]
+idle = "300x"
+"#;
+    let found = paths(text);
+    for path in ["public_url", "upstrem", "upstream", "allow.groups", "provider.issuer", "session.idle"] {
+        assert!(found.iter().any(|known| known == path), "{path} in {found:?}");
+    }
+    let hint = problems(text).into_iter().find(|(path, _)| path == "upstrem").unwrap().1;
+    assert!(hint.contains("did you mean \"upstream\""), "{hint}");
+}
+
+#[test]
+fn nobody_is_allowed_by_silence() {
+    let missing = problems(&with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\""), ""));
+    assert!(missing.iter().any(|(path, message)| path == "allow" && message.contains("any-authenticated")), "{missing:?}");
+    for allow in ["{}", "[]", "\"\"", "\"everybody\"", "{ groups = [\"\"] }", "{ any_of = [] }", "{ email_domains = [\"@x.test\"] }"] {
+        let found = paths(&with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\"\nallow = {allow}"), ""));
+        assert!(found.iter().any(|path| path.starts_with("allow")), "{allow}: {found:?}");
+    }
+}
+
+#[test]
+fn two_routes_that_tie_are_both_named() {
+    let text = with_provider(
+        TOP,
+        "[[route]]\nid = \"one\"\npath = \"/a/\"\nallow = \"any-authenticated\"\n[[route]]\nid = \"two\"\npath = \"/a\"\naccess = \"public\"\n",
+    );
+    let found = problems(&text);
+    assert!(found.iter().any(|(_, message)| message.contains("\"one\"") && message.contains("\"two\"")), "{found:?}");
+}
+
+#[test]
+fn values_that_do_not_fit_are_refused_by_name() {
+    for (line, path) in [
+        ("[limits]\nheader_bytes = \"1GiB\"", "limits.header_bytes"),
+        ("[limits]\nheaders = 5000", "limits.headers"),
+        ("[limits]\nheaders = -1", "limits.headers"),
+        ("[limits]\nheaders = \"100\"", "limits.headers"),
+        ("[session]\nabsolute = 3600", "session.absolute"),
+        ("[session]\nidle = \"30d\"\nabsolute = \"1d\"", "session.idle"),
+        ("[log]\nlevel = \"loud\"", "log.level"),
+        ("[store]\nkind = \"redis\"", "store.url"),
+        ("[store]\nkind = \"memory\"\npath = \"/x\"", "store.path"),
+        ("[store]\nkind = \"redis\"\nurl = \"redis://:hunter2@h:1\"", "store.url"),
+        ("[pages]\naccent = \"red; }\"", "pages.accent"),
+        ("[tls]\ncertificate_file = \"/none\"", "tls.key_file"),
+        ("[admin]\nlisten = \"4181\"", "admin.listen"),
+        ("[policy.x]\ngroups = \"\"", "policy.x.groups"),
+        ("[forward_auth]\nheaders = \"both\"", "forward_auth.headers"),
+        ("[[token_issuer]]\nissuer = \"https://i.test\"", "token_issuer.audience"),
+        ("[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"x\"\nalgorithms = [\"none\"]", "token_issuer.algorithms"),
+        ("[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"x\"\nalgorithms = [\"HS256\"]", "token_issuer.algorithms"),
+    ] {
+        let found = paths(&with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\""), line));
+        let plain: Vec<String> = found.iter().map(|found| found.replace("[0]", "")).collect();
+        assert!(plain.iter().any(|found| found == path), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn routes_say_what_does_not_fit_together() {
+    for (route, key) in [
+        ("access = \"public\"\nallow = { groups = [\"x\"] }", "allow"),
+        ("access = \"public\"\naccept = [\"session\"]", "accept"),
+        ("access = \"secret\"", "access"),
+        ("allow = { groups = [\"x\"] }\naccept = [\"bearer\"]", "accept"),
+        ("policy = \"none\"", "policy"),
+        ("allow = \"any-authenticated\"\nprovider = [\"nobody\"]", "provider"),
+        ("allow = \"any-authenticated\"\npath = \"/a\"\npath_regex = \"/a\"", "path_regex"),
+        ("allow = \"any-authenticated\"\nmethods = [\"get\"]", "methods"),
+        ("allow = \"any-authenticated\"\nheaders = { \"Host\" = \"{claims.x}\" }", "headers"),
+        ("allow = \"any-authenticated\"\nheaders = { \"X-A\" = \"{user}\" }", "headers"),
+        ("allow = \"any-authenticated\"\norigins = [\"https://a.test/path\"]", "origins"),
+        ("allow = \"any-authenticated\"\nupstream = [\"http://a:1\", \"http://b:1\"]", "upstream"),
+        ("", "allow"),
+    ] {
+        let found = paths(&with_provider(TOP, &format!("[[route]]\n{route}\n")));
+        assert!(found.iter().any(|path| path == &format!("route[0].{key}")), "{route}: {found:?}");
+    }
+}
+
+#[test]
+fn with_several_providers_rules_say_whose() {
+    let providers = "[[provider]]\nid = \"a\"\nissuer = \"https://a.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n\
+        [[provider]]\nid = \"b\"\nissuer = \"https://b.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n";
+    let route = |rest: &str| paths(&format!("{TOP}{providers}[[route]]\n{rest}\n"));
+    assert_eq!(route("allow = { groups = [\"admin\"] }"), ["route[0].allow"]);
+    for sound in [
+        "allow = { groups = [\"admin\"], provider = [\"a\"] }",
+        "allow = { groups = [\"admin\"] }\nprovider = [\"a\"]",
+        "allow = \"any-authenticated\"",
+        "allow = { provider = [\"a\"], any_of = [{ groups = [\"x\"] }] }",
+    ] {
+        assert_eq!(route(sound), Vec::<String>::new(), "{sound}");
+    }
+}
+
+#[test]
+fn a_sidecar_needs_no_file() {
+    let variables = [
+        ("DOORWARD_PUBLIC_URL", "https://app.test"),
+        ("DOORWARD_PROVIDER__ISSUER", "https://login.test"),
+        ("DOORWARD_PROVIDER__CLIENT_ID", "007"),
+        ("DOORWARD_PROVIDER__CLIENT_SECRET", "true"),
+        ("DOORWARD_PROVIDER__SCOPES", "openid, email"),
+        ("DOORWARD_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("DOORWARD_LIMITS__HEADERS", "50"),
+        ("DOORWARD_STORE__KIND", "memory"),
+        ("DOORWARD_ROUTE", "[{\"id\": \"all\", \"upstream\": \"http://127.0.0.1:8080\", \"allow\": {\"groups\": [\"staff\"]}}]"),
+        ("DOORWARD_PORT", "tcp://10.0.0.1:80"),
+        ("DOORWARD_SERVICE_HOST", "10.0.0.1"),
+        ("DOORWARD_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("OTHER", "x"),
+    ];
+    let sources = Sources { file: None, environment: environment(&variables), flags: vec![("listen".into(), "127.0.0.1:0".into())] };
+    let config = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
+    assert_eq!(config.providers[0].client_id, "007");
+    assert_eq!(config.providers[0].client_secret.get().expose(), "true");
+    assert_eq!(config.providers[0].scopes, ["openid", "email"]);
+    assert_eq!(config.gateway.limits.headers, 50);
+    assert_eq!(config.gateway.listen.port(), 0);
+    assert_eq!(config.routes.table.routes()[0].id, "all");
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_its_variable() {
+    let variables =
+        [("DOORWARD_SESSION__IDLE", "soon"), ("DOORWARD_ROUTE", "[{\"pat\": \"/\"}]"), ("DOORWARD_PUBLIC_URL", "https://app.test")];
+    let sources = Sources { file: None, environment: environment(&variables), flags: Vec::new() };
+    let told: Vec<String> = load(&sources).err().unwrap().iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|line| line.contains("DOORWARD_SESSION__IDLE")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("route[0].pat")), "{told:?}");
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let secret = "hunter2-hunter2";
+    for text in [
+        format!("{TOP}[provider]\nclient_secret = \"{secret}\nissuer = 7"),
+        format!("{TOP}[provider]\nclient_secret = [\"{secret}\"]"),
+        format!("{TOP}[provider]\nclient_secret_file = [\"{secret}\"]\nissuer = \"{secret}\""),
+        format!("{TOP}[store]\nkind = \"redis\"\nurl = \"redis://u:{secret}@h\""),
+        format!("{TOP}[store]\npassword = {{ x = \"{secret}\" }}"),
+    ] {
+        let told: Vec<String> = load_text("config.toml", &text, &[]).err().unwrap().iter().map(ToString::to_string).collect();
+        // A secret in a key that is none is somebody's mistake that may be shown where the value is needed to understand it; in these it is not.
+        let leaks: Vec<_> = told.iter().filter(|line| line.contains(secret) && !line.contains("provider.issuer")).collect();
+        assert!(leaks.is_empty(), "{leaks:?}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_and_open_ones_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = File::new("secret", "top-secret\n");
+    std::fs::set_permissions(&secret.0, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let text = format!(
+        "{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n[provider]\nissuer = \"https://login.test\"\nclient_id = \"app\"\nclient_secret_file = \"{}\"\n",
+        secret.0.display()
+    );
+    let config = load_text("config.toml", &text, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
+    assert!(config.warnings.iter().any(|problem| problem.path == "provider.client_secret_file"), "{:?}", config.warnings);
+    assert_eq!(config.providers[0].client_secret.get().expose(), "top-secret");
+    std::fs::write(&secret.0, "rotated").unwrap();
+    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+    std::fs::remove_file(&secret.0).unwrap();
+    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+}
+
+#[test]
+fn yaml_and_json_say_the_same() {
+    let yaml = "public_url: https://app.test\nupstream: http://127.0.0.1:1\nallow: any-authenticated\nprovider:\n  issuer: https://login.test\n  client_id: app\n  client_secret: x\n";
+    let json = r#"{"public_url": "https://app.test", "upstream": "http://127.0.0.1:1", "allow": "any-authenticated",
+        "provider": {"issuer": "https://login.test", "client_id": "app", "client_secret": "x"}}"#;
+    for (name, text) in [("c.yaml", yaml), ("c.yml", yaml), ("c.json", json)] {
+        assert!(load_text(name, text, &[]).is_ok(), "{name}");
+    }
+    assert!(load_text("c.ini", yaml, &[]).is_err());
+}
+
+#[test]
+fn seal_keys_are_whole_and_by_chance() {
+    use storage::parse_keys;
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    assert_eq!(parse_keys(&format!("# old\n{key}\n\n")).unwrap().len(), 1);
+    for text in ["", "# nothing", "c2hvcnQ=", "x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", &format!("{key}\n{key}")] {
+        assert!(parse_keys(text).is_err(), "{text}");
+    }
+}
