@@ -1,7 +1,13 @@
 //! Doorward.
+pub mod app;
+pub mod authenticate;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod credential;
 pub mod decision;
+pub mod demo;
+pub mod endpoint;
 pub mod fault;
 pub mod header;
 pub mod identity;
@@ -13,10 +19,11 @@ pub mod request;
 pub mod respond;
 pub mod route;
 pub mod secret;
+pub mod server;
 pub mod session;
 pub mod store;
 pub mod tasks;
+pub mod telemetry;
 pub mod token;
 pub mod upstream;
 pub mod verify;
-pub mod config;

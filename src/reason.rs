@@ -52,6 +52,12 @@ reasons! {
     HeadersTooLarge = "headers-too-large",
     /// A body larger than this endpoint takes.
     BodyTooLarge = "body-too-large",
+    /// What came is no HTTP request, or one that two readers would read differently.
+    RequestMalformed = "request-malformed",
+    /// The body stopped coming.
+    BodyTimeout = "body-timeout",
+    /// The body broke off, or is framed wrongly.
+    BodyBroken = "body-broken",
     /// An endpoint that does not take this method.
     MethodNotAllowed = "method-not-allowed",
     /// A parameter missing, repeated or malformed at one of our endpoints.

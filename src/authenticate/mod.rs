@@ -25,7 +25,7 @@ pub type OpenSession = CachedSession<PreparedHeaders>;
 /// Asks whoever knows.
 pub struct Authenticator {
     /// Sessions of ours.
-    pub sessions: Sessions<PreparedHeaders>,
+    pub sessions: Arc<Sessions<PreparedHeaders>>,
     /// Issuers of bearer tokens.
     pub verifiers: Verifiers,
 }

@@ -125,6 +125,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     pub body_timeout: Duration,
     pub idle_timeout: Duration,
+    pub write_timeout: Duration,
     pub tls_handshake_timeout: Duration,
     pub header_bytes: usize,
     pub headers: usize,
@@ -313,7 +314,7 @@ fn read_tls(root: &Section<'_>) -> Option<Tls> {
     }
 }
 
-fn read_admin(root: &Section<'_>) -> Admin {
+pub(super) fn read_admin(root: &Section<'_>) -> Admin {
     let section = root.section("admin");
     let listen = section.from_text("listen", "an address and port such as \"127.0.0.1:4181\"");
     let ready_needs_store = section.flag("ready_needs_store", false);
@@ -383,6 +384,7 @@ fn read_limits(root: &Section<'_>) -> Limits {
         header_timeout: time("header_timeout", 10 * SECOND),
         body_timeout: time("body_timeout", MINUTE),
         idle_timeout: time("idle_timeout", 75 * SECOND),
+        write_timeout: time("write_timeout", MINUTE),
         tls_handshake_timeout: time("tls_handshake_timeout", 10 * SECOND),
         header_bytes: size("header_bytes", 32 << 10, 8 << 10, 1 << 20),
         headers: whole(count("headers", 100, 1000)),

@@ -16,14 +16,15 @@ mod storage;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use gateway::{Admin, Drain, ForwardAuthHeaders, Gateway, Limits, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use problem::{Problem, Problems, Severity};
-pub use providers::{Provider, ResponseMode, TokenIssuer};
+pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
-pub use storage::{Keys, SessionCookieKept, SessionSettings, Store, StoreKind};
+pub use storage::{Keys, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 
 use layers::Layers;
 use reader::Reading;
@@ -65,6 +66,20 @@ pub struct Sources<'a> {
 /// Every problem there is, warnings included, when at least one stops the start.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<Problem>> {
     read(sources).0
+}
+
+/// Where the admin listener is, whatever else the config says: a probe has to work while somebody is mending it.
+///
+/// # Errors
+/// Every problem of `[admin]`, or of reading the file at all.
+pub fn admin_listen(sources: &Sources<'_>) -> Result<SocketAddr, Vec<Problem>> {
+    let problems = Problems::default();
+    let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
+        return Err(problems.into_inner());
+    };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let admin = gateway::read_admin(&reading.root());
+    if problems.fatal() { Err(problems.into_inner()) } else { Ok(admin.listen) }
 }
 
 /// Every key that the code reads, as `table.key`, with `NAME` where names are free: to be held against `config.toml.example`.

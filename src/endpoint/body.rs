@@ -2,22 +2,29 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
+use super::access::AccessLine;
 use crate::upstream::UpstreamBody;
 
 pin_project! {
-    /// A response body.
-    #[project = BodyProjection]
-    pub enum Body {
-        /// Of our own.
+    /// A response body. Its access line is written when it is dropped: when the answer has ended, or was left.
+    pub struct Body {
+        #[pin]
+        source: Source,
+        line: Option<Box<AccessLine>>,
+    }
+}
+
+pin_project! {
+    #[project = SourceProjection]
+    enum Source {
         Ready { #[pin] body: Full<Bytes> },
-        /// Of the upstream.
         Upstream { #[pin] body: UpstreamBody },
     }
 }
@@ -26,13 +33,17 @@ impl Body {
     /// These bytes.
     #[must_use]
     pub fn ready(bytes: Bytes) -> Self {
-        Self::Ready { body: Full::new(bytes) }
+        Self { source: Source::Ready { body: Full::new(bytes) }, line: None }
+    }
+
+    pub(super) fn with_line(self, line: AccessLine) -> Self {
+        Self { line: Some(Box::new(line)), ..self }
     }
 }
 
 impl From<UpstreamBody> for Body {
     fn from(body: UpstreamBody) -> Self {
-        Self::Upstream { body }
+        Self { source: Source::Upstream { body }, line: None }
     }
 }
 
@@ -41,23 +52,30 @@ impl http_body::Body for Body {
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.project() {
-            BodyProjection::Ready { body } => body.poll_frame(context).map_err(|never| match never {}),
-            BodyProjection::Upstream { body } => body.poll_frame(context).map_err(Into::into),
+        let this = self.project();
+        let frame = match this.source.project() {
+            SourceProjection::Ready { body } => ready!(body.poll_frame(context)).map(|frame| frame.map_err(|never| match never {})),
+            SourceProjection::Upstream { body } => ready!(body.poll_frame(context)).map(|frame| frame.map_err(Into::into)),
+        };
+        if let (Some(Ok(frame)), Some(line)) = (&frame, this.line)
+            && let Some(data) = frame.data_ref()
+        {
+            line.bytes += data.len() as u64;
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Ready { body } => body.is_end_stream(),
-            Self::Upstream { body } => body.is_end_stream(),
+        match &self.source {
+            Source::Ready { body } => body.is_end_stream(),
+            Source::Upstream { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Ready { body } => body.size_hint(),
-            Self::Upstream { body } => body.size_hint(),
+        match &self.source {
+            Source::Ready { body } => body.size_hint(),
+            Source::Upstream { body } => body.size_hint(),
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
-use hyper::body::Incoming;
 
 use super::cookie;
 use super::form::Parameters;
@@ -21,6 +20,7 @@ use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{Action, Refusal};
 use crate::route::{Accept, RouteAudience};
 use crate::secret::Secret;
+use crate::server::RequestBody;
 use crate::session::{Session, SessionCookie};
 use crate::store::{Listing, Loaded};
 use crate::telemetry::audit;
@@ -28,7 +28,7 @@ use crate::telemetry::audit;
 /// The most that a provider's form may hold.
 const FORM: usize = 64 * 1024;
 
-pub(super) async fn serve(visit: &Visit<'_>, request: Request<Incoming>) -> Served {
+pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>) -> Served {
     let headers = request.headers().clone();
     let parameters = match read(visit, request).await {
         Ok(parameters) => parameters,
@@ -65,7 +65,7 @@ pub(super) async fn serve(visit: &Visit<'_>, request: Request<Incoming>) -> Serv
     complete(visit, &headers, Ended { flow_cookie, flow: flow.clone(), pending, response }).await
 }
 
-async fn read(visit: &Visit<'_>, request: Request<Incoming>) -> Result<Parameters, Fault> {
+async fn read(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Parameters, Fault> {
     if visit.facts.method == Method::POST {
         return small_body(request, FORM).await.map(|body| Parameters::parse(&body));
     }
@@ -106,7 +106,7 @@ async fn complete(visit: &Visit<'_>, headers: &HeaderMap, ended: Ended) -> Serve
     let Ended { flow_cookie, flow, pending, response } = ended;
     let name = provider.id().to_owned();
     let work = Work {
-        sessions: gateway.authenticator.sessions.clone(),
+        sessions: Arc::clone(&gateway.authenticator.sessions),
         old: old_sessions(visit, headers),
         listing: (visit.facts.address, user_agent(headers)),
         lifetimes: gateway.settings.lifetimes,
@@ -132,7 +132,7 @@ async fn complete(visit: &Visit<'_>, headers: &HeaderMap, ended: Ended) -> Serve
     match begun {
         Ok(begun) => {
             gateway.metrics.login(&name, "success");
-            audit::login_succeeded(visit.request_id, &name, &begun.session.identity.sub);
+            audit::login_succeeded(&visit.trace.id(), &name, &begun.session.identity.sub);
             let mut served = Served::new(visit.reply().see_other(flow.return_to.as_str()), Reason::Endpoint);
             let style = &gateway.settings.style;
             append(&mut served, style.set_session(&begun.cookie.write(), gateway.kept(&begun.session)));
@@ -141,7 +141,7 @@ async fn complete(visit: &Visit<'_>, headers: &HeaderMap, ended: Ended) -> Serve
         }
         Err(trouble) => {
             gateway.metrics.login(&name, trouble.reason().as_str());
-            audit::login_failed(visit.request_id, &name, trouble.reason(), trouble.detail());
+            audit::login_failed(&visit.trace.id(), &name, &Fault::new(trouble.reason(), trouble.detail()));
             failed(visit, &flow, &trouble)
         }
     }
@@ -149,7 +149,7 @@ async fn complete(visit: &Visit<'_>, headers: &HeaderMap, ended: Ended) -> Serve
 
 /// What the login needs once the browser may have left.
 struct Work {
-    sessions: crate::store::Sessions<crate::header::PreparedHeaders>,
+    sessions: Arc<crate::store::Sessions<crate::header::PreparedHeaders>>,
     old: Vec<SessionCookie>,
     listing: (std::net::IpAddr, String),
     lifetimes: crate::session::Lifetimes,
@@ -170,7 +170,7 @@ impl Work {
             created_at: now,
             ends_at: now.plus(self.lifetimes.absolute),
         };
-        let listing = Listing::of(&session, self.listing.0, &self.listing.1);
+        let listing = Listing::new(&session, self.listing.0, &self.listing.1);
         let cookie = self.sessions.create(session.clone(), &listing).await?;
         for old in &self.old {
             self.sessions.end(old).await?;

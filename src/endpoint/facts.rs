@@ -81,7 +81,12 @@ fn foreign_origin(gateway: &Gateway, host: &Host, headers: &HeaderMap) -> Option
 
 fn asks_upgrade(headers: &HeaderMap) -> Upgrade {
     let named = || {
-        headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
     };
     if headers.contains_key(UPGRADE) && named() { Upgrade::Asked } else { Upgrade::No }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
 
 use super::facts::{outside_scheme, preflight};
 use super::form::Parameters;
@@ -22,7 +21,7 @@ use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
 use crate::respond::{Refusal, bare, challenge};
 use crate::route::Route;
-use crate::server::ConnectionInfo;
+use crate::server::{ConnectionInfo, RequestBody};
 
 /// How a challenge is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub(super) enum Style {
 }
 
 /// Answers about the request that the headers name. Only 200, 401, 403 and 503 (and `forward`'s redirects): nginx makes 500 of anything else.
-pub(super) async fn serve(visit: &Visit<'_>, request: &Request<Incoming>, info: &ConnectionInfo, style: Style) -> Served {
+pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, info: &ConnectionInfo, style: Style) -> Served {
     let headers = request.headers();
     let asked = extra(visit).and_then(|extra| Ok((extra, facts(visit, headers, info)?)));
     let (extra, facts) = match asked {
@@ -57,7 +56,11 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         let decision = match decision {
             // A public route with a named policy on top: the policy has to hold.
             Decision::Permit(permit) if extra.policy.is_some() && permit.reason() == Reason::Public => {
-                return refuse(visit, &Fault::new(Reason::PolicyUnknown, "a policy is asked for on a route that reads no credential"), None);
+                return refuse(
+                    visit,
+                    &Fault::new(Reason::PolicyUnknown, "a policy is asked for on a route that reads no credential"),
+                    None,
+                );
             }
             decision => decision,
         };
@@ -196,7 +199,8 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
         ForwardedSet::Caddy => ("x-forwarded-method", "x-forwarded-uri"),
     };
     let ambiguous = |name: &str, what: &str| Fault::new(Reason::ForwardedAmbiguous, format!("{name} {what}"));
-    let method = one(headers, method).and_then(|text| Method::from_bytes(text.as_bytes()).map_err(|_| ambiguous(method, "is no method")))?;
+    let method =
+        one(headers, method).and_then(|text| Method::from_bytes(text.as_bytes()).map_err(|_| ambiguous(method, "is no method")))?;
     let host = one(headers, "x-forwarded-host")?;
     let host = Host::parse(host).ok_or_else(|| ambiguous("x-forwarded-host", "is no host"))?;
     if !settings.sites.knows(&host) {

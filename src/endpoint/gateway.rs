@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 
 use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
+use crate::fault::Outage;
 use crate::header::cookies::{CookieStyle, Kept};
 use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
 use crate::policy::Policy;
@@ -19,7 +21,7 @@ use crate::secret::SealRing;
 use crate::session::{Lifetimes, Session};
 use crate::store::LoginBounds;
 use crate::tasks::Tasks;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLines, Ids, Metrics, RequestId, audit};
 use crate::upstream::Upstreams;
 
 /// What of the config concerns the edge.
@@ -91,6 +93,8 @@ pub struct Gateway {
     pub tasks: Tasks,
     /// The time.
     pub clock: SharedClock,
+    /// When an outage was last told, in seconds: under load it is met a thousand times a second.
+    pub outage_told: AtomicU64,
 }
 
 /// One core's own.
@@ -100,7 +104,11 @@ pub struct Core {
     /// Its connections to upstreams.
     pub upstreams: Rc<Upstreams>,
     /// Where its access lines go.
-    pub access_log: AccessLog,
+    pub lines: Rc<AccessLines>,
+    /// The routes' ids, for those lines.
+    pub route_names: Rc<Vec<String>>,
+    /// Where its ids come from.
+    pub ids: Ids,
 }
 
 impl Gateway {
@@ -110,14 +118,21 @@ impl Gateway {
         self.providers.iter().find(|provider| provider.id() == id)
     }
 
+    /// Counts an outage, and tells of it at most once a second.
+    pub fn note_outage(&self, request_id: &RequestId, outage: &Outage) {
+        self.metrics.dependency_error(outage.dependency);
+        let now = self.clock.now().0;
+        if self.outage_told.swap(now, Ordering::Relaxed) != now {
+            audit::outage(Some(request_id), outage);
+        }
+    }
+
     /// How long the browser keeps this session's cookie.
     #[must_use]
     pub fn kept(&self, session: &Session) -> Kept {
         match self.settings.session_cookie {
             SessionCookieKept::UntilBrowserCloses => Kept::UntilBrowserCloses,
-            SessionCookieKept::Persistent => {
-                Kept::For(session.ends_at.since(self.clock.now()) + std::time::Duration::from_secs(60 * 60))
-            }
+            SessionCookieKept::Persistent => Kept::For(session.ends_at.since(self.clock.now()) + std::time::Duration::from_secs(60 * 60)),
         }
     }
 

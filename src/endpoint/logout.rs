@@ -2,7 +2,6 @@
 //! (OpenID Connect RP-Initiated Logout §2, §3).
 
 use http::{HeaderMap, Method, Request};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use super::callback::session;
@@ -17,8 +16,9 @@ use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{ConfirmSignOut, Refusal, SignedOut};
 use crate::secret;
+use crate::server::RequestBody;
 use crate::session::Session;
-use crate::telemetry::audit;
+use crate::telemetry::audit::{self, Ending};
 
 const FORM: usize = 16 * 1024;
 /// How long a person may take at the provider.
@@ -33,7 +33,7 @@ struct OnItsWay {
     until: UnixTime,
 }
 
-pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<Incoming>) -> Served {
+pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -> Served {
     let headers = request.headers().clone();
     let origin = visit.gateway.from_own_page(&headers);
     let method = request.method().clone();
@@ -70,7 +70,7 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<Incoming>) -> S
         return Served::new(answer, Reason::CrossSite);
     }
     let gateway = visit.gateway;
-    let sessions = gateway.authenticator.sessions.clone();
+    let sessions = std::sync::Arc::clone(&gateway.authenticator.sessions);
     let ended = gateway.tasks.run(async move { sessions.end(&cookie).await }).await;
     let ended = match ended {
         Some(Ok(ended)) => ended,
@@ -78,7 +78,7 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<Incoming>) -> S
         None => return visit.refuse(&Fault::new(Reason::Internal, "the sign-out broke off")),
     };
     let session = ended.unwrap_or_else(|| std::sync::Arc::clone(&open.session));
-    audit::session_ended(visit.request_id, &session.identity.sub, "sign-out");
+    audit::session_ended(&visit.trace.id(), &provider_of(&session), &session.identity.sub, Ending::SignOut);
     let mut served = match at_provider(visit, &session).await {
         Ok(Some((url, state))) => {
             let mut served = Served::new(visit.reply().see_other(&url), Reason::Endpoint);
@@ -104,7 +104,7 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<Incoming>) -> S
     served
 }
 
-async fn read(visit: &Visit<'_>, request: Request<Incoming>) -> Result<Parameters, Fault> {
+async fn read(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Parameters, Fault> {
     if request.method() == Method::POST {
         let body = small_body(request, FORM).await?;
         let form = Parameters::parse(&body);
@@ -142,6 +142,12 @@ async fn at_provider(visit: &Visit<'_>, session: &Session) -> Result<Option<(Str
     Ok(url.map(|url| (url.into(), state)))
 }
 
+fn provider_of(session: &Session) -> String {
+    match &session.identity.source {
+        crate::identity::Source::Provider(id) | crate::identity::Source::TokenIssuer(id) => id.clone(),
+    }
+}
+
 /// The end of the way: `rd`, else our page.
 fn arrived(visit: &Visit<'_>, rd: Option<&ReturnTo>, provider_too: bool) -> Served {
     match rd {
@@ -173,7 +179,9 @@ pub(super) fn signed_out(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
             let page = SignedOut {
                 provider_too: false,
                 sign_in: Some(start_url(visit, None)),
-                warning: Some("The sign-in service's answer does not belong to this sign-out, so its own session may still be open.".to_owned()),
+                warning: Some(
+                    "The sign-in service's answer does not belong to this sign-out, so its own session may still be open.".to_owned(),
+                ),
             };
             let mut answer = gateway.pages.signed_out(visit.request_id, &page);
             *answer.status_mut() = crate::respond::status_of(Reason::SignOutState);

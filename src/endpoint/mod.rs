@@ -1,8 +1,9 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
-//! `gateway` is what all of them share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows.
+//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows.
 
+mod access;
 mod body;
 mod callback;
 mod cookie;
@@ -17,13 +18,12 @@ mod session;
 mod sign_in;
 mod userinfo;
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 
+pub use access::answer;
 pub use body::Body;
 pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
 
@@ -32,7 +32,7 @@ use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
 use crate::respond::{Answer, Refusal, Reply};
-use crate::server::ConnectionInfo;
+use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::TraceContext;
 
 /// An answer with what the log and the metrics say of it.
@@ -66,6 +66,7 @@ impl Served {
 pub(crate) struct Visit<'a> {
     gateway: &'a Gateway,
     facts: &'a RequestFacts,
+    trace: &'a TraceContext,
     request_id: &'a str,
 }
 
@@ -85,16 +86,16 @@ impl<'a> Visit<'a> {
     /// 503 for an outage, the table's status for a refusal. No cookie is touched.
     fn trouble(&self, trouble: &Trouble) -> Served {
         if let Trouble::Unreachable(outage) = trouble {
-            self.gateway.metrics.dependency_error(outage.dependency);
+            self.gateway.note_outage(&self.trace.id(), outage);
         }
         Served::new(self.reply().refuse(trouble.reason(), Refusal::default()), trouble.reason()).detail(trouble.detail())
     }
 }
 
 /// Answers one request.
-pub async fn serve(core: &Core, request: Request<Incoming>, info: Rc<ConnectionInfo>, trace: &TraceContext) -> Served {
+async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
     let gateway = &*core.gateway;
-    let read = facts::of_request(gateway, &request, &info);
+    let read = facts::of_request(gateway, &request, info);
     let facts = match read {
         Ok(facts) => facts,
         Err(fault) => {
@@ -111,8 +112,8 @@ pub async fn serve(core: &Core, request: Request<Incoming>, info: Rc<ConnectionI
     };
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
-        None => proxy::serve(core, request, facts, &info, trace).await,
-        Some(name) => own(gateway, &name, request, facts, &info, trace).await,
+        None => proxy::serve(core, request, facts, info, trace).await,
+        Some(name) => own(gateway, &name, request, facts, info, trace).await,
     }
 }
 
@@ -120,12 +121,12 @@ pub async fn serve(core: &Core, request: Request<Incoming>, info: Rc<ConnectionI
 async fn own(
     gateway: &Gateway,
     name: &str,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     facts: RequestFacts,
     info: &ConnectionInfo,
     trace: &TraceContext,
 ) -> Served {
-    let visit = Visit { gateway, facts: &facts, request_id: trace.request_id() };
+    let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let methods: &[Method] = match name {
         "/start" | "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
@@ -155,11 +156,11 @@ async fn own(
 }
 
 /// Reads a small body; a larger one is refused before it is held.
-pub(crate) async fn small_body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Fault> {
+pub(crate) async fn small_body(request: Request<RequestBody>, limit: usize) -> Result<Bytes, Fault> {
     use http_body_util::{BodyExt as _, LengthLimitError, Limited};
     match Limited::new(request.into_body(), limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(Reason::BodyTooLarge, format!("more than {limit} bytes"))),
-        Err(_) => Err(Fault::new(Reason::ParameterInvalid, "the body broke off")),
+        Err(error) => Err(error.downcast::<Fault>().map_or_else(|_| Fault::new(Reason::BodyBroken, "the body broke off"), |fault| *fault)),
     }
 }

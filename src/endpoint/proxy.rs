@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri};
-use hyper::body::Incoming;
 
 use super::login::{self, append, here, own_url};
 use super::{Body, Core, Gateway, Served, Visit, logout};
@@ -13,42 +12,34 @@ use crate::authenticate::{OpenSession, present};
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
-use crate::header::{
-    Forwarding, IdentityHeaders, Naming, OwnCookies, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
-};
+use crate::header::{Forwarding, IdentityHeaders, Naming, OwnCookies, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
-use crate::respond::{Action, DeniedPage, Refusal, challenge, words_of};
+use crate::respond::{Action, DeniedPage, Refusal, bare, challenge, words_of};
 use crate::route::Route;
-use crate::server::ConnectionInfo;
-use crate::telemetry::TraceContext;
+use crate::server::{ConnectionInfo, RequestBody};
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
+use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::{self, Ending};
 
 pub(super) async fn serve(
     core: &Core,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     facts: RequestFacts,
     info: &ConnectionInfo,
     trace: &TraceContext,
 ) -> Served {
     let gateway = &*core.gateway;
-    let visit = Visit { gateway, facts: &facts, request_id: trace.request_id() };
+    let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method) else {
         return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
     };
-    let mut served = on_route(core, &visit, route, request, info, trace).await;
+    let mut served = on_route(core, &visit, route, request, info).await;
     served.route = Some(route.index);
     served
 }
 
-async fn on_route(
-    core: &Core,
-    visit: &Visit<'_>,
-    route: &Arc<Route>,
-    request: Request<Incoming>,
-    info: &ConnectionInfo,
-    trace: &TraceContext,
-) -> Served {
+async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: Request<RequestBody>, info: &ConnectionInfo) -> Served {
     let (decision, session) = match judge(visit, route, request.headers()).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
@@ -58,7 +49,7 @@ async fn on_route(
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
     };
     match decision {
-        Decision::Permit(permit) => pass(core, visit, permit, session, request, info, trace).await,
+        Decision::Permit(permit) => pass(core, visit, permit, session, request, info).await,
         Decision::Challenge(challenge) => challenged(visit, route, request.headers(), &challenge).await,
         Decision::Deny(denial) => denied(visit, denial),
     }
@@ -82,13 +73,12 @@ async fn pass(
     visit: &Visit<'_>,
     permit: Permit,
     session: Option<Arc<OpenSession>>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     info: &ConnectionInfo,
-    trace: &TraceContext,
 ) -> Served {
     let gateway = visit.gateway;
     let began = gateway.clock.instant();
-    let outgoing = match outgoing(visit, &permit, session.as_deref(), request, info, trace) {
+    let outgoing = match outgoing(visit, &permit, session.as_deref(), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
@@ -99,7 +89,7 @@ async fn pass(
             if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 remove_hop_by_hop(answer.headers_mut());
             }
-            Served { response: answer.map(Body::from), reason: permit.reason(), detail: String::new(), route: None, who: None, upstream: None }
+            Served { response: answer.map(Body::from), ..Served::new(bare(StatusCode::OK), permit.reason()) }
         }
         Err(fault) => visit.refuse(&fault),
     };
@@ -116,11 +106,11 @@ fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
     session: Option<&OpenSession>,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     info: &ConnectionInfo,
-    trace: &TraceContext,
-) -> Result<Request<Incoming>, Fault> {
-    let gateway = visit.gateway;
+    ids: &Ids,
+) -> Result<Request<RequestBody>, Fault> {
+    let (gateway, trace) = (visit.gateway, visit.trace);
     let settings = &gateway.settings;
     let route = permit.route();
     let peer = info.peer.ip();
@@ -141,7 +131,14 @@ fn outgoing(
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
-    trace.set_headers(headers);
+    headers.insert(X_REQUEST_ID, trace.id().header_value());
+    match trace.upstream_value(ids) {
+        Some(value) => drop(headers.insert(TRACEPARENT, value)),
+        None => {
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+        }
+    }
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
     }

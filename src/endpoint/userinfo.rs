@@ -19,7 +19,8 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let facts = crate::request::RequestFacts { audience: Audience::Program, ..visit.facts.clone() };
     let visit = &Visit { facts: &facts, ..*visit };
     let gateway = visit.gateway;
-    let accept = Accept { kinds: vec![CredentialKind::Session, CredentialKind::Bearer], audience: RouteAudience::OfIssuer, providers: None };
+    let accept =
+        Accept { kinds: vec![CredentialKind::Session, CredentialKind::Bearer], audience: RouteAudience::OfIssuer, providers: None };
     let credential = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes);
     let outcome = match gateway.authenticator.authenticate(credential, &accept).await {
         Ok(outcome) => outcome,

@@ -18,6 +18,7 @@ use super::http::{Http, HttpError, HttpFailure};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::reason::Reason;
+use crate::telemetry::Metrics;
 
 /// How long a document counts before it is looked at again.
 const FRESH: Duration = Duration::from_secs(60 * 60);
@@ -58,6 +59,7 @@ pub struct Discovery {
     issuer: String,
     http: Http,
     clock: SharedClock,
+    metrics: Arc<Metrics>,
     known: Mutex<Known>,
     /// One fetch at a time; the others wait for it.
     fetching: tokio::sync::Mutex<()>,
@@ -72,8 +74,8 @@ struct Known {
 impl Discovery {
     /// Nothing is fetched yet.
     #[must_use]
-    pub fn new(issuer: String, http: Http, clock: SharedClock) -> Self {
-        Self { issuer, http, clock, known: Mutex::default(), fetching: tokio::sync::Mutex::new(()) }
+    pub fn new(issuer: String, http: Http, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self { issuer, http, clock, metrics, known: Mutex::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 
     /// The document. One that cannot be refreshed goes on counting.
@@ -114,6 +116,17 @@ impl Discovery {
         known.document.as_ref().map(|(document, _)| Arc::clone(document))
     }
 
+    /// What was wrong at the last try; `None`: nothing. A document that was not asked for yet is a problem too.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&known.failure, &known.document) {
+            (Some((trouble, _)), _) => Some(format!("{}: {}", trouble.reason(), trouble.detail())),
+            (None, Some(_)) => None,
+            (None, None) => Some("its document was not read yet".to_owned()),
+        }
+    }
+
     fn at_hand(&self) -> Option<Result<Arc<Document>, Trouble>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
@@ -127,13 +140,19 @@ impl Discovery {
     }
 
     async fn fetch(&self) -> Result<Document, Trouble> {
-        let answer = self.http.get_json(&well_known(&self.issuer)?, None).await.map_err(|error| sort(&error))?;
+        let began = self.clock.instant();
+        let answer = self.http.get_json(&well_known(&self.issuer)?, None).await;
+        self.metrics.provider_call(&self.issuer, "discovery", self.clock.instant().saturating_duration_since(began));
+        let answer = answer.map_err(|error| sort(&error))?;
         let document: Document =
             serde_json::from_value(answer).map_err(|error| wrong(format!("the document at {} cannot be read: {error}", self.issuer)))?;
         // OpenID Connect Discovery §4.3: the issuer must be exactly the one the document was asked of.
         if document.issuer().as_str() != self.issuer {
             let named: String = document.issuer().as_str().chars().take(200).collect();
-            return Err(wrong(format!("the document of {:?} names the issuer {named:?}; both must be the same, letter by letter", self.issuer)));
+            return Err(wrong(format!(
+                "the document of {:?} names the issuer {named:?}; both must be the same, letter by letter",
+                self.issuer
+            )));
         }
         let endpoints = [
             Some(document.authorization_endpoint().url()),
@@ -173,6 +192,16 @@ fn sort(error: &HttpError) -> Trouble {
         HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Outage::provider(error).into(),
         HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => wrong(error.to_string()),
     }
+}
+
+/// Where a provider's keys are: its document says.
+pub fn jwks_uri_of(discovery: Arc<Discovery>) -> Pin<Box<dyn Future<Output = Result<Url, Outage>> + Send>> {
+    Box::pin(async move {
+        match discovery.document().await {
+            Ok(document) => Ok(document.jwks_uri().url().clone()),
+            Err(trouble) => Err(Outage::keys(trouble.detail())),
+        }
+    })
 }
 
 /// Where a token issuer's keys are: `jwks_uri` of its OpenID document, else of its RFC 8414 one. Needs nothing else of them, since an

@@ -64,8 +64,8 @@ pub(super) async fn spend_code(
     attempt: &PendingLogin,
     code: &Secret,
 ) -> Result<Tokens, Trouble> {
-    let redirect = RedirectUrl::new(attempt.redirect_uri.clone())
-        .map_err(|_| Fault::new(Reason::Internal, "our own redirect_uri is no URL"))?;
+    let redirect =
+        RedirectUrl::new(attempt.redirect_uri.clone()).map_err(|_| Fault::new(Reason::Internal, "our own redirect_uri is no URL"))?;
     let client = Client::new(ClientId::new(registration.client_id.to_owned()))
         .set_client_secret(ClientSecret::new(registration.client_secret.expose().to_owned()))
         .set_auth_type(registration.auth_type)
@@ -160,7 +160,11 @@ mod tests {
     fn a_verification_counts_only_for_its_own_email() {
         let object = |value: Value| value.as_object().unwrap().clone();
         for (id_token, userinfo, expected) in [
-            (json!({"sub": "1"}), json!({"email": "a@x", "email_verified": true}), json!({"sub": "1", "email": "a@x", "email_verified": true})),
+            (
+                json!({"sub": "1"}),
+                json!({"email": "a@x", "email_verified": true}),
+                json!({"sub": "1", "email": "a@x", "email_verified": true}),
+            ),
             (json!({"email": "b@x"}), json!({"email": "a@x", "email_verified": true}), json!({"email": "b@x"})),
             (json!({"email": "a@x"}), json!({"email": "a@x", "email_verified": true}), json!({"email": "a@x", "email_verified": true})),
             (json!({"email_verified": true}), json!({"email": "a@x"}), json!({"email_verified": true})),

@@ -61,7 +61,12 @@ pub trait IdentityProvider: Send + Sync {
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn>;
 
     /// The URL that ends the provider's own session (RP-Initiated Logout §2); `None` where it offers none.
-    fn end_session_url<'a>(&'a self, id_token_hint: &'a str, post_logout_redirect_uri: &'a str, state: &'a str) -> ProviderFuture<'a, Option<Url>>;
+    fn end_session_url<'a>(
+        &'a self,
+        id_token_hint: &'a str,
+        post_logout_redirect_uri: &'a str,
+        state: &'a str,
+    ) -> ProviderFuture<'a, Option<Url>>;
 
     /// Origins that a form of ours may lead to when it signs somebody out there.
     fn origins(&self) -> Vec<String>;

@@ -16,6 +16,7 @@ use crate::identity::{ClaimMapping, Claims, Identity, Source};
 use crate::login::PendingLogin;
 use crate::reason::Reason;
 use crate::secret::{Secret, SecretSource, encode, same, sha256};
+use crate::telemetry::Metrics;
 use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, id_token};
 
 /// One `[[provider]]`.
@@ -70,13 +71,29 @@ pub struct OpenIdProvider {
     discovery: Arc<Discovery>,
     keys: JwksCache,
     clock: SharedClock,
+    metrics: Arc<Metrics>,
 }
 
 impl OpenIdProvider {
     /// Asks nobody yet.
     #[must_use]
-    pub const fn new(settings: OpenIdSettings, http: Http, discovery: Arc<Discovery>, keys: JwksCache, clock: SharedClock) -> Self {
-        Self { settings, http, discovery, keys, clock }
+    pub const fn new(
+        settings: OpenIdSettings,
+        http: Http,
+        discovery: Arc<Discovery>,
+        keys: JwksCache,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { settings, http, discovery, keys, clock, metrics }
+    }
+
+    /// Notes how long a call of the login took.
+    async fn timed<T>(&self, call: &'static str, work: impl Future<Output = T>) -> T {
+        let began = self.clock.instant();
+        let answer = work.await;
+        self.metrics.provider_call(&self.settings.issuer, call, self.clock.instant().saturating_duration_since(began));
+        answer
     }
 
     /// Its document, for readiness and `check`.
@@ -126,18 +143,21 @@ impl OpenIdProvider {
                 ClientAuthentication::Post => AuthType::RequestBody,
             },
         };
-        let tokens = exchange::spend_code(&self.http, endpoint, registration, attempt, &code).await?;
+        let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, registration, attempt, &code)).await?;
         let claims = self.verify_id_token(&tokens.id_token, &tokens.access_token, attempt).await?;
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
         let told = match document.userinfo_endpoint() {
-            Some(endpoint) => exchange::userinfo(&self.http, endpoint.url(), &tokens.access_token, &sub).await?,
+            Some(endpoint) => self.timed("userinfo", exchange::userinfo(&self.http, endpoint.url(), &tokens.access_token, &sub)).await?,
             None => Claims::new(),
         };
         let source = Source::Provider(self.settings.id.clone());
         let claims = exchange::join(claims, told);
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
-            Fault::new(Reason::IdTokenClaims, format!("neither ID token nor userinfo holds {:?} as a text", self.settings.mapping.user.as_str()))
+            Fault::new(
+                Reason::IdTokenClaims,
+                format!("neither ID token nor userinfo holds {:?} as a text", self.settings.mapping.user.as_str()),
+            )
         })?;
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         Ok(SignedIn { identity: Identity { scopes, ..identity }, sid, id_token: tokens.id_token })
@@ -171,7 +191,9 @@ impl OpenIdProvider {
             Ok(claims) => Ok(claims),
             Err(IdTokenError::Refused(fault)) => Err(fault.into()),
             Err(IdTokenError::KeyUnknown(fault)) => match self.keys.keys_after_unknown(Budget::IdToken, &keys).await? {
-                Some(newer) => id_token::verify(token.expose(), &newer, &expect, self.clock.now()).map_err(|error| error.into_fault().into()),
+                Some(newer) => {
+                    id_token::verify(token.expose(), &newer, &expect, self.clock.now()).map_err(|error| error.into_fault().into())
+                }
                 None => Err(fault.into()),
             },
         }
@@ -195,7 +217,12 @@ impl IdentityProvider for OpenIdProvider {
         Box::pin(self.completion(attempt, response))
     }
 
-    fn end_session_url<'a>(&'a self, id_token_hint: &'a str, post_logout_redirect_uri: &'a str, state: &'a str) -> ProviderFuture<'a, Option<Url>> {
+    fn end_session_url<'a>(
+        &'a self,
+        id_token_hint: &'a str,
+        post_logout_redirect_uri: &'a str,
+        state: &'a str,
+    ) -> ProviderFuture<'a, Option<Url>> {
         Box::pin(async move {
             let document = self.discovery.document().await?;
             let Some(mut url) = document.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };

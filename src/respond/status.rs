@@ -38,6 +38,8 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::NoRoute | Reason::EndpointUnknown | Reason::UpstreamAbsent => StatusCode::NOT_FOUND,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Reason::BodyBroken | Reason::RequestMalformed => StatusCode::BAD_REQUEST,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::PendingLoginsOfAddress | Reason::PendingLogins => StatusCode::TOO_MANY_REQUESTS,
         Reason::NoCredential
@@ -135,6 +137,9 @@ pub const fn words_of(reason: Reason) -> Words {
             "invalid_request",
         ),
         Reason::BodyTooLarge => words("The request is too large", "Its body exceeds what this page takes.", "invalid_request"),
+        Reason::BodyTimeout => words("The request took too long", "Nothing more of it arrived for a while. Try again.", "invalid_request"),
+        Reason::RequestMalformed => words("The request cannot be read", "It is no HTTP, or could be read in two ways.", "invalid_request"),
+        Reason::BodyBroken => words("The request broke off", "It did not arrive whole. Try again.", "invalid_request"),
         Reason::MethodNotAllowed => words("Not this way", "This page does not take requests of this kind.", "invalid_request"),
         Reason::ParameterInvalid => words("The link is not complete", "A parameter is missing or cannot be read.", "invalid_request"),
         Reason::ParameterRepeated => words("The link is ambiguous", "A parameter is there twice.", "invalid_request"),

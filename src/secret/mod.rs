@@ -5,6 +5,8 @@
 mod digest;
 mod seal;
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 pub use digest::{HmacKey, sha256};
@@ -27,6 +29,30 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Where a secret comes from each time it is needed: a value, or a file that may be rotated.
+#[derive(Clone)]
+pub struct SecretSource(Arc<dyn Fn() -> Secret + Send + Sync>);
+
+impl SecretSource {
+    /// Reads through `read` each time.
+    #[must_use]
+    pub fn new(read: Arc<dyn Fn() -> Secret + Send + Sync>) -> Self {
+        Self(read)
+    }
+
+    /// Always this one.
+    #[must_use]
+    pub fn fixed(secret: Secret) -> Self {
+        Self(Arc::new(move || secret.clone()))
+    }
+
+    /// The secret as it is now.
+    #[must_use]
+    pub fn get(&self) -> Secret {
+        (self.0)()
     }
 }
 

@@ -1,13 +1,28 @@
 //! Where sessions and logins under way are kept: sealed bytes under hashed names. Nothing in a store opens without a cookie.
 //!
 //! One trait, three stores (`embedded`, `memory`, `redis`), one contract suite (`contract`). `record` seals and opens, `cache` keeps opened
-//! sessions in this process, and [`Sessions`] is what the rest of the gateway speaks to.
+//! sessions in this process, and `sessions` holds [`Sessions`], which the rest of the gateway speaks to.
+
+mod cache;
+#[doc(hidden)]
+pub mod contract;
+pub mod embedded;
+mod measured;
+pub mod memory;
+pub mod record;
+pub mod redis;
+mod sessions;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::clock::UnixTime;
 use crate::fault::Outage;
+
+pub use cache::{CachedSession, SessionCache};
+pub use measured::Measured;
+pub use record::Listing;
+pub use sessions::{Loaded, Sessions};
 
 /// The hashed name of a record.
 pub type RecordId = [u8; 32];
@@ -70,7 +85,8 @@ pub enum Admission {
 
 /// The contract of a store. Every implementation passes the same suite.
 pub trait SessionStore: Send + Sync {
-    /// Writes a session; its index entries are there before the session is (an entry may dangle, a session is never unlisted).
+    /// Writes a session; its index entries are there before the session is (an entry may dangle, a session is never unlisted). An overwrite
+    /// replaces the touch and drops index entries that it no longer has.
     fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()>;
 
     /// Reads a session with its latest touch.

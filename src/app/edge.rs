@@ -1,0 +1,227 @@
+//! What the endpoints share, and what serves one core.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::providers::People;
+use super::stores::Opened;
+use super::{Answering, StartError, never_told};
+use crate::authenticate::Authenticator;
+use crate::clock::SharedClock;
+use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
+use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway};
+use crate::header::IdentityFamily;
+use crate::header::cookies::{CookieStyle, SameSite};
+use crate::provider::discovery::Discovery;
+use crate::reason::Reason;
+use crate::request::Audience;
+use crate::respond::{Look, Pages, Refusal, Reply};
+use crate::secret::SealRing;
+use crate::server::admin::{Check, Checks, Needed};
+use crate::server::{ConnectionInfo, ConnectionLimits, CoreService, RequestBody};
+use crate::store::{LoginBounds, SessionStore, Sessions};
+use crate::tasks::Tasks;
+use crate::telemetry::{AccessLines, Ids, Metrics};
+use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, Upstreams};
+use crate::verify::Verifiers;
+
+/// What was opened and made before.
+pub(super) struct Parts {
+    pub(super) store: Opened,
+    pub(super) ring: Arc<SealRing>,
+    pub(super) people: People,
+    pub(super) verifiers: Verifiers,
+}
+
+pub(super) fn gateway(
+    config: Config,
+    parts: Parts,
+    clock: &SharedClock,
+    tasks: &Tasks,
+    metrics: &Arc<Metrics>,
+) -> Result<Gateway, StartError> {
+    let Parts { store, ring, people, verifiers } = parts;
+    let lifetimes = config.session.lifetimes;
+    let sessions = Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone());
+    let routes = config.routes.table.clone();
+    let family = IdentityFamily::new(routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name)));
+    let look = &config.gateway.pages;
+    let look = Look { title: look.title.clone(), logo: look.logo.clone(), accent: look.accent.clone() };
+    Ok(Gateway {
+        settings: settings(&config),
+        routes,
+        policies: config.routes.policies,
+        family,
+        pages: Pages::new(&look).map_err(StartError::new)?,
+        authenticator: Authenticator { sessions: Arc::new(sessions), verifiers },
+        providers: people.providers,
+        ring,
+        metrics: Arc::clone(metrics),
+        tasks: tasks.clone(),
+        clock: Arc::clone(clock),
+        outage_told: never_told(),
+    })
+}
+
+fn settings(config: &Config) -> EdgeSettings {
+    let gateway = &config.gateway;
+    let posts = config.providers.iter().any(|provider| provider.response_mode == ResponseMode::FormPost);
+    // A form that the provider's page posts here brings only cookies that may come from other sites.
+    let same_site = if posts { SameSite::None } else { SameSite::Lax };
+    EdgeSettings {
+        sites: Arc::clone(&gateway.sites),
+        origins: gateway.origins.clone(),
+        prefix: gateway.prefix.clone(),
+        style: CookieStyle::new(gateway.secure, gateway.cookie_domain.clone(), &gateway.cookie_suffix, same_site),
+        trusted_proxies: gateway.trusted_proxies.clone(),
+        forwarded: match gateway.forward_auth_headers {
+            ForwardAuthHeaders::Nginx => ForwardedSet::Nginx,
+            ForwardAuthHeaders::Caddy => ForwardedSet::Caddy,
+        },
+        underscore_names: gateway.underscore_names,
+        lifetimes: config.session.lifetimes,
+        session_cookie: match config.session.cookie {
+            SessionCookieKept::Persistent => endpoint::SessionCookieKept::Persistent,
+            SessionCookieKept::UntilBrowserCloses => endpoint::SessionCookieKept::UntilBrowserCloses,
+        },
+        login_bounds: LoginBounds { per_address: gateway.limits.pending_logins_per_address, total: gateway.limits.pending_logins },
+        token_bytes: gateway.limits.token_bytes,
+    }
+}
+
+pub(super) const fn connection_limits(limits: &Limits) -> ConnectionLimits {
+    ConnectionLimits {
+        header_timeout: limits.header_timeout,
+        idle_timeout: limits.idle_timeout,
+        write_timeout: limits.write_timeout,
+        body_timeout: limits.body_timeout,
+        tls_handshake_timeout: limits.tls_handshake_timeout,
+        max_header_bytes: limits.header_bytes,
+        max_headers: limits.headers,
+        max_streams: limits.streams,
+        max_connections: limits.connections,
+    }
+}
+
+pub(super) const fn upstream_settings(config: &Config) -> UpstreamSettings {
+    let limits = &config.gateway.limits;
+    UpstreamSettings {
+        connect_timeout: limits.upstream_connect_timeout,
+        response_timeout: Some(limits.upstream_timeout),
+        idle_timeout: limits.upstream_idle_timeout,
+        max_idle_per_core: limits.upstream_idle_connections,
+        max_header_bytes: 64 * 1024,
+        max_headers: 100,
+    }
+}
+
+/// The upstreams with whom each trusts. The system's roots are read only when an upstream speaks https.
+pub(super) fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
+    config
+        .routes
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            let tls = match &upstream.address {
+                UpstreamAddress::Https { .. } => Some(Arc::new(trusting(upstream.ca_file.as_deref())?)),
+                _ => None,
+            };
+            Ok(Upstream { address: upstream.address.clone(), tls })
+        })
+        .collect()
+}
+
+fn trusting(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, StartError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if let Some(file) = ca_file {
+        let unreadable = |error: &dyn std::fmt::Display| StartError::new(format!("{}: {error}", file.display()));
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+            let certificate = certificate.map_err(|error| unreadable(&error))?;
+            roots.add(certificate).map_err(|error| unreadable(&error))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(StartError::new("an https upstream is configured, but this machine has no root certificates; install ca-certificates"));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(builder.map_err(StartError::new)?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// How the dependencies are, for `/readyz`.
+pub(super) fn checks(parts: &Parts, ready_needs_store: bool) -> Checks {
+    let store = Arc::clone(&parts.store.store);
+    let documents = parts.people.documents.clone();
+    let needed = if ready_needs_store { Needed::ForReadiness } else { Needed::ForInformation };
+    Arc::new(move || {
+        let (store, documents) = (Arc::clone(&store), documents.clone());
+        Box::pin(async move {
+            let mut checks = vec![store_check(&store, needed).await];
+            checks.extend(documents.iter().map(|(id, discovery)| provider_check(id, discovery)));
+            checks
+        })
+    })
+}
+
+async fn store_check(store: &Arc<dyn SessionStore>, needed: Needed) -> Check {
+    let problem = match tokio::time::timeout(Duration::from_secs(2), store.ping()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(outage)) => Some(outage.to_string()),
+        Err(_) => Some("no answer in time".to_owned()),
+    };
+    Check { name: "store".to_owned(), problem, needed }
+}
+
+/// What is known of it; a probe does not ask the provider.
+fn provider_check(id: &str, discovery: &Discovery) -> Check {
+    Check { name: format!("provider {id}"), problem: discovery.problem(), needed: Needed::ForInformation }
+}
+
+/// Makes what serves one core.
+#[derive(Clone)]
+pub(super) struct CoreMaker {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) upstreams: Vec<Upstream>,
+    pub(super) upstream_settings: UpstreamSettings,
+    pub(super) lines: Arc<Mutex<Vec<AccessLines>>>,
+    pub(super) route_names: Vec<String>,
+    pub(super) clock: SharedClock,
+}
+
+type Serve = Box<dyn Fn(http::Request<RequestBody>, Rc<ConnectionInfo>) -> Answering>;
+type OnPanic = Box<dyn Fn(&ConnectionInfo) -> http::Response<Body>>;
+
+impl CoreMaker {
+    /// To be called on the core's own thread.
+    #[expect(clippy::expect_used, reason = "every https upstream was given its TLS config, and every core has its lines")]
+    pub(super) fn service(&self, tunnels: Tunnels) -> CoreService<Serve, OnPanic> {
+        let settings = self.upstream_settings.clone();
+        let upstreams = Upstreams::new(self.upstreams.clone(), settings, tunnels, Arc::clone(&self.clock)).expect("TLS was given");
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("one for each core");
+        let core = Rc::new(Core {
+            gateway: Arc::clone(&self.gateway),
+            upstreams: Rc::new(upstreams),
+            lines: Rc::new(lines),
+            route_names: Rc::new(self.route_names.clone()),
+            ids: Ids::new(),
+        });
+        let gateway = Arc::clone(&self.gateway);
+        CoreService {
+            serve: Box::new(move |request, info| {
+                let core = Rc::clone(&core);
+                Box::pin(async move { endpoint::answer(&core, request, &info).await })
+            }),
+            on_panic: Box::new(move |_| {
+                let reply = Reply { audience: Audience::Program, request_id: "", pages: &gateway.pages };
+                gateway.metrics.request(None, Reason::Internal);
+                reply.refuse(Reason::Internal, Refusal::default()).map(Body::ready)
+            }),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Wiring: from a config to a running gateway, and its end.
+//!
+//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `edge` what the
+//! endpoints share. [`App`] starts them in order and ends them in order.
+
+mod edge;
+mod keys;
+mod providers;
+mod stores;
+
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::clock::SharedClock;
+use crate::config::{Config, LogFormat};
+use crate::endpoint;
+use crate::server::admin::Admin;
+use crate::server::{Cores, Drain, Drained, Listener, ServerCertificate, ServerSettings, Stage, raise_open_files};
+use crate::tasks::Tasks;
+use crate::telemetry::{self, AccessLog, LogLevel, Metrics};
+use crate::upstream::Tunnels;
+
+/// Control work: provider, store, reload, accepting.
+const CONTROL_THREADS: usize = 2;
+
+/// What differs between the command and a test.
+pub struct Options {
+    /// Where access lines go.
+    pub access_lines: Box<dyn Write + Send>,
+    /// How many cores carry requests.
+    pub cores: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Self { access_lines: Box::new(std::io::stdout()), cores }
+    }
+}
+
+/// Why a gateway does not start, in words for whoever starts it.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    pub(crate) fn new(what: impl fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running gateway.
+pub struct App {
+    /// Taken when the gateway ends: a runtime may not be dropped where others wait.
+    control: Option<Runtime>,
+    tasks: Tasks,
+    drain: Drain,
+    drain_times: crate::config::Drain,
+    cores: Arc<Cores>,
+    access_log: Option<AccessLog>,
+    metrics: Arc<Metrics>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+}
+
+/// Serves until a signal ends it: `doorward run`.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(config: Config, clock: SharedClock) -> Result<(), StartError> {
+    let format = line_format(config.gateway.log.format);
+    telemetry::init(level(config.gateway.log.level), format).map_err(StartError::new)?;
+    let app = App::start(config, clock)?;
+    tracing::info!(listen = %app.address, admin = %app.admin_address, version = env!("CARGO_PKG_VERSION"), "doorward serves");
+    app.run_until_signal();
+    Ok(())
+}
+
+impl App {
+    /// Starts a gateway. Providers and Redis need not be there yet.
+    ///
+    /// # Errors
+    /// When an address, a file or a thread cannot be had.
+    pub fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        Self::start_with(config, clock, Options::default())
+    }
+
+    /// As [`App::start`].
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub fn start_with(config: Config, clock: SharedClock, options: Options) -> Result<Self, StartError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let control =
+            builder.worker_threads(CONTROL_THREADS).thread_name("doorward-control").enable_all().build().map_err(StartError::new)?;
+        let entered = control.enter();
+        let tasks = Tasks::new(control.handle().clone());
+        let limits = config.gateway.limits;
+        if let Err(error) = raise_open_files(limits.connections) {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+
+        let route_names: Vec<String> = config.routes.table.routes().iter().map(|route| route.id.clone()).collect();
+        let metrics = Metrics::new(&route_names);
+        let drain = Drain::new();
+        let drain_times = config.gateway.drain;
+        let (log_format, listen, admin_listen) =
+            (line_format(config.gateway.log.format), config.gateway.listen, config.gateway.admin.listen);
+        let ready_needs_store = config.gateway.admin.ready_needs_store;
+        let server_tls = server_tls(&config, &tasks)?;
+
+        let parts = edge::Parts {
+            store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
+            ring: Arc::new(keys::ring(&config.keys)?),
+            people: providers::of_people(&config, &clock, &tasks, &metrics)?,
+            verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
+        };
+        let upstreams = edge::upstreams(&config)?;
+        let upstream_settings = edge::upstream_settings(&config);
+        let checks = edge::checks(&parts, ready_needs_store);
+        let gateway = Arc::new(edge::gateway(config, parts, &clock, &tasks, &metrics)?);
+
+        let access_log = AccessLog::start(log_format, options.access_lines, Arc::clone(&metrics)).map_err(StartError::new)?;
+        let lines = Arc::new(std::sync::Mutex::new((0..options.cores.max(1)).map(|_| access_log.lines()).collect::<Vec<_>>()));
+        let settings = ServerSettings {
+            limits: edge::connection_limits(&limits),
+            drain: drain.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        };
+        let made = edge::CoreMaker { gateway: Arc::clone(&gateway), upstreams, upstream_settings, lines, route_names, clock };
+        let tunnel_drain = drain.clone();
+        let cores = Cores::start(options.cores, settings, move |_| {
+            let tunnels = Tunnels::new();
+            end_with(&tunnel_drain, &tunnels);
+            made.service(tunnels)
+        })
+        .map_err(StartError::new)?;
+
+        let listener = Listener::bind(listen, server_tls).map_err(StartError::new)?;
+        let address = listener.local_addr().map_err(StartError::new)?;
+        let admin_listener = bind_admin(admin_listen)?;
+        let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
+        let before_metrics = {
+            let (gateway, metrics) = (Arc::clone(&gateway), Arc::clone(&metrics));
+            Arc::new(move || metrics.sessions_cached(usize::try_from(gateway.authenticator.sessions.cached()).unwrap_or(usize::MAX)))
+        };
+        let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics };
+        tasks.background(admin.serve(admin_listener, tasks.clone()));
+        let serving = Arc::clone(&cores);
+        tasks.background(async move {
+            if let Err(error) = listener.serve(serving).await {
+                tracing::error!(%error, "the listener ended");
+            }
+        });
+        drop(entered);
+        drain.advance(Stage::Serving);
+        metrics.set_readiness(telemetry::metrics::Readiness::Ready);
+        Ok(Self { control: Some(control), tasks, drain, drain_times, cores, access_log: Some(access_log), metrics, address, admin_address })
+    }
+
+    /// Where it serves; the port is the real one where 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its admin listener is.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
+    pub fn run_until_signal(mut self) {
+        let Some(control) = self.control.take() else { return };
+        control.block_on(async {
+            signal().await;
+            tracing::info!("draining");
+            tokio::select! {
+                ended = self.drained() => match ended {
+                    Drained::Finished => tracing::info!("drained"),
+                    Drained::CutOff => tracing::warn!("drain.deadline passed; what was left was cut off"),
+                },
+                () = signal() => tracing::warn!("a second signal: ending at once"),
+            }
+        });
+        self.end(control);
+    }
+
+    /// Drains, as SIGTERM does; for tests and embedders. Ends within `drain.delay` and `drain.deadline`.
+    pub fn stop(mut self) {
+        let Some(control) = self.control.take() else { return };
+        // Whoever calls may stand in a runtime of their own, where nothing may block.
+        let ended = std::thread::spawn(move || {
+            control.block_on(self.drained());
+            self.end(control);
+        });
+        let _ = ended.join();
+    }
+
+    async fn drained(&self) -> Drained {
+        self.metrics.set_readiness(telemetry::metrics::Readiness::NotReady);
+        let emptied = async {
+            self.cores.ended().await;
+            self.tasks.drained().await;
+        };
+        self.drain.run(self.drain_times.delay, self.drain_times.deadline, emptied).await
+    }
+
+    fn end(&mut self, control: Runtime) {
+        self.drain.advance(Stage::Ended);
+        if let Some(log) = self.access_log.take()
+            && !log.close(Duration::from_secs(2))
+        {
+            tracing::warn!("the access log could not be written to its end");
+        }
+        control.shutdown_timeout(Duration::from_secs(2));
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.drain.advance(Stage::Ended);
+        if let Some(control) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
+
+fn server_tls(config: &Config, tasks: &Tasks) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    let Some(files) = &config.gateway.tls else { return Ok(None) };
+    let files = crate::server::CertificateFiles { certificate_file: files.certificate_file.clone(), key_file: files.key_file.clone() };
+    let (certificate, watch) = ServerCertificate::load(files).map_err(StartError::new)?;
+    tasks.background(watch.run());
+    certificate.server_config().map(Some).map_err(StartError::new)
+}
+
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|error| StartError::new(format!("cannot listen on {address} (admin.listen): {error}")))
+}
+
+/// Tunnels never end by themselves: the deadline of the drain ends them.
+fn end_with(drain: &Drain, tunnels: &Tunnels) {
+    let (drain, tunnels) = (drain.clone(), tunnels.clone());
+    drop(tokio::task::spawn_local(async move {
+        drain.reached(Stage::Ended).await;
+        tunnels.end_all();
+    }));
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without signal handlers the system's own handling ends the process.
+        _ => std::future::pending().await,
+    }
+}
+
+fn level(level: tracing::Level) -> LogLevel {
+    match level {
+        tracing::Level::ERROR => LogLevel::Error,
+        tracing::Level::WARN => LogLevel::Warn,
+        tracing::Level::INFO => LogLevel::Info,
+        tracing::Level::DEBUG => LogLevel::Debug,
+        tracing::Level::TRACE => LogLevel::Trace,
+    }
+}
+
+const fn line_format(format: LogFormat) -> telemetry::LogFormat {
+    match format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    }
+}
+
+/// A counter that starts at nothing told.
+fn never_told() -> AtomicU64 {
+    AtomicU64::new(0)
+}
+
+/// What serves one core.
+type Answering = std::pin::Pin<Box<dyn Future<Output = http::Response<endpoint::Body>>>>;

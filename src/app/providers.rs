@@ -1,0 +1,128 @@
+//! Whoever is asked on the network: providers of people, issuers of tokens.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use crate::clock::SharedClock;
+use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::provider::discovery::{self, Discovery};
+use crate::provider::http::{Http, HttpSettings};
+use crate::provider::keys::{JwksCache, over_http};
+use crate::provider::{self, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+use crate::token::{AccessTokenRules, Audience, TokenType};
+use crate::verify::{JwtVerifier, TokenVerifier, Verifiers};
+
+/// How long to wait before a provider that did not answer is asked again at start; doubled each time up to the most.
+const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_MOST: Duration = Duration::from_secs(60);
+
+/// Providers in file order, each with its document for readiness.
+pub(super) struct People {
+    pub(super) providers: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) documents: Vec<(String, Arc<Discovery>)>,
+}
+
+pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Result<People, StartError> {
+    let mut people = People { providers: Vec::new(), documents: Vec::new() };
+    for provider in &config.providers {
+        let http = http(config, provider.ca_file.as_ref(), tasks);
+        let discovery = Arc::new(Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(clock), Arc::clone(metrics)));
+        people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
+        tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
+        let keys = keys_of(&http, &discovery, clock, tasks);
+        let settings = settings(provider, config.gateway.leeway);
+        let made = OpenIdProvider::new(settings, http, discovery, keys, Arc::clone(clock), Arc::clone(metrics));
+        people.providers.push(Arc::new(made));
+    }
+    Ok(people)
+}
+
+fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
+    OpenIdSettings {
+        id: provider.id.clone(),
+        name: provider.name.clone(),
+        issuer: provider.issuer.clone(),
+        client_id: provider.client_id.clone(),
+        client_secret: provider.client_secret.clone(),
+        client_authentication: match provider.client_auth {
+            ClientAuth::Basic => ClientAuthentication::Basic,
+            ClientAuth::Post => ClientAuthentication::Post,
+        },
+        scopes: provider.scopes.clone(),
+        response_mode: match provider.response_mode {
+            ResponseMode::Query => provider::ResponseMode::Query,
+            ResponseMode::FormPost => provider::ResponseMode::FormPost,
+        },
+        algorithms: provider.algorithms.clone(),
+        mapping: provider.mapping.clone(),
+        leeway,
+    }
+}
+
+/// The keys at the provider's `jwks_uri`; where that is, its document says.
+fn keys_of(http: &Http, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
+    let discovery = Arc::clone(discovery);
+    let resolve = Box::new(move || discovery::jwks_uri_of(Arc::clone(&discovery)));
+    JwksCache::new(over_http(http.clone(), resolve), Arc::clone(clock), tasks.clone())
+}
+
+/// Asks for the document until it is there, so that the first person does not wait for it and the log says early what is wrong.
+async fn learn(id: String, discovery: Arc<Discovery>) {
+    let mut pause = AGAIN;
+    loop {
+        match discovery.document().await {
+            Ok(_) => return tracing::info!(provider = id, "the provider's document was read"),
+            Err(trouble) => {
+                tracing::warn!(
+                    provider = id,
+                    reason = trouble.reason().as_str(),
+                    detail = trouble.detail(),
+                    "the provider's document cannot be had yet"
+                );
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN_MOST);
+    }
+}
+
+pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, _metrics: &Arc<Metrics>) -> Verifiers {
+    let verifiers = config.token_issuers.iter().map(|issuer| {
+        let http = http(config, issuer.ca_file.as_ref(), tasks);
+        let (name, calls) = (issuer.issuer.clone(), http.clone());
+        let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone()));
+        let keys = JwksCache::new(over_http(http, resolve), Arc::clone(clock), tasks.clone());
+        let verifier = JwtVerifier::new(rules(issuer, config.gateway.leeway), issuer.mapping.clone(), Arc::new(keys));
+        Arc::new(verifier) as Arc<dyn TokenVerifier>
+    });
+    Verifiers::new(verifiers.collect::<Vec<_>>(), Arc::clone(clock))
+}
+
+fn rules(issuer: &TokenIssuer, leeway: Duration) -> AccessTokenRules {
+    AccessTokenRules {
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone().map_or(Audience::Any, Audience::AnyOf),
+        algorithms: issuer.algorithms.clone(),
+        typ: match issuer.typ {
+            TokenTyp::AtJwt => TokenType::AtJwt,
+            TokenTyp::Any => TokenType::Any,
+        },
+        client_id: issuer.client_id.clone(),
+        leeway,
+    }
+}
+
+fn http(config: &Config, ca_file: Option<&PathBuf>, tasks: &Tasks) -> Http {
+    let limits = config.gateway.limits;
+    let settings = HttpSettings {
+        connect_timeout: limits.provider_timeout / 2,
+        deadline: limits.provider_timeout,
+        max_bytes: limits.provider_answer_bytes,
+        extra_roots: ca_file.into_iter().cloned().collect(),
+    };
+    Http::new(settings, tasks.clone())
+}

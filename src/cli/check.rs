@@ -1,0 +1,79 @@
+//! `doorward check`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::{ConfigArgs, complain_of, say};
+use crate::config::{Config, Severity, Sources, StoreKind, load};
+use crate::route::{Access, Route};
+
+#[derive(clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Check {
+    pub(super) fn execute(self, environment: BTreeMap<String, String>) -> ExitCode {
+        let sources = Sources { file: self.config.config.as_deref(), environment, flags: Vec::new() };
+        match load(&sources) {
+            Ok(config) => {
+                complain_of(&config.warnings);
+                describe(&config);
+                ExitCode::SUCCESS
+            }
+            Err(problems) => {
+                complain_of(&problems);
+                let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+                say(format!("{errors} {} to mend; the gateway would not start", if errors == 1 { "problem" } else { "problems" }));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// What the config comes to, so that a reader sees whether it is what was meant.
+fn describe(config: &Config) {
+    let first = config.gateway.sites.first().as_str().trim_end_matches('/');
+    let prefix = &config.gateway.prefix;
+    say("The configuration is sound.");
+    say(format!("listens on     {} (admin on {})", config.gateway.listen, config.gateway.admin.listen));
+    say(format!("is reached at  {first}"));
+    for provider in &config.providers {
+        say(format!(
+            "signs in at    {} ({:?}); register {first}{prefix}/callback and {first}{prefix}/signed_out there",
+            provider.issuer, provider.id
+        ));
+    }
+    for issuer in &config.token_issuers {
+        say(format!("takes tokens   of {}", issuer.issuer));
+    }
+    let store = match &config.store.kind {
+        StoreKind::Embedded { path } => format!("in {}", path.display()),
+        StoreKind::Memory => "in memory: they end with the process".to_owned(),
+        StoreKind::Redis { url, .. } => format!("in Redis at {url}"),
+    };
+    say(format!("keeps sessions {store}"));
+    say("routes, in the order in which they are tried:");
+    for route in config.routes.table.in_order() {
+        say(format!("  {}", line(config, route)));
+    }
+}
+
+fn line(config: &Config, route: &Route) -> String {
+    let methods = match &route.methods {
+        Some(methods) => methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(","),
+        None => "any method".to_owned(),
+    };
+    let whom = match &route.access {
+        Access::Public => "public".to_owned(),
+        Access::Optional(_) => "optional".to_owned(),
+        Access::Protected(accept, policy) => {
+            let kinds = accept.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
+            format!("{kinds}, policy {:?}", policy.id)
+        }
+    };
+    let upstream = route.upstream.and_then(|id| config.routes.upstreams.get(id.0));
+    let upstream = upstream.map_or_else(|| "forward-auth only".to_owned(), |upstream| upstream.address.to_string());
+    format!("{:<16} {}  {}  {methods}  [{whom}] -> {upstream}", route.id, route.host, route.path)
+}

@@ -1,0 +1,113 @@
+//! Around every request: its ids, its count, its access line when the answer has ended.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::HOST;
+use http::{Method, Request, Response, StatusCode};
+
+use super::{Body, Core, Served, serve};
+use crate::clock::SharedClock;
+use crate::credential::Authenticated;
+use crate::fault::Fault;
+use crate::header::downstream_address;
+use crate::reason::Reason;
+use crate::server::{ConnectionInfo, RequestBody};
+use crate::telemetry::trace::X_REQUEST_ID;
+use crate::telemetry::{AccessLines, AccessRecord, TraceContext, audit};
+
+/// Answers one request, counts it and writes its access line.
+pub async fn answer(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
+    let gateway = &core.gateway;
+    let trace = TraceContext::of(request.headers(), &core.ids);
+    let mut line = AccessLine {
+        began: gateway.clock.instant(),
+        at: gateway.clock.wall(),
+        trace,
+        address: downstream_address(info.peer.ip(), request.headers(), &gateway.settings.trusted_proxies),
+        method: request.method().clone(),
+        host: host_of(&request),
+        path: request.uri().path().to_owned(),
+        status: StatusCode::OK,
+        reason: Reason::Internal,
+        route: None,
+        who: None,
+        upstream: None,
+        bytes: 0,
+        core: Lines { route_names: Rc::clone(&core.route_names), lines: Rc::clone(&core.lines), clock: gateway.clock.clone() },
+    };
+    let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
+    gateway.metrics.request(route, reason);
+    if !detail.is_empty() {
+        tracing::debug!(request_id = trace.request_id(), reason = reason.as_str(), detail, "a request was not simply passed on");
+    }
+    if response.status() == StatusCode::FORBIDDEN
+        && let Some(who) = &who
+    {
+        // Somebody who is known wanted what they may not have. What strangers try stands in the access log.
+        let id = route.and_then(|route| gateway.routes.routes().get(route)).map(|route| route.id.as_str());
+        audit::refused(&trace.id(), id, Some(&who.identity.sub), &Fault::new(reason, detail));
+    }
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| trace.id().header_value());
+    }
+    line.status = response.status();
+    line.reason = reason;
+    line.route = route;
+    line.who = who;
+    line.upstream = upstream;
+    response.map(|body| body.with_line(line))
+}
+
+fn host_of(request: &Request<RequestBody>) -> String {
+    let line = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    line.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default().to_owned()
+}
+
+/// What is written when the answer has ended, or was left.
+pub(super) struct AccessLine {
+    began: Instant,
+    at: SystemTime,
+    trace: TraceContext,
+    address: IpAddr,
+    method: Method,
+    host: String,
+    path: String,
+    status: StatusCode,
+    reason: Reason,
+    route: Option<usize>,
+    who: Option<Authenticated>,
+    upstream: Option<Duration>,
+    /// Of the answer's body so far.
+    pub(super) bytes: u64,
+    core: Lines,
+}
+
+struct Lines {
+    route_names: Rc<Vec<String>>,
+    lines: Rc<AccessLines>,
+    clock: SharedClock,
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        self.core.lines.write(&AccessRecord {
+            at: self.at,
+            request_id: self.trace.id(),
+            trace_id: self.trace.trace_id(),
+            address: self.address,
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            status: self.status.as_u16(),
+            reason: self.reason,
+            route: self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str),
+            credential: self.who.as_ref().map(|who| who.by),
+            user: self.who.as_ref().map(|who| who.identity.user.as_str()),
+            duration: self.core.clock.instant().saturating_duration_since(self.began),
+            upstream: self.upstream,
+            bytes: Some(self.bytes),
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! The way in: sockets, TLS, HTTP/1.1 and HTTP/2, and how all of it ends.
+//!
+//! The control runtime accepts (`listen`) and hands each socket to the core with the fewest connections (`cores`). There `connection` does the
+//! handshake (`tls`, `certificate`), tells the protocol and lets hyper speak it; `deadlines` keeps the times and ends what overstays
+//! (`limits`), by what `activity` is told from `stream` (bytes), `answer` (requests, panics) and `request_body`. `framing` refuses what two
+//! readers would read differently. `drain` is the process's coming and going;
+//! `admin` tells of it.
+
+mod activity;
+pub mod admin;
+mod answer;
+mod certificate;
+mod connection;
+mod cores;
+mod deadlines;
+mod drain;
+mod framing;
+mod limits;
+mod listen;
+mod request_body;
+mod stream;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+
+pub use certificate::{CertificateError, CertificateFiles};
+pub use connection::{ConnectionInfo, Transport};
+pub use cores::{CoreService, Cores, ServerSettings};
+pub use drain::{Drain, Drained, Stage};
+pub use limits::{ConnectionLimits, OpenFiles, raise_open_files};
+pub use listen::Listener;
+pub use request_body::RequestBody;
+pub use tls::{CertificateWatch, ServerCertificate};
+
+/// What a body's stream may fail with.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+const ALPN_HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";

@@ -1,0 +1,68 @@
+//! A request's body on its way in: the downstream may be slow, but not silent for ever.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use crate::fault::Fault;
+use crate::reason::Reason;
+
+/// What a request brings beside its head. Fails with [`Reason::BodyTimeout`] when nothing comes for `body_timeout` while somebody waits, with
+/// [`Reason::BodyBroken`] when the downstream goes away or frames it wrongly. Time in which nobody asks for more does not count.
+pub struct RequestBody {
+    /// `None` once it has failed.
+    frames: Option<Incoming>,
+    limit: Duration,
+    /// Of the wait under way. Most requests have no body and most bodies are there at once: those make none.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    pub(super) const fn new(frames: Incoming, limit: Duration) -> Self {
+        Self { frames: Some(frames), limit, timer: None }
+    }
+
+    fn fail(&mut self, reason: Reason, detail: String) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        self.frames = None;
+        Poll::Ready(Some(Err(Fault::new(reason, detail))))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        let Some(frames) = &mut this.frames else { return Poll::Ready(None) };
+        match Pin::new(frames).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer = None;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => this.fail(Reason::BodyBroken, error.to_string()),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let limit = this.limit;
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) => this.fail(Reason::BodyTimeout, format!("nothing more of the body for {limit:?}")),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.frames.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+    }
+}

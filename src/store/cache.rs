@@ -1,0 +1,247 @@
+//! Opened sessions kept in this process, so that a request with a known session asks nobody.
+//!
+//! Only for stores that no other process writes to: nothing tells this cache of a change made elsewhere.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+use super::RecordId;
+use crate::clock::UnixTime;
+use crate::secret;
+use crate::session::{Session, SessionCookie};
+
+/// Removals in different parts of the cache do not disturb each other's insertions.
+const STRIPES: usize = 64;
+
+/// A session that its cookie opened. `P` is whatever its users keep ready for it (headers, say).
+pub struct CachedSession<P> {
+    /// What the record holds.
+    pub session: Arc<Session>,
+    /// Made once for this session and used by every request after.
+    pub prepared: P,
+    key_hash: [u8; 32],
+    last_used: AtomicU64,
+    last_touched: AtomicU64,
+}
+
+impl<P: Default> CachedSession<P> {
+    /// What `cookie` opened; `last_used` as the store knows it.
+    #[must_use]
+    pub fn new(cookie: &SessionCookie, session: Session, last_used: UnixTime) -> Self {
+        Self {
+            session: Arc::new(session),
+            prepared: P::default(),
+            key_hash: secret::sha256(cookie.key()),
+            last_used: AtomicU64::new(last_used.0),
+            last_touched: AtomicU64::new(last_used.0),
+        }
+    }
+}
+
+impl<P> CachedSession<P> {
+    /// Whether this cookie's key is the one that opened it. To be asked before anything else of it is used.
+    #[must_use]
+    pub fn opens_with(&self, cookie: &SessionCookie) -> bool {
+        secret::same(&self.key_hash, &secret::sha256(cookie.key()))
+    }
+
+    /// The latest use that this process knows of.
+    #[must_use]
+    pub fn last_used(&self) -> UnixTime {
+        UnixTime(self.last_used.load(Ordering::Relaxed))
+    }
+
+    /// Notes a use.
+    pub fn used_at(&self, now: UnixTime) {
+        // Most requests find the second of the one before: reading is cheaper than a locked write.
+        if self.last_used.load(Ordering::Relaxed) < now.0 {
+            self.last_used.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the store has not heard of a use for `pause` seconds. The one caller that gets `true` tells it.
+    pub(super) fn claim_touch(&self, now: UnixTime, pause: u64) -> bool {
+        let before = self.last_touched.load(Ordering::Relaxed);
+        now.0 >= before.saturating_add(pause)
+            && self.last_touched.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The state of a part of the cache when a store was asked; see [`SessionCache::insert`].
+#[derive(Clone, Copy)]
+pub struct Mark(u64);
+
+/// A bounded number of opened sessions.
+pub struct SessionCache<P> {
+    entries: Cache<RecordId, Arc<CachedSession<P>>, UnitWeighter, BuildHasherDefault<IdHasher>>,
+    /// How often something was removed, by the id's first byte.
+    removals: [Mutex<u64>; STRIPES],
+}
+
+impl<P> SessionCache<P> {
+    /// Holds at most about `entries` sessions.
+    #[must_use]
+    pub fn new(entries: usize) -> Self {
+        let entries = entries.max(1);
+        Self {
+            entries: Cache::with(entries, entries as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default()),
+            removals: std::array::from_fn(|_| Mutex::new(0)),
+        }
+    }
+
+    /// How many sessions are in it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The session under this id, whoever asks: see [`CachedSession::opens_with`].
+    #[must_use]
+    pub fn get(&self, id: &RecordId) -> Option<Arc<CachedSession<P>>> {
+        self.entries.get(id)
+    }
+
+    /// To be taken before the store is asked.
+    #[must_use]
+    pub fn mark(&self, id: &RecordId) -> Mark {
+        Mark(self.with_removals(id, |removals| *removals))
+    }
+
+    /// Keeps what the store answered, unless something was removed since `mark`: an answer from before a removal must not bring a session
+    /// back. A removal of a neighbour only costs one more question.
+    pub fn insert(&self, id: RecordId, mark: Mark, session: Arc<CachedSession<P>>) {
+        self.with_removals(&id, |removals| {
+            if *removals == mark.0 {
+                self.entries.insert(id, session);
+            }
+        });
+    }
+
+    /// Forgets a session.
+    pub fn remove(&self, id: &RecordId) {
+        self.with_removals(id, |removals| {
+            *removals = removals.wrapping_add(1);
+            self.entries.remove(id);
+        });
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below its divisor")]
+    fn with_removals<T>(&self, id: &RecordId, with: impl FnOnce(&mut u64) -> T) -> T {
+        let removals = &self.removals[usize::from(id[0]) % STRIPES];
+        with(&mut removals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A record's name is a SHA-256 already: its first eight bytes are as good as any hash of it. Only sessions that exist are ever inserted,
+/// and their names are made by us, so nobody can choose what collides.
+#[derive(Clone, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some((first, _)) = bytes.split_first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length before the bytes, of which there is but one.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(cookie: &SessionCookie) -> Arc<CachedSession<()>> {
+        let session = json!({"identity": {"issuer": "i", "sub": "s", "source": {"provider": "p"}, "user": "s", "email": "absent",
+            "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null},
+            "id_token": "", "created_at": 1000, "ends_at": 2000});
+        Arc::new(CachedSession::new(cookie, serde_json::from_value(session).unwrap(), UnixTime(1000)))
+    }
+
+    #[test]
+    fn what_is_kept_opens_with_its_own_key_only() {
+        let (cookie, cache) = (SessionCookie::new(), SessionCache::new(10));
+        let id = cookie.record_id();
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        let kept = cache.get(&id).unwrap();
+        assert!(kept.opens_with(&cookie));
+        assert!(!kept.opens_with(&SessionCookie::new()));
+        cache.remove(&id);
+        assert!(cache.get(&id).is_none());
+    }
+
+    #[test]
+    fn an_answer_from_before_a_removal_does_not_come_back() {
+        let (cookie, cache) = (SessionCookie::new(), SessionCache::new(10));
+        let id = cookie.record_id();
+        let mark = cache.mark(&id);
+        cache.remove(&id);
+        cache.insert(id, mark, entry(&cookie));
+        assert!(cache.get(&id).is_none());
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        assert!(cache.get(&id).is_some());
+    }
+
+    #[test]
+    fn readers_and_removers_at_once_never_leave_a_removed_session() {
+        for _ in 0..200 {
+            let (cookie, cache) = (SessionCookie::new(), SessionCache::new(10));
+            let (id, there) = (cookie.record_id(), std::sync::atomic::AtomicBool::new(true));
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        let mark = cache.mark(&id);
+                        if there.load(Ordering::SeqCst) {
+                            cache.insert(id, mark, entry(&cookie));
+                        }
+                    });
+                }
+                scope.spawn(|| {
+                    cache.remove(&id);
+                    there.store(false, Ordering::SeqCst);
+                    cache.remove(&id);
+                });
+            });
+            assert!(cache.get(&id).is_none());
+        }
+    }
+
+    #[test]
+    fn it_holds_no_more_than_its_bound() {
+        let cache = SessionCache::new(100);
+        for _ in 0..1000 {
+            let cookie = SessionCookie::new();
+            let id = cookie.record_id();
+            cache.insert(id, cache.mark(&id), entry(&cookie));
+        }
+        assert!((50..=110).contains(&cache.len()), "{}", cache.len());
+    }
+
+    #[test]
+    fn a_touch_is_claimed_once_a_pause() {
+        let session = entry(&SessionCookie::new());
+        assert!(!session.claim_touch(UnixTime(1059), 60));
+        assert!(session.claim_touch(UnixTime(1060), 60));
+        assert!(!session.claim_touch(UnixTime(1060), 60));
+        session.used_at(UnixTime(1100));
+        session.used_at(UnixTime(1050));
+        assert_eq!(session.last_used(), UnixTime(1100));
+    }
+}

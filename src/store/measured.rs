@@ -1,0 +1,87 @@
+//! A store whose calls are timed and whose outages are counted.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoreFuture, StoredSession};
+use crate::clock::{SharedClock, UnixTime};
+use crate::fault::Outage;
+use crate::telemetry::Metrics;
+
+/// Times another store.
+pub struct Measured {
+    store: Arc<dyn SessionStore>,
+    metrics: Arc<Metrics>,
+    clock: SharedClock,
+}
+
+impl Measured {
+    /// Around `store`.
+    #[must_use]
+    pub const fn new(store: Arc<dyn SessionStore>, metrics: Arc<Metrics>, clock: SharedClock) -> Self {
+        Self { store, metrics, clock }
+    }
+
+    fn timed<'a, T, F>(&'a self, operation: &'static str, call: F) -> StoreFuture<'a, T>
+    where
+        T: 'a,
+        F: Future<Output = Result<T, Outage>> + Send + 'a,
+    {
+        Box::pin(async move {
+            let began = self.clock.instant();
+            let answer = call.await;
+            self.metrics.store_call(operation, self.clock.instant().saturating_duration_since(began));
+            answer
+        })
+    }
+}
+
+impl SessionStore for Measured {
+    fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()> {
+        self.timed("put_session", self.store.put_session(id, session))
+    }
+
+    fn session(&self, id: RecordId) -> StoreFuture<'_, Option<StoredSession>> {
+        self.timed("session", self.store.session(id))
+    }
+
+    fn touch_session(&self, id: RecordId, last_used: UnixTime) -> StoreFuture<'_, ()> {
+        self.timed("touch_session", self.store.touch_session(id, last_used))
+    }
+
+    fn delete_session(&self, id: RecordId) -> StoreFuture<'_, bool> {
+        self.timed("delete_session", self.store.delete_session(id))
+    }
+
+    fn sessions_under(&self, index: RecordId) -> StoreFuture<'_, Vec<RecordId>> {
+        self.timed("sessions_under", self.store.sessions_under(index))
+    }
+
+    fn listing(&self, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.timed("listing", self.store.listing(id))
+    }
+
+    fn put_login(&self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) -> StoreFuture<'_, ()> {
+        self.timed("put_login", self.store.put_login(kind, id, sealed, expires_at))
+    }
+
+    fn login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.timed("login", self.store.login(kind, id))
+    }
+
+    fn take_login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.timed("take_login", self.store.take_login(kind, id))
+    }
+
+    fn admit_login(&self, flow: RecordId, address: RecordId, expires_at: UnixTime, bounds: LoginBounds) -> StoreFuture<'_, Admission> {
+        self.timed("admit_login", self.store.admit_login(flow, address, expires_at, bounds))
+    }
+
+    fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()> {
+        self.timed("release_login", self.store.release_login(flow, address))
+    }
+
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        self.timed("ping", self.store.ping())
+    }
+}

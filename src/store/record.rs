@@ -1,0 +1,297 @@
+//! What a store keeps, sealed and opened: pure functions between our types and bytes.
+//!
+//! Every sealed value is bound to its kind and to the name it is stored under, so a value moved to another record opens as nothing. Inside
+//! the seal stands one byte for the format and then JSON; a format that this release does not know opens as nothing too.
+
+use std::net::IpAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::RecordId;
+use crate::clock::UnixTime;
+use crate::login::{Flow, FlowCookie, PendingLogin, State};
+use crate::secret::{SealKey, SealRing};
+use crate::session::{Session, SessionCookie};
+
+/// Raised when an older release could not read what this one writes. Added members need no new format: unknown ones are ignored.
+const FORMAT: u8 = 1;
+/// How much of a `User-Agent` a listing keeps.
+const USER_AGENT_BYTES: usize = 200;
+
+const SESSION: &[u8] = b"session";
+const LISTING: &[u8] = b"listing";
+const FLOW: &[u8] = b"flow";
+const ATTEMPT: &[u8] = b"attempt";
+
+/// Seals a session with the key that only its cookie holds.
+#[must_use]
+pub fn seal_session(session: &Session, cookie: &SessionCookie) -> Vec<u8> {
+    seal(cookie.key(), SESSION, &cookie.record_id(), session)
+}
+
+/// Opens a session; `None` for whatever this cookie did not seal.
+#[must_use]
+pub fn open_session(sealed: &[u8], cookie: &SessionCookie) -> Option<Session> {
+    open(cookie.key(), SESSION, &cookie.record_id(), sealed)
+}
+
+/// Seals a flow with the key in its own cookie.
+#[must_use]
+pub fn seal_flow(flow: &Flow, cookie: &FlowCookie) -> Vec<u8> {
+    seal(cookie.key(), FLOW, &cookie.handle.record_id(), flow)
+}
+
+/// Opens a flow; `None` for whatever this cookie did not seal.
+#[must_use]
+pub fn open_flow(sealed: &[u8], cookie: &FlowCookie) -> Option<Flow> {
+    open(cookie.key(), FLOW, &cookie.handle.record_id(), sealed)
+}
+
+/// Seals an attempt with the key in its flow's cookie: the browser binding of a login.
+#[must_use]
+pub fn seal_attempt(attempt: &PendingLogin, state: &State, cookie: &FlowCookie) -> Vec<u8> {
+    seal(cookie.key(), ATTEMPT, &state.record_id(), attempt)
+}
+
+/// Opens an attempt; `None` when it belongs to another browser, flow or `state`.
+#[must_use]
+pub fn open_attempt(sealed: &[u8], state: &State, cookie: &FlowCookie) -> Option<PendingLogin> {
+    open(cookie.key(), ATTEMPT, &state.record_id(), sealed)
+}
+
+/// What a list of sessions shows without their cookies. Sealed by the gateway's own key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Who vouches.
+    pub issuer: String,
+    /// Who is signed in, as the issuer names them.
+    pub sub: String,
+    /// The name a person would know them by.
+    pub name: String,
+    /// When they signed in.
+    pub signed_in_at: UnixTime,
+    /// The address they signed in from.
+    pub address: IpAddr,
+    /// What their browser called itself: at most 200 bytes, without control characters.
+    pub user_agent: String,
+}
+
+impl Listing {
+    /// Of a session that begins now, from the request that began it.
+    #[must_use]
+    pub fn new(session: &Session, address: IpAddr, user_agent: &str) -> Self {
+        let mut kept = String::new();
+        for character in user_agent.chars().filter(|character| !character.is_control()) {
+            if kept.len() + character.len_utf8() > USER_AGENT_BYTES {
+                break;
+            }
+            kept.push(character);
+        }
+        Self {
+            issuer: session.identity.issuer.clone(),
+            sub: session.identity.sub.clone(),
+            name: session.identity.display_name().to_owned(),
+            signed_in_at: session.created_at,
+            address: address.to_canonical(),
+            user_agent: kept,
+        }
+    }
+}
+
+/// Seals a listing with the gateway's first key.
+#[must_use]
+pub fn seal_listing(listing: &Listing, id: &RecordId, ring: &SealRing) -> Vec<u8> {
+    ring.seal(&context(LISTING, id), &pack(listing))
+}
+
+/// Opens a listing with whichever of the gateway's keys fits.
+#[must_use]
+pub fn open_listing(sealed: &[u8], id: &RecordId, ring: &SealRing) -> Option<Listing> {
+    unpack(&ring.open(&context(LISTING, id), sealed)?)
+}
+
+/// The index entries a session is written under: by (`iss`, `sub`), and by (`iss`, `sid`) where the provider named its own session.
+#[must_use]
+pub fn indexes(ring: &SealRing, issuer: &str, sub: &str, sid: Option<&str>) -> Vec<RecordId> {
+    let mut tags = vec![ring.index(&[b"sub", issuer.as_bytes(), sub.as_bytes()])];
+    tags.extend(sid.map(|sid| ring.index(&[b"sid", issuer.as_bytes(), sid.as_bytes()])));
+    tags
+}
+
+/// Names the address that a login came from without telling it. IPv6 counts by its /64, since a person has at least that; an IPv4 address in
+/// IPv6 clothes counts as IPv4.
+#[must_use]
+pub fn address_tag(ring: &SealRing, address: IpAddr) -> RecordId {
+    match address.to_canonical() {
+        IpAddr::V4(address) => ring.index(&[b"address", &address.octets()]),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            ring.index(&[b"address", &network.to_be_bytes()])
+        }
+    }
+}
+
+fn seal<T: Serialize>(key: &[u8; 32], kind: &[u8], id: &RecordId, value: &T) -> Vec<u8> {
+    SealKey::new(key).seal(&context(kind, id), &pack(value))
+}
+
+fn open<T: DeserializeOwned>(key: &[u8; 32], kind: &[u8], id: &RecordId, sealed: &[u8]) -> Option<T> {
+    unpack(&SealKey::new(key).open(&context(kind, id), sealed)?)
+}
+
+/// No kind begins another one, and the id has one length, so two contexts never meet.
+fn context(kind: &[u8], id: &RecordId) -> Vec<u8> {
+    [kind, id].concat()
+}
+
+#[expect(clippy::expect_used, reason = "our records are structs and maps with text keys: nothing that JSON cannot hold")]
+fn pack<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(2048));
+    plain.push(FORMAT);
+    serde_json::to_writer(&mut *plain, value).expect("a record is JSON");
+    plain
+}
+
+fn unpack<T: DeserializeOwned>(plain: &[u8]) -> Option<T> {
+    let (&format, json) = plain.split_first()?;
+    if format != FORMAT {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn session() -> Session {
+        let identity = json!({"issuer": "https://idp.test", "sub": "1", "source": {"provider": "p"}, "user": "1", "email": "absent",
+            "preferred_username": "alice", "groups": {"listed": ["staff"]}, "scopes": [], "claims": {"a": {"b": [1, null]}}, "auth_time": 5});
+        Session {
+            identity: serde_json::from_value(identity).unwrap(),
+            sid: Some("s".into()),
+            id_token: "a.b.c".into(),
+            created_at: UnixTime(1000),
+            ends_at: UnixTime(2000),
+        }
+    }
+
+    fn attempt() -> PendingLogin {
+        PendingLogin {
+            provider: "p".into(),
+            nonce: "n".into(),
+            code_verifier: "v".into(),
+            redirect_uri: "https://app.test/callback".into(),
+            started_at: UnixTime(1000),
+        }
+    }
+
+    #[test]
+    fn a_session_opens_by_its_own_cookie_only() {
+        let (cookie, other) = (SessionCookie::new(), SessionCookie::new());
+        let sealed = seal_session(&session(), &cookie);
+        assert_eq!(open_session(&sealed, &cookie), Some(session()));
+        assert_ne!(sealed, seal_session(&session(), &cookie));
+        assert_eq!(open_session(&sealed, &other), None);
+        // The right key under another id: a record that was moved.
+        let written = cookie.write();
+        let moved = SessionCookie::parse(&format!("{}{}", &other.write()[..20], &written[20..])).unwrap();
+        assert!(moved.record_id() != cookie.record_id());
+        assert_eq!(open_session(&sealed, &moved), None);
+        // The right id with another key: a guess.
+        let guess = SessionCookie::parse(&format!("{}{}", &written[..24], &other.write()[24..])).unwrap();
+        assert_eq!(guess.record_id(), cookie.record_id());
+        assert_eq!(open_session(&sealed, &guess), None);
+    }
+
+    #[test]
+    fn a_record_of_one_kind_is_none_of_another() {
+        let cookie = FlowCookie::new();
+        let state = State::new(cookie.handle);
+        let sealed = seal_attempt(&attempt(), &state, &cookie);
+        assert_eq!(open_attempt(&sealed, &state, &cookie), Some(attempt()));
+        assert_eq!(open_attempt(&sealed, &State::new(cookie.handle), &cookie), None);
+        assert_eq!(open_attempt(&sealed, &state, &FlowCookie::new()), None);
+        assert_eq!(open_flow(&sealed, &cookie), None);
+        let flow: Flow =
+            serde_json::from_value(json!({"return_to": "https://app.test/", "started_at": 1, "failures": 0, "progress": "open"})).unwrap();
+        let sealed = seal_flow(&flow, &cookie);
+        assert_eq!(open_flow(&sealed, &cookie), Some(flow));
+        assert_eq!(open_attempt(&sealed, &state, &cookie), None);
+    }
+
+    #[test]
+    fn a_newer_format_is_absent_and_an_unknown_member_is_ignored() {
+        let cookie = SessionCookie::new();
+        let seal = |plain: &[u8]| SealKey::new(cookie.key()).seal(&context(SESSION, &cookie.record_id()), plain);
+        let mut plain = pack(&session()).to_vec();
+        plain[0] = FORMAT + 1;
+        assert_eq!(open_session(&seal(&plain), &cookie), None);
+        assert_eq!(open_session(&seal(&[]), &cookie), None);
+        let mut json = serde_json::to_value(session()).unwrap();
+        json["from_the_future"] = json!(1);
+        let plain = [&[FORMAT], json.to_string().as_bytes()].concat();
+        assert_eq!(open_session(&seal(&plain), &cookie), Some(session()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_foreign_opens_and_nothing_panics(bytes: Vec<u8>, cut in 1_usize..4000, at: usize, bit in 0_u8..8) {
+            let cookie = SessionCookie::new();
+            let sealed = seal_session(&session(), &cookie);
+            prop_assert_eq!(open_session(&bytes, &cookie), None);
+            prop_assert_eq!(open_session(&pack(&session()), &cookie), None);
+            prop_assert_eq!(open_session(&sealed[..sealed.len().saturating_sub(cut)], &cookie), None);
+            let mut bent = sealed.clone();
+            let at = at % bent.len();
+            bent[at] ^= 1 << bit;
+            prop_assert_eq!(open_session(&bent, &cookie), None);
+            // What is inside the seal may be anything: a release that is older or newer, or a defect.
+            prop_assert_eq!(unpack::<Session>(&bytes), None);
+        }
+
+        #[test]
+        fn a_user_agent_is_cut_at_a_character(text in "\\PC{0,300}") {
+            let listing = Listing::new(&session(), "::ffff:192.0.2.1".parse().unwrap(), &text);
+            prop_assert!(listing.user_agent.len() <= USER_AGENT_BYTES);
+            prop_assert!(text.len() > USER_AGENT_BYTES || listing.user_agent == text);
+        }
+    }
+
+    #[test]
+    fn a_listing_opens_with_any_key_of_the_ring_at_its_own_place() {
+        let old = SealRing::new(&[[1; 32]]).unwrap();
+        let both = SealRing::new(&[[2; 32], [1; 32]]).unwrap();
+        let listing = Listing::new(&session(), "2001:db8::1".parse().unwrap(), "Mozilla\r\n/5.0");
+        assert_eq!((listing.name.as_str(), listing.user_agent.as_str()), ("alice", "Mozilla/5.0"));
+        let sealed = seal_listing(&listing, &[1; 32], &old);
+        assert_eq!(open_listing(&sealed, &[1; 32], &both), Some(listing.clone()));
+        assert_eq!(open_listing(&sealed, &[2; 32], &both), None);
+        assert_eq!(open_listing(&seal_listing(&listing, &[1; 32], &both), &[1; 32], &old), None);
+    }
+
+    #[test]
+    fn index_entries_tell_users_and_provider_sessions_apart() {
+        let ring = SealRing::new(&[[1; 32]]).unwrap();
+        let both = indexes(&ring, "https://idp.test", "x", Some("x"));
+        assert_eq!(both.len(), 2);
+        assert_ne!(both[0], both[1]);
+        assert_eq!(indexes(&ring, "https://idp.test", "x", None), both[..1]);
+        assert_ne!(indexes(&ring, "https://idp.tes", "tx", None), both[..1]);
+    }
+
+    #[test]
+    fn addresses_count_by_their_network() {
+        let ring = SealRing::new(&[[1; 32]]).unwrap();
+        let tag = |text: &str| address_tag(&ring, text.parse().unwrap());
+        assert_eq!(tag("2001:db8:1:2:3::1"), tag("2001:db8:1:2:ffff::9"));
+        assert_ne!(tag("2001:db8:1:2::1"), tag("2001:db8:1:3::1"));
+        assert_eq!(tag("::ffff:192.0.2.1"), tag("192.0.2.1"));
+        assert_ne!(tag("192.0.2.2"), tag("192.0.2.1"));
+    }
+}

@@ -1,0 +1,337 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::clock::{Clock as _, ManualClock};
+use crate::store::memory::Memory;
+use crate::store::{StoreFuture, StoredSession};
+
+/// A memory store that counts what it is asked and can be out of order.
+struct Watched {
+    store: Memory,
+    reads: AtomicU64,
+    touches: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Watched {
+    fn answer<'a, T: Send + 'a>(&'a self, count: &AtomicU64, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        count.fetch_add(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) == 0 { answer } else { Box::pin(async { Err(Outage::store("down")) }) }
+    }
+}
+
+impl SessionStore for Watched {
+    fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()> {
+        self.store.put_session(id, session)
+    }
+    fn session(&self, id: RecordId) -> StoreFuture<'_, Option<StoredSession>> {
+        self.answer(&self.reads, self.store.session(id))
+    }
+    fn touch_session(&self, id: RecordId, last_used: UnixTime) -> StoreFuture<'_, ()> {
+        self.answer(&self.touches, self.store.touch_session(id, last_used))
+    }
+    fn delete_session(&self, id: RecordId) -> StoreFuture<'_, bool> {
+        if self.down.load(Ordering::SeqCst) > 0 {
+            return Box::pin(async { Err(Outage::store("down")) });
+        }
+        self.store.delete_session(id)
+    }
+    fn sessions_under(&self, index: RecordId) -> StoreFuture<'_, Vec<RecordId>> {
+        self.store.sessions_under(index)
+    }
+    fn listing(&self, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.store.listing(id)
+    }
+    fn put_login(&self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) -> StoreFuture<'_, ()> {
+        self.store.put_login(kind, id, sealed, expires_at)
+    }
+    fn login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.store.login(kind, id)
+    }
+    fn take_login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.store.take_login(kind, id)
+    }
+    fn admit_login(&self, flow: RecordId, address: RecordId, expires_at: UnixTime, bounds: LoginBounds) -> StoreFuture<'_, Admission> {
+        self.store.admit_login(flow, address, expires_at, bounds)
+    }
+    fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()> {
+        self.store.release_login(flow, address)
+    }
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        panic!("nobody pings through Sessions")
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Cached {
+    Yes,
+    No,
+}
+
+struct House {
+    clock: Arc<ManualClock>,
+    store: Arc<Watched>,
+    ring: Arc<SealRing>,
+    tasks: Tasks,
+    sessions: Sessions<()>,
+}
+
+const IDLE: u64 = 1800;
+const ABSOLUTE: u64 = 36_000;
+
+impl House {
+    fn new(cached: Cached) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let store = Memory::new(Arc::clone(&clock) as SharedClock);
+        let zero = || AtomicU64::new(0);
+        let store = Arc::new(Watched { store, reads: zero(), touches: zero(), down: zero() });
+        let (ring, tasks) = (Arc::new(SealRing::new(&[[1; 32]]).unwrap()), Tasks::new(Handle::current()));
+        let sessions = Self::another(&clock, &store, &ring, &tasks, cached);
+        Self { clock, store, ring, tasks, sessions }
+    }
+
+    fn another(clock: &Arc<ManualClock>, store: &Arc<Watched>, ring: &Arc<SealRing>, tasks: &Tasks, cached: Cached) -> Sessions<()> {
+        let cache = (cached == Cached::Yes).then(|| SessionCache::new(100));
+        let lifetimes = Lifetimes { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(ABSOLUTE) };
+        let (clock, store): (SharedClock, Arc<dyn SessionStore>) = (Arc::clone(clock) as SharedClock, Arc::clone(store) as _);
+        Sessions::new(store, cache, Arc::clone(ring), clock, lifetimes, tasks.clone())
+    }
+
+    /// Another gateway on the same store.
+    fn neighbour(&self, cached: Cached) -> Sessions<()> {
+        Self::another(&self.clock, &self.store, &self.ring, &self.tasks, cached)
+    }
+
+    async fn create(&self) -> SessionCookie {
+        let identity = json!({"issuer": "https://idp.test", "sub": "1", "source": {"provider": "p"}, "user": "alice", "email": "absent",
+            "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null});
+        let created_at = self.clock.now();
+        let session = Session {
+            identity: serde_json::from_value(identity).unwrap(),
+            sid: Some("s".into()),
+            id_token: "token".into(),
+            created_at,
+            ends_at: created_at.plus(Duration::from_secs(ABSOLUTE)),
+        };
+        let listing = Listing::new(&session, "192.0.2.1".parse().unwrap(), "Mozilla");
+        self.sessions.create(session, &listing).await.unwrap()
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    fn reads(&self) -> u64 {
+        self.store.reads.load(Ordering::SeqCst)
+    }
+
+    fn touches(&self) -> u64 {
+        self.store.touches.load(Ordering::SeqCst)
+    }
+
+    /// The word for what a cookie is now.
+    async fn see(&self, cookie: &SessionCookie) -> String {
+        see(&self.sessions, cookie).await
+    }
+}
+
+async fn see(sessions: &Sessions<()>, cookie: &SessionCookie) -> String {
+    match sessions.load(cookie).await {
+        Ok(Loaded::Alive(session)) => session.session.identity.user.clone(),
+        Ok(Loaded::Absent) => "absent".into(),
+        Ok(Loaded::Over(reason)) => reason.to_string(),
+        Err(outage) => outage.reason().to_string(),
+    }
+}
+
+/// The right id with another key.
+fn guess(cookie: &SessionCookie) -> SessionCookie {
+    SessionCookie::parse(&format!("{}{}", &cookie.write()[..24], &SessionCookie::new().write()[24..])).unwrap()
+}
+
+#[tokio::test]
+async fn a_known_session_asks_nobody_and_a_guess_opens_nothing() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    assert!(matches!(house.sessions.peek(&cookie), Some(Loaded::Alive(_))));
+    assert_eq!(house.see(&cookie).await, "alice");
+    assert!(matches!(house.sessions.peek(&guess(&cookie)), Some(Loaded::Absent)));
+    assert_eq!(house.see(&guess(&cookie)).await, "absent");
+    assert!(house.sessions.peek(&SessionCookie::new()).is_none());
+    assert_eq!((house.reads(), house.sessions.cached()), (0, 1));
+    let neighbour = house.neighbour(Cached::No);
+    assert_eq!(see(&neighbour, &guess(&cookie)).await, "absent");
+    assert_eq!(see(&neighbour, &cookie).await, "alice");
+    assert_eq!(see(&neighbour, &SessionCookie::new()).await, "absent");
+    assert_eq!((house.reads(), neighbour.cached()), (3, 0));
+}
+
+#[tokio::test]
+async fn without_a_cache_every_load_asks_the_store() {
+    let house = House::new(Cached::No);
+    let cookie = house.create().await;
+    for _ in 0..3 {
+        assert!(house.sessions.peek(&cookie).is_none());
+        assert_eq!(house.see(&cookie).await, "alice");
+    }
+    assert_eq!(house.reads(), 3);
+}
+
+#[tokio::test]
+async fn an_ended_session_is_gone_and_a_guess_ends_nothing() {
+    for cached in [Cached::Yes, Cached::No] {
+        let house = House::new(cached);
+        let cookie = house.create().await;
+        assert!(house.sessions.end(&guess(&cookie)).await.unwrap().is_none());
+        assert_eq!(house.see(&cookie).await, "alice");
+        let ended = house.sessions.end(&cookie).await.unwrap();
+        assert_eq!(ended.map(|session| session.id_token.clone()).as_deref(), Some("token"));
+        assert_eq!(house.see(&cookie).await, "absent");
+        assert_eq!(house.sessions.cached(), 0);
+        assert!(house.sessions.end(&cookie).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_the_store_did_not_hear_of_is_an_outage_and_no_end() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    house.store.down.store(1, Ordering::SeqCst);
+    assert!(house.sessions.end(&cookie).await.is_err());
+    assert_eq!(house.see(&cookie).await, "store-unreachable");
+    house.store.down.store(0, Ordering::SeqCst);
+    assert_eq!(house.see(&cookie).await, "alice");
+}
+
+#[tokio::test]
+async fn an_outage_is_no_absence_and_a_cached_session_outlives_it() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    house.store.down.store(1, Ordering::SeqCst);
+    assert_eq!(house.see(&cookie).await, "alice");
+    assert_eq!(see(&house.neighbour(Cached::No), &cookie).await, "store-unreachable");
+}
+
+#[tokio::test]
+async fn the_store_hears_of_uses_once_a_minute() {
+    for cached in [Cached::Yes, Cached::No] {
+        let house = House::new(cached);
+        let cookie = house.create().await;
+        for (seconds, touches) in [(0, 0), (59, 0), (1, 1), (1, 1), (58, 1), (1, 2)] {
+            house.pass(seconds);
+            for _ in 0..5 {
+                assert_eq!(house.see(&cookie).await, "alice");
+                house.tasks.drained().await;
+            }
+            assert_eq!(house.touches(), touches);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_use_lives_on_and_an_idle_one_ends() {
+    for cached in [Cached::Yes, Cached::No] {
+        let house = House::new(cached);
+        let (used, idle) = (house.create().await, house.create().await);
+        for _ in 0..3 {
+            house.pass(IDLE - 1);
+            assert_eq!(house.see(&used).await, "alice");
+            house.tasks.drained().await;
+        }
+        assert_eq!(house.see(&idle).await, "session-idle");
+        house.tasks.drained().await;
+        assert_eq!(house.see(&idle).await, "absent");
+        house.pass(IDLE);
+        assert_eq!(house.see(&used).await, "session-idle");
+    }
+}
+
+#[tokio::test]
+async fn a_session_reaches_its_end_however_much_it_is_used() {
+    for cached in [Cached::Yes, Cached::No] {
+        let house = House::new(cached);
+        let cookie = house.create().await;
+        for _ in 0..20 {
+            house.pass(ABSOLUTE / 20 - 1);
+            assert_eq!(house.see(&cookie).await, "alice");
+            house.tasks.drained().await;
+        }
+        house.pass(20);
+        assert_eq!(house.see(&cookie).await, "session-expired");
+        house.tasks.drained().await;
+        assert_eq!(house.see(&cookie).await, "absent");
+        assert_eq!(house.sessions.cached(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_use_elsewhere_is_believed_before_a_cached_session_ends_for_idleness() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    let neighbour = house.neighbour(Cached::No);
+    house.pass(IDLE - 10);
+    assert_eq!(see(&neighbour, &cookie).await, "alice");
+    house.tasks.drained().await;
+    house.pass(20);
+    assert!(house.sessions.peek(&cookie).is_none());
+    assert_eq!(house.see(&cookie).await, "alice");
+    assert!(house.sessions.peek(&cookie).is_some());
+}
+
+#[tokio::test]
+async fn a_flow_and_its_attempt_open_for_their_browser_only() {
+    let house = House::new(Cached::Yes);
+    let (cookie, stranger) = (FlowCookie::new(), FlowCookie::new());
+    let forged = FlowCookie::parse(&cookie.handle.write(), &stranger.value()).unwrap();
+    let started_at = house.clock.now();
+    let flow: Flow =
+        serde_json::from_value(json!({"return_to": "https://app.test/", "started_at": started_at, "failures": 0, "progress": "open"}))
+            .unwrap();
+    let attempt = PendingLogin {
+        provider: "p".into(),
+        nonce: "n".into(),
+        code_verifier: "v".into(),
+        redirect_uri: "https://app.test/callback".into(),
+        started_at,
+    };
+    let state = State::new(cookie.handle);
+    let sessions = &house.sessions;
+    sessions.put_flow(&cookie, &flow).await.unwrap();
+    sessions.put_attempt(&cookie, &state, &attempt).await.unwrap();
+    for foreign in [&stranger, &forged] {
+        assert_eq!(sessions.flow(foreign).await.unwrap(), None);
+        assert_eq!(sessions.attempt(foreign, &state).await.unwrap(), None);
+        assert_eq!(sessions.take_attempt(foreign, &state).await.unwrap(), None);
+    }
+    assert_eq!(sessions.flow(&cookie).await.unwrap().as_ref(), Some(&flow));
+    assert_eq!(sessions.attempt(&cookie, &state).await.unwrap().as_ref(), Some(&attempt));
+    assert_eq!(sessions.take_attempt(&cookie, &State::new(cookie.handle)).await.unwrap(), None);
+    assert_eq!(sessions.take_attempt(&cookie, &state).await.unwrap().as_ref(), Some(&attempt));
+    assert_eq!(sessions.attempt(&cookie, &state).await.unwrap(), None);
+    assert_eq!(sessions.take_attempt(&cookie, &state).await.unwrap(), None);
+
+    sessions.put_attempt(&cookie, &state, &attempt).await.unwrap();
+    house.pass(600);
+    assert_eq!(sessions.take_attempt(&cookie, &state).await.unwrap(), None);
+    assert_eq!(sessions.flow(&cookie).await.unwrap().as_ref(), Some(&flow));
+    house.pass(3000);
+    assert_eq!(sessions.flow(&cookie).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn flows_are_counted_by_network() {
+    let house = House::new(Cached::No);
+    let bounds = LoginBounds { per_address: 1, total: 10 };
+    let admit = |flow: FlowHandle, address: &str| house.sessions.admit(flow, address.parse().unwrap(), bounds);
+    let first = FlowCookie::new().handle;
+    assert_eq!(admit(first, "2001:db8::1").await, Ok(Admission::Admitted));
+    assert_eq!(admit(FlowCookie::new().handle, "2001:db8::2").await, Ok(Admission::TooManyOfAddress));
+    assert_eq!(admit(FlowCookie::new().handle, "2001:db8:0:1::2").await, Ok(Admission::Admitted));
+    house.sessions.release(first, "2001:db8::1".parse().unwrap()).await.unwrap();
+    assert_eq!(admit(FlowCookie::new().handle, "2001:db8::2").await, Ok(Admission::Admitted));
+    house.pass(3600);
+    assert_eq!(admit(FlowCookie::new().handle, "2001:db8::3").await, Ok(Admission::Admitted));
+}

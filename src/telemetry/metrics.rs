@@ -1,0 +1,283 @@
+//! What `/metrics` shows, in OpenMetrics text. All names begin with `doorward_`; labels come from the config and from closed lists, never from
+//! a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::request_counts::RequestCounts;
+use crate::fault::Dependency;
+use crate::reason::Reason;
+
+/// The `Content-Type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds: a store call takes a fraction of a millisecond, a provider may take seconds.
+const LATENCY_BUCKETS: [f64; 14] = [0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+type Name = (&'static str, &'static str);
+type TwoNames = [(&'static str, String); 2];
+
+/// Why a connection was ended by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// A request's head took longer than `header_timeout`.
+    HeaderTimeout,
+    /// The downstream took nothing of an answer for longer than `write_timeout`.
+    WriteTimeout,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// More HTTP/2 streams were abandoned than finished.
+    Resets,
+}
+
+impl Cut {
+    /// The word in the metric and the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HeaderTimeout => "header-timeout",
+            Self::WriteTimeout => "write-timeout",
+            Self::Handshake => "handshake",
+            Self::Resets => "resets",
+        }
+    }
+}
+
+/// Whether balancers are to send requests here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes.
+    Ready,
+    /// Not yet, or not any more.
+    NotReady,
+}
+
+/// Everything that is counted. One for the process, shared by all threads.
+pub struct Metrics {
+    registry: Registry,
+    requests: Arc<RequestCounts>,
+    logins: Family<TwoNames, Counter>,
+    store_seconds: Family<[Name; 1], Histogram, Latencies>,
+    provider_seconds: Family<TwoNames, Histogram, Latencies>,
+    dependency_errors: Family<[Name; 1], Counter>,
+    connections_cut: Family<[Name; 1], Counter>,
+    connections_open: Gauge,
+    tunnels_open: Gauge,
+    sessions_cached: Gauge,
+    panics: Counter,
+    access_log_dropped: Counter<u64, AtomicU64>,
+    ready: Gauge,
+}
+
+impl Metrics {
+    /// `route_ids` in the order of the route table: [`Metrics::request`] names routes by their index in it.
+    #[must_use]
+    pub fn new(route_ids: &[String]) -> Arc<Self> {
+        let mut registry = Registry::with_prefix("doorward");
+        let requests = Arc::new(RequestCounts::new(route_ids));
+        registry.register_collector(Box::new(Arc::clone(&requests)));
+        let metrics = Self {
+            requests,
+            logins: Family::default(),
+            store_seconds: Family::new_with_constructor(Latencies),
+            provider_seconds: Family::new_with_constructor(Latencies),
+            dependency_errors: Family::default(),
+            connections_cut: Family::default(),
+            connections_open: Gauge::default(),
+            tunnels_open: Gauge::default(),
+            sessions_cached: Gauge::default(),
+            panics: Counter::default(),
+            access_log_dropped: Counter::default(),
+            ready: Gauge::default(),
+            registry,
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Arc<Self> {
+        let registry = &mut self.registry;
+        registry.register("logins", "Logins that came back from a provider, by outcome", self.logins.clone());
+        registry.register("store_seconds", "How long the session store took to answer", self.store_seconds.clone());
+        registry.register("provider_seconds", "How long a provider or token issuer took to answer", self.provider_seconds.clone());
+        registry.register("dependency_errors", "Calls that a dependency did not answer", self.dependency_errors.clone());
+        registry.register("connections_cut", "Connections that the gateway ended because of what they did", self.connections_cut.clone());
+        registry.register("connections_open", "Connections from downstream, tunnels included", self.connections_open.clone());
+        registry.register("tunnels_open", "Upgraded connections: WebSocket and the like", self.tunnels_open.clone());
+        registry.register("sessions_cached", "Opened sessions kept in this process", self.sessions_cached.clone());
+        registry.register("panics", "Defects that were caught", self.panics.clone());
+        registry.register("access_log_dropped", "Access lines that nobody took in time", self.access_log_dropped.clone());
+        registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("ready", "1 when balancers are to send requests here", self.ready.clone());
+        Arc::new(self)
+    }
+
+    /// One request was answered. Costs one addition; `None` for answers that no route gave.
+    pub fn request(&self, route: Option<usize>, reason: Reason) {
+        self.requests.add(route, reason);
+    }
+
+    /// A login came back from `provider`: `success`, or the word of the [`Reason`] it was refused for.
+    pub fn login(&self, provider: &str, outcome: &'static str) {
+        self.logins.get_or_create(&[("provider", provider.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// The store answered, or gave up, after `took`.
+    pub fn store_call(&self, operation: &'static str, took: Duration) {
+        self.store_seconds.get_or_create(&[("operation", operation)]).observe(took.as_secs_f64());
+    }
+
+    /// A provider or token issuer answered, or gave up, after `took`. `call` is one of a closed list (`discovery`, `token`, …).
+    pub fn provider_call(&self, provider: &str, call: &'static str, took: Duration) {
+        self.provider_seconds.get_or_create(&[("provider", provider.to_owned()), ("call", call.to_owned())]).observe(took.as_secs_f64());
+    }
+
+    /// A dependency did not answer.
+    pub fn dependency_error(&self, dependency: Dependency) {
+        self.dependency_errors.get_or_create(&[("dependency", dependency.as_str())]).inc();
+    }
+
+    /// A connection was ended by us.
+    pub fn connection_cut(&self, cut: Cut) {
+        self.connections_cut.get_or_create(&[("cause", cut.as_str())]).inc();
+    }
+
+    /// A connection is open until the guard is dropped.
+    #[must_use]
+    pub fn connection_opened(self: &Arc<Self>) -> Open {
+        Open::counted(&self.connections_open)
+    }
+
+    /// A tunnel is open until the guard is dropped.
+    #[must_use]
+    pub fn tunnel_opened(self: &Arc<Self>) -> Open {
+        Open::counted(&self.tunnels_open)
+    }
+
+    /// How many sessions the cache holds now.
+    pub fn sessions_cached(&self, sessions: usize) {
+        self.sessions_cached.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    }
+
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Access lines were dropped.
+    pub fn access_lines_dropped(&self, lines: u64) {
+        self.access_log_dropped.inc_by(lines);
+    }
+
+    /// Whether balancers are to send requests here.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        self.ready.set(i64::from(readiness == Readiness::Ready));
+    }
+
+    /// OpenMetrics text, to be sent as [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail; if a metric could not be written, what was is still worth having.
+        if encode(&mut text, &self.registry).is_err() {
+            tracing::error!("a metric could not be written");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Counts something as open for as long as it lives.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Open {
+    fn counted(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Makes each histogram of a family.
+#[derive(Clone)]
+struct Latencies;
+
+impl MetricConstructor<Histogram> for Latencies {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(LATENCY_BUCKETS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_holds_what_was_counted() {
+        let metrics = Metrics::new(&["orders".to_owned(), "a\"b\n".to_owned()]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| metrics.request(Some(0), Reason::Allowed)));
+            }
+        });
+        metrics.request(Some(1), Reason::NotAllowed);
+        metrics.request(Some(7), Reason::NotAllowed); // no such route: counts nothing
+        metrics.request(None, Reason::Endpoint);
+        metrics.login("corp", "success");
+        metrics.login("corp", Reason::IdTokenNonce.as_str());
+        metrics.store_call("get", Duration::from_millis(3));
+        metrics.provider_call("corp", "token", Duration::from_millis(30));
+        metrics.dependency_error(Dependency::Store);
+        metrics.connection_cut(Cut::HeaderTimeout);
+        let (connection, tunnel) = (metrics.connection_opened(), metrics.tunnel_opened());
+        drop(tunnel);
+        metrics.sessions_cached(12);
+        metrics.panicked();
+        metrics.access_lines_dropped(5);
+        metrics.set_readiness(Readiness::Ready);
+        let text = metrics.encode();
+        for line in [
+            "doorward_requests_total{route=\"orders\",reason=\"allowed\"} 4000",
+            "doorward_requests_total{route=\"a\\\"b\\n\",reason=\"not-allowed\"} 1",
+            "doorward_requests_total{route=\"doorward\",reason=\"endpoint\"} 1",
+            "doorward_logins_total{provider=\"corp\",outcome=\"success\"} 1",
+            "doorward_logins_total{provider=\"corp\",outcome=\"id-token-nonce\"} 1",
+            "doorward_store_seconds_count{operation=\"get\"} 1",
+            "doorward_provider_seconds_bucket{le=\"0.05\",provider=\"corp\",call=\"token\"} 1",
+            "doorward_dependency_errors_total{dependency=\"store\"} 1",
+            "doorward_connections_cut_total{cause=\"header-timeout\"} 1",
+            "doorward_connections_open 1",
+            "doorward_tunnels_open 0",
+            "doorward_sessions_cached 12",
+            "doorward_panics_total 1",
+            "doorward_access_log_dropped_total 5",
+            concat!("doorward_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "doorward_ready 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
+        drop(connection);
+        assert!(metrics.encode().contains("doorward_connections_open 0\n"));
+    }
+}

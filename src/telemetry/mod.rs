@@ -1,0 +1,22 @@
+//! What the gateway tells its operators. Nothing in here decides anything.
+//!
+//! - `access_log`: one line per request, on **stdout**; dropped and counted when nobody takes them, so that requests never wait.
+//! - `audit`: security events, on **stderr**, never dropped; `events` is where all `tracing` output goes.
+//! - `metrics` and `request_counts`: what `/metrics` shows.
+//! - `trace`: request ids and W3C trace context.
+//! - `line`: how values are written so that no input can break a line.
+
+pub mod audit;
+pub mod metrics;
+pub mod trace;
+
+mod access_log;
+mod events;
+mod line;
+mod request_counts;
+
+pub use access_log::{AccessLines, AccessLog, AccessRecord};
+pub use events::{InitError, LogLevel, init};
+pub use line::LogFormat;
+pub use metrics::Metrics;
+pub use trace::{Ids, RequestId, TraceContext};

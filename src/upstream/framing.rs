@@ -1,0 +1,70 @@
+//! Where a message ends. Both hops must agree on it, else one peer's body becomes the next one's request.
+
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, request, response};
+use http_body::Body;
+
+use super::request_body::RequestBody;
+use crate::fault::Fault;
+use crate::reason::Reason;
+
+/// Frames a request by its body alone: a `Content-Length` that says otherwise is a defect of ours and is not sent.
+pub(super) fn frame_request(parts: &mut request::Parts, body: &RequestBody) -> Result<(), Fault> {
+    parts.headers.remove(TRANSFER_ENCODING);
+    let declared = content_length(&parts.headers).map_err(|()| defect("malformed"))?;
+    if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(defect("more than once"));
+    }
+    match (declared, body.size_hint().exact()) {
+        (Some(declared), Some(exact)) if declared != exact => Err(defect("with another length than the body's")),
+        // hyper leaves out the body of these methods unless the header says that there is one.
+        (None, None) if matches!(parts.method, Method::GET | Method::HEAD) => {
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Leaves of an answer's framing only what holds for the next hop too: hyper has taken the body out of its coding.
+pub(super) fn frame_response(parts: &mut response::Parts) -> Result<(), Fault> {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        // We never send `TE: gzip` and the like, so nothing else may come (RFC 9112 §7.4).
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Fault::new(Reason::UpstreamBroken, "the answer has a transfer coding that was not asked for"));
+        }
+        parts.headers.remove(TRANSFER_ENCODING);
+        // RFC 9112 §6.3: the coding overrides the length, which must not be passed on.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    match content_length(&parts.headers) {
+        Ok(Some(length)) if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(()) => Err(Fault::new(Reason::UpstreamBroken, "the answer's Content-Length is no number, or several")),
+    }
+}
+
+/// The one number that all `Content-Length` lines agree on.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ()> {
+    let mut found = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        let text = line.to_str().map_err(|_| ())?;
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(());
+        }
+        let length = text.parse().map_err(|_| ())?;
+        if found.is_some_and(|found| found != length) {
+            return Err(());
+        }
+        found = Some(length);
+    }
+    Ok(found)
+}
+
+fn defect(what: &str) -> Fault {
+    Fault::new(Reason::Internal, format!("the request's Content-Length was to be forwarded {what}"))
+}

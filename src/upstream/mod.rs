@@ -1,0 +1,146 @@
+//! The way to the upstreams: connections of this core, requests sent on them, answers that stream back.
+//!
+//! Everything here belongs to one core and its single-threaded runtime: pools, bodies and tunnels are `Rc` and stay where they were made.
+//!
+//! - `address`: what an upstream's address is. `dial`: a connection to it. `connection`: HTTP/1.1 on that connection.
+//! - `pool`: connections that wait for their next request.
+//! - `forward`: one request there, one answer back. `framing`: where a message ends, the same for both hops.
+//! - `request_body`, `body`: the two bodies on their way. `deadlines`: when to give up waiting.
+//! - `upgrade`: what follows a `101`. `ending`: the word that a tunnel is to end.
+
+mod address;
+mod body;
+mod connection;
+mod deadlines;
+mod dial;
+mod ending;
+mod forward;
+mod framing;
+mod pool;
+mod request_body;
+mod upgrade;
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use hyper::client::conn::http1;
+
+pub use address::{AddressError, UpstreamAddress};
+pub use body::UpstreamBody;
+pub use ending::{Ender, Ending};
+pub use forward::forward;
+pub use upgrade::Tunnels;
+
+use crate::clock::SharedClock;
+use deadlines::Deadlines;
+use dial::Dial;
+use pool::Pool;
+
+/// What a body's stream may fail with.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// hyper buffers up to this much of a body in each direction, whatever the bound on heads is.
+const BODY_BUFFER: usize = 64 * 1024;
+/// hyper keeps this many headers on its stack; any other bound costs an allocation for each answer.
+const HEADERS_ON_STACK: usize = 100;
+
+/// Bounds on what an upstream may take and send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// For a name look-up, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the moment the upstream has all that the downstream sent until the head of its answer; `None`: no bound. It
+    /// may take an eighth longer.
+    pub response_timeout: Option<Duration>,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// How many may wait, on this core and for one upstream.
+    pub max_idle_per_core: usize,
+    /// The head of an answer, and its trailers, in bytes.
+    pub max_header_bytes: usize,
+    /// Header lines of an answer.
+    pub max_headers: usize,
+}
+
+/// One upstream of the config.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where it is.
+    pub address: UpstreamAddress,
+    /// Whom to trust there; needed for https. Its ALPN is set here.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// An https upstream that came without a TLS config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsMissing(pub UpstreamAddress);
+
+impl fmt::Display for TlsMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: https needs a TLS config", self.0)
+    }
+}
+
+impl Error for TlsMissing {}
+
+/// All upstreams as one core sees them. Held as `Rc`; a reload makes a new one, and what runs on the old one ends by itself.
+pub struct Upstreams {
+    /// By [`crate::route::UpstreamId`].
+    targets: Vec<Target>,
+    http: http1::Builder,
+    connect_timeout: Duration,
+    response_deadlines: Option<Rc<Deadlines>>,
+    clock: SharedClock,
+    tunnels: Tunnels,
+}
+
+enum Target {
+    /// Needs no connection: the answer is known.
+    Static(StatusCode),
+    Reached(Dial, Rc<Pool>),
+}
+
+impl Upstreams {
+    /// In the order of [`crate::route::UpstreamId`]. `tunnels` outlives reloads: it is the core's.
+    ///
+    /// # Errors
+    /// [`TlsMissing`] for an https upstream without TLS config.
+    pub fn new(upstreams: Vec<Upstream>, settings: UpstreamSettings, tunnels: Tunnels, clock: SharedClock) -> Result<Self, TlsMissing> {
+        let targets = upstreams
+            .into_iter()
+            .map(|upstream| {
+                Ok(match upstream.address {
+                    UpstreamAddress::Static(status) => Target::Static(status),
+                    address => Target::Reached(Dial::new(address, upstream.tls)?, Pool::new(&settings, Arc::clone(&clock))),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            targets,
+            http: http_builder(&settings),
+            connect_timeout: settings.connect_timeout,
+            response_deadlines: settings.response_timeout.map(Deadlines::new),
+            clock,
+            tunnels,
+        })
+    }
+}
+
+fn http_builder(settings: &UpstreamSettings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // One write call for head and small body: cheaper than a vectored one.
+    builder.writev(false);
+    builder.max_buf_size(settings.max_header_bytes.max(BODY_BUFFER));
+    builder.max_header_size(settings.max_header_bytes);
+    if settings.max_headers != HEADERS_ON_STACK {
+        builder.max_headers(settings.max_headers);
+    }
+    builder
+}

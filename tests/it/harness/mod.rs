@@ -1,0 +1,57 @@
+//! What the tests stand on: peers that are not ours (upstream, providers, browser, Redis, front proxies) and the means to speak to
+//! them. Nothing here knows the gateway's own types, so that a mistake in those cannot hide itself.
+//!
+//! - speaking HTTP: [`http`] (a client; what it brings: [`answer`]), [`body`] (streamed bodies), [`raw`] (bytes that no client would
+//!   send), [`raw_h2`] (the same for HTTP/2 frames), [`websocket`]
+//! - a person: [`browser`] with its [`visit`], [`page`], [`cookies`] and [`html`], or the real one, [`chromium`]
+//! - behind the gateway: [`upstream`] with its [`upstream_paths`], on [`server`]
+//! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
+//!   signatures by [`jose`]
+//! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
+//! - what is tested: [`gateway`]
+//! - small things: [`certs`], [`temp`], [`wait`], [`background`]
+//!
+//! Servers run on threads of their own ([`background`]), so that a test may block. Every child process is killed and reaped when its
+//! value is dropped. A missing program fails the test and says how to get it.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test code: it fails loudly, reads the clock, and is wider than the tests of one day"
+)]
+
+pub mod answer;
+pub mod background;
+pub mod body;
+pub mod browser;
+pub mod certs;
+pub mod chromium;
+pub mod cookies;
+pub mod fronts;
+pub mod gateway;
+pub mod hostile;
+pub mod hostile_answer;
+pub mod hostile_endpoints;
+pub mod hostile_lie;
+pub mod hostile_state;
+pub mod hostile_token;
+pub mod html;
+pub mod http;
+pub mod jose;
+pub mod oidc_provider;
+pub mod page;
+pub mod process;
+pub mod raw;
+pub mod raw_h2;
+pub mod redis;
+pub mod resp;
+pub mod server;
+pub mod temp;
+pub mod upstream;
+pub mod upstream_paths;
+pub mod visit;
+pub mod wait;
+pub mod websocket;

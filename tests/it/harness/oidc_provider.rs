@@ -1,0 +1,250 @@
+//! The certified OpenID provider (`oidc-provider` from npm) in a process of its own, and the way through its pages.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Request;
+use rustls::ClientConfig;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::body::full;
+use super::browser::{Browser, Page};
+use super::certs::{CertificateAuthority, Leaf};
+use super::http::HttpClient;
+use super::process::{Launch, Process};
+use super::wait::PATIENCE;
+
+/// Password of every account that [`OidcProviderBuilder::new`] makes.
+pub const PASSWORD: &str = "correct horse";
+/// The `client_id` that [`OidcProviderBuilder::new`] registers.
+pub const CLIENT_ID: &str = "doorward";
+/// Its `client_secret`.
+pub const CLIENT_SECRET: &str = "a-client-secret-for-tests-only-0123456789";
+
+/// What the provider is to be; starts with sane defaults.
+pub struct OidcProviderBuilder {
+    config: Value,
+    tls: Option<(Leaf, Arc<ClientConfig>)>,
+}
+
+impl OidcProviderBuilder {
+    /// Plain http on 127.0.0.1; accounts `alice` (group `staff`) and `bob` (group `guests`) with a verified e-mail address, groups and
+    /// names, also in the ID token; one confidential `client_id` whose redirect URI is `redirect_uri`.
+    #[must_use]
+    pub fn new(redirect_uri: &str) -> Self {
+        let account = |sub: &str, name: &str, groups: &[&str]| {
+            json!({
+                "sub": sub,
+                "password": PASSWORD,
+                "claims": {
+                    "email": format!("{sub}@example.test"), "email_verified": true, "groups": groups,
+                    "preferred_username": sub, "name": name,
+                },
+            })
+        };
+        let config = json!({
+            "host": "127.0.0.1",
+            "port": 0,
+            "clients": [{
+                "client_id": CLIENT_ID,
+                "client_secret": CLIENT_SECRET,
+                "redirect_uris": [redirect_uri],
+                "grant_types": ["authorization_code", "refresh_token"],
+                "response_types": ["code"],
+            }],
+            "accounts": [account("alice", "Alice Adams", &["staff", "users"]), account("bob", "Bob Brown", &["guests"])],
+            "conform_id_token_claims": false,
+            "control": true,
+        });
+        Self { config, tls: None }
+    }
+
+    /// https, with a certificate of this authority; `host` (`127.0.0.1` or `localhost`) stands in the issuer.
+    #[must_use]
+    pub fn tls(mut self, authority: &CertificateAuthority, host: &str) -> Self {
+        let leaf = authority.leaf(&[host]);
+        self.config["host"] = json!(host);
+        self.config["tls"] = json!({ "cert_file": leaf.certificate_file(), "key_file": leaf.key_file() });
+        self.tls = Some((leaf, authority.client_config()));
+        self
+    }
+
+    /// Sets a key of the provider's configuration (see `tests/provider/server.mjs`).
+    #[must_use]
+    pub fn set(mut self, key: &str, value: Value) -> Self {
+        self.config[key] = value;
+        self
+    }
+
+    /// Sets a key of the first client's metadata: `redirect_uris`, `token_endpoint_auth_method`, `post_logout_redirect_uris`…
+    #[must_use]
+    pub fn client(mut self, key: &str, value: Value) -> Self {
+        self.config["clients"][0][key] = value;
+        self
+    }
+
+    /// Adds a client as it is.
+    #[must_use]
+    pub fn add_client(mut self, client: Value) -> Self {
+        self.config["clients"].as_array_mut().expect("clients is a list").push(client);
+        self
+    }
+
+    /// Adds an account with these claims and the usual password.
+    #[must_use]
+    pub fn account(mut self, sub: &str, claims: Value) -> Self {
+        let account = json!({ "sub": sub, "password": PASSWORD, "claims": claims });
+        self.config["accounts"].as_array_mut().expect("accounts is a list").push(account);
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> OidcProvider {
+        let mut provider = OidcProvider { builder: self, issuer: String::new(), port: 0, process: None };
+        provider.launch().await;
+        provider
+    }
+}
+
+/// The running provider; it ends when the value is dropped.
+pub struct OidcProvider {
+    builder: OidcProviderBuilder,
+    issuer: String,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl OidcProvider {
+    /// One with the defaults of [`OidcProviderBuilder::new`].
+    pub async fn start(redirect_uri: &str) -> Self {
+        OidcProviderBuilder::new(redirect_uri).start().await
+    }
+
+    /// Its issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// What it has written to stderr.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// How often an endpoint was asked: `discovery`, `jwks`, `authorization`, `token`, `userinfo`, `end_session`…
+    pub async fn count(&self, endpoint: &str) -> u64 {
+        let counts = self.counts().await;
+        counts[endpoint].as_u64().unwrap_or_else(|| panic!("no endpoint {endpoint} in {counts}"))
+    }
+
+    /// How often each endpoint was asked.
+    pub async fn counts(&self) -> Value {
+        self.http().get(&format!("{}/control/counts", self.issuer)).await.json()
+    }
+
+    /// Counts from 0 again; delays and failures end.
+    pub async fn reset(&self) {
+        self.control("reset", json!({})).await;
+    }
+
+    /// Every answer of `endpoint` comes that much later, until [`OidcProvider::reset`].
+    pub async fn delay(&self, endpoint: &str, milliseconds: u64) {
+        self.control("delay", json!({ "endpoint": endpoint, "ms": milliseconds })).await;
+    }
+
+    /// `endpoint` answers with this status (0: closes the connection) for the next `times` requests.
+    pub async fn fail(&self, endpoint: &str, status: u16, times: u64) {
+        self.control("fail", json!({ "endpoint": endpoint, "status": status, "times": times })).await;
+    }
+
+    /// Ends the process: from now on nobody is there.
+    pub fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it again with the same issuer; its keys, sessions and grants are new.
+    pub async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the provider was not stopped");
+        self.builder.config["port"] = json!(self.port);
+        self.launch().await;
+    }
+
+    async fn launch(&mut self) {
+        let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/provider/server.mjs"));
+        let modules = script.with_file_name("node_modules");
+        assert!(modules.is_dir(), "{} is missing: run tests/run, it installs what the tests need", modules.display());
+        let node = std::env::var_os("DOORWARD_TEST_NODE").unwrap_or_else(|| "node".into());
+        // The pipe is closed when this process ends, however it ends; the script ends then.
+        let process = Launch::new(node).arg(script).arg(self.builder.config.to_string()).with_stdin().start();
+        let line = process.wait_for_line(|line| line.starts_with('{'), PATIENCE).await;
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        self.issuer = ready["issuer"].as_str().expect("the provider says its issuer").to_owned();
+        self.port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("the provider says its port");
+        self.process = Some(process);
+    }
+
+    async fn control(&self, action: &str, body: Value) {
+        let url = format!("{}/control/{action}", self.issuer);
+        let answer = self.http().fetch(Request::post(url).body(full(body.to_string())).expect("a request")).await;
+        assert!(answer.status.is_success(), "control/{action} {body}: {}", answer.text());
+    }
+
+    fn http(&self) -> HttpClient {
+        let client = HttpClient::new().at(self.address());
+        match &self.builder.tls {
+            Some((_, config)) => client.trusting(Arc::clone(config)),
+            None => client,
+        }
+    }
+}
+
+/// Walks from an answer that leads to the provider through its login form (if it shows one) to the first page that redirects, or posts
+/// a form, to the host of `redirect_uri`. That page is returned and not followed: `browser.follow(&page)` (or `browser.submit(&page,
+/// &page.form(), &[])` under `form_post`) is then the callback.
+pub async fn walk_to_callback(browser: &mut Browser, page: Page, user: &str, password: &str, redirect_uri: &str) -> Page {
+    let redirect = Url::parse(redirect_uri).unwrap_or_else(|error| panic!("{redirect_uri:?} is no URL: {error}"));
+    let comes_back = |url: &Url| url.origin() == redirect.origin() && url.path() == redirect.path();
+    let mut page = page;
+    let mut logged_in = false;
+    for _ in 0..20 {
+        if let Some(next) = page.next() {
+            if comes_back(&next) {
+                return page;
+            }
+            page = browser.follow(&page).await;
+            continue;
+        }
+        let forms = page.forms();
+        if forms.iter().any(|form| page.url.join(&form.action).is_ok_and(|url| comes_back(&url))) {
+            return page;
+        }
+        let login = forms.iter().find(|form| !form.password_fields.is_empty());
+        let form = login.unwrap_or_else(|| panic!("no login form in {}\n{}", page.summary(), page.text()));
+        assert!(!logged_in, "{user} was not let in: {}", page.visible_text());
+        logged_in = true;
+        page = browser.submit(&page, form, &[("login", user), ("password", password)]).await;
+    }
+    panic!("no way back to {redirect_uri}; last: {}", page.summary());
+}
+
+/// Logs in with the usual password, from an answer that leads to the provider to the answer of the callback.
+pub async fn log_in(browser: &mut Browser, page: Page, user: &str, redirect_uri: &str) -> Page {
+    log_in_with(browser, page, user, PASSWORD, redirect_uri).await
+}
+
+/// The same with another password.
+pub async fn log_in_with(browser: &mut Browser, page: Page, user: &str, password: &str, redirect_uri: &str) -> Page {
+    let page = walk_to_callback(browser, page, user, password, redirect_uri).await;
+    if page.next().is_some() { browser.follow(&page).await } else { browser.submit(&page, &page.form(), &[]).await }
+}
