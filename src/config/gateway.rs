@@ -156,7 +156,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let insecure = root.flag("insecure_http", false);
     let public = read_public_urls(root, insecure);
     let redirect_origins = root.parsed_list("redirect_origins", parse_origin).unwrap_or_default();
-    let listen = root.from_text("listen", "an address and port such as \"0.0.0.0:4180\" or \"[::]:4180\"");
+    let listen = root.standard("listen", "an address and port such as \"0.0.0.0:4180\" or \"[::]:4180\"");
     let cookie_domain = root.parsed("cookie_domain", |text| match HostPattern::parse(text.trim_start_matches('.')) {
         Ok(HostPattern::Exact(name)) if name.contains('.') => Ok(name),
         _ => Err("expected a domain such as \"example.com\""),
@@ -316,7 +316,7 @@ fn read_tls(root: &Section<'_>) -> Option<Tls> {
 
 pub(super) fn read_admin(root: &Section<'_>) -> Admin {
     let section = root.section("admin");
-    let listen = section.from_text("listen", "an address and port such as \"127.0.0.1:4181\"");
+    let listen = section.standard("listen", "an address and port such as \"127.0.0.1:4181\"");
     let ready_needs_store = section.flag("ready_needs_store", false);
     section.finish();
     Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4181))), ready_needs_store }

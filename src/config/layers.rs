@@ -101,10 +101,11 @@ fn fatal(source: &str, message: String) -> Problem {
 
 /// A parser's message without the lines that it quotes: one of them may hold a secret.
 fn without_excerpt(message: &str) -> String {
-    let quoted = |line: &&str| {
-        !line.trim_start().starts_with('|') && !line.split_once('|').is_some_and(|(head, _)| head.trim().parse::<u32>().is_ok())
+    let quoted = |line: &str| {
+        let numbered = line.split_once('|').is_some_and(|(head, _)| head.trim().parse::<u32>().is_ok());
+        numbered || line.trim_start().starts_with('|')
     };
-    message.lines().filter(quoted).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
+    message.lines().filter(|line| !quoted(line)).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// A layer of texts: `__` nests.

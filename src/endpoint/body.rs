@@ -55,7 +55,7 @@ impl http_body::Body for Body {
         let this = self.project();
         let frame = match this.source.project() {
             SourceProjection::Ready { body } => ready!(body.poll_frame(context)).map(|frame| frame.map_err(|never| match never {})),
-            SourceProjection::Upstream { body } => ready!(body.poll_frame(context)).map(|frame| frame.map_err(Into::into)),
+            SourceProjection::Upstream { body } => ready!(body.poll_frame(context)),
         };
         if let (Some(Ok(frame)), Some(line)) = (&frame, this.line)
             && let Some(data) = frame.data_ref()

@@ -1,11 +1,10 @@
 //! Reading a table of the config key by key. Every key that is asked for is known; what is left over is a mistake. Nothing stops at the first
-//! problem.
+//! problem. `scalar` reads single values; lists and tables are here.
+
+mod scalar;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use figment::value::{Dict, Num, Value};
 
@@ -90,131 +89,6 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A text.
-    pub fn text(&self, key: &str) -> Option<String> {
-        match self.value(key)? {
-            Value::String(_, text) if text.trim().is_empty() => {
-                self.problem(key, "expected a text; found an empty one");
-                None
-            }
-            Value::String(_, text) => Some(text.clone()),
-            other => self.expected(key, "a text in quotes", other),
-        }
-    }
-
-    /// A text whose value must not show up in any message; the caller words the problem.
-    pub fn secret_text(&self, key: &str) -> Option<String> {
-        match self.value(key)? {
-            Value::String(_, text) => Some(text.clone()),
-            _ => None,
-        }
-    }
-
-    /// A text that has to be there.
-    pub fn required_text(&self, key: &str, example: &str) -> Option<String> {
-        if !self.has(key) {
-            self.problem(key, format!("is missing; for example: {key} = \"{example}\""));
-            return None;
-        }
-        self.text(key)
-    }
-
-    /// A text read by `parse`, whose error says what was expected.
-    pub fn parsed<T, E: std::fmt::Display>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        let text = self.text(key)?;
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problem(key, error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Something that the standard library reads (an address, say); `what` is what was expected.
-    pub fn from_text<T: FromStr>(&self, key: &str, what: &str) -> Option<T> {
-        self.parsed(key, |text| text.parse::<T>().map_err(|_| format!("expected {what}; found {text:?}")))
-    }
-
-    /// One of several words.
-    pub fn choice<T: Copy>(&self, key: &str, default: T, words: &[(&str, T)]) -> T {
-        let Some(text) = self.text(key) else { return default };
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return *value;
-        }
-        let list = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ");
-        self.problem(key, format!("expected {list}; found {text:?}"));
-        default
-    }
-
-    /// `true` or `false`.
-    pub fn flag(&self, key: &str, default: bool) -> bool {
-        let Some(value) = self.value(key) else { return default };
-        match value {
-            Value::Bool(_, yes) => *yes,
-            Value::String(_, text) if self.is_text(value) && text == "true" => true,
-            Value::String(_, text) if self.is_text(value) && text == "false" => false,
-            other => self.expected(key, "true or false", other).unwrap_or(default),
-        }
-    }
-
-    /// A whole number between bounds.
-    pub fn number(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
-        let Some(value) = self.value(key) else { return default };
-        let number = match value {
-            Value::Num(_, number) => whole(*number),
-            Value::String(_, text) if self.is_text(value) => text.parse().ok(),
-            _ => None,
-        };
-        match number {
-            Some(number) if bounds.contains(&number) => number,
-            _ => self.expected(key, &format!("a whole number from {} to {}", bounds.start(), bounds.end()), value).unwrap_or(default),
-        }
-    }
-
-    /// A size in bytes: a whole number, or a text with `KiB` or `MiB`.
-    pub fn size(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
-        let Some(value) = self.value(key) else { return default };
-        let size = match value {
-            Value::Num(_, number) => whole(*number),
-            Value::String(_, text) => {
-                let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-                let unit = match unit.trim() {
-                    "" => Some(1),
-                    "KiB" => Some(1 << 10),
-                    "MiB" => Some(1 << 20),
-                    _ => None,
-                };
-                unit.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit))
-            }
-            _ => None,
-        };
-        match size {
-            Some(size) if bounds.contains(&size) => size,
-            _ => {
-                let what = format!("a size such as \"64KiB\", from {} to {} bytes", bounds.start(), bounds.end());
-                self.expected(key, &what, value).unwrap_or(default)
-            }
-        }
-    }
-
-    /// A time with its unit: `"30s"`, `"10m"`, `"12h"`, `"7d"`.
-    pub fn duration(&self, key: &str, default: Duration, bounds: std::ops::RangeInclusive<Duration>) -> Duration {
-        let Some(value) = self.value(key) else { return default };
-        let time = match value {
-            Value::String(_, text) => humantime::parse_duration(text).ok(),
-            _ => None,
-        };
-        match time {
-            Some(time) if bounds.contains(&time) => time,
-            _ => {
-                let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound).to_string());
-                let what = format!("a time with its unit, such as \"30s\", \"10m\", \"12h\" or \"7d\", from {least} to {most}");
-                self.expected(key, &what, value).unwrap_or(default)
-            }
-        }
-    }
-
     /// A list of texts; a single text counts as a list of one. Empty lists and empty items are mistakes: empty means deny, and nobody writes
     /// that on purpose.
     pub fn list(&self, key: &str) -> Option<Vec<String>> {
@@ -255,11 +129,6 @@ impl<'a> Section<'a> {
         sound.then_some(out)
     }
 
-    /// A path of the file system.
-    pub fn file(&self, key: &str) -> Option<PathBuf> {
-        self.text(key).map(PathBuf::from)
-    }
-
     /// A table under `key`; when it is absent an empty one, so that its keys are known all the same.
     #[must_use]
     pub fn section(&self, key: &str) -> Section<'a> {
@@ -279,7 +148,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
         let Some(value) = self.value(key) else { return Vec::new() };
-        let value = self.from_json(value);
+        let value = self.parsed_json(value);
         match value {
             Value::Dict(_, dict) => vec![self.inner(key, None, dict)],
             Value::Array(_, items) => {
@@ -353,7 +222,7 @@ impl<'a> Section<'a> {
     /// Whether the value under `key` is a text rather than a table: `allow = "any-authenticated"`.
     #[must_use]
     pub fn is_word(&self, key: &str) -> bool {
-        matches!(self.value(key), Some(value @ Value::String(..)) if !matches!(self.from_json(value), Value::Dict(..)))
+        matches!(self.value(key), Some(value @ Value::String(..)) if !matches!(self.parsed_json(value), Value::Dict(..)))
     }
 
     /// Says what is left over. Call it when every key was asked for.
@@ -386,7 +255,7 @@ impl<'a> Section<'a> {
     }
 
     /// A text of the environment that holds a JSON table or list, as that.
-    fn from_json(&self, value: &Value) -> Value {
+    fn parsed_json(&self, value: &Value) -> Value {
         match value {
             Value::String(tag, text) if self.is_text(value) && text.trim_start().starts_with(['[', '{']) => {
                 match serde_json::from_str::<serde_json::Value>(text).ok().and_then(|json| Value::serialize(json).ok()) {
@@ -402,7 +271,7 @@ impl<'a> Section<'a> {
     }
 
     fn as_table(&self, value: &Value) -> Option<Dict> {
-        match self.from_json(value) {
+        match self.parsed_json(value) {
             Value::Dict(_, dict) => Some(dict),
             _ => None,
         }

@@ -1,0 +1,141 @@
+//! Single values: texts, words, numbers, sizes, times, paths.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use figment::value::Value;
+
+use super::{Section, whole};
+
+impl Section<'_> {
+    /// A text.
+    pub fn text(&self, key: &str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(_, text) if text.trim().is_empty() => {
+                self.problem(key, "expected a text; found an empty one");
+                None
+            }
+            Value::String(_, text) => Some(text.clone()),
+            other => self.expected(key, "a text in quotes", other),
+        }
+    }
+
+    /// A text whose value must not show up in any message; the caller words the problem.
+    pub fn secret_text(&self, key: &str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(_, text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// A text that has to be there.
+    pub fn required_text(&self, key: &str, example: &str) -> Option<String> {
+        if !self.has(key) {
+            self.problem(key, format!("is missing; for example: {key} = \"{example}\""));
+            return None;
+        }
+        self.text(key)
+    }
+
+    /// A text read by `parse`, whose error says what was expected.
+    pub fn parsed<T, E: std::fmt::Display>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let text = self.text(key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Something that the standard library reads (an address, say); `what` is what was expected.
+    pub fn standard<T: FromStr>(&self, key: &str, what: &str) -> Option<T> {
+        self.parsed(key, |text| text.parse::<T>().map_err(|_| format!("expected {what}; found {text:?}")))
+    }
+
+    /// One of several words.
+    pub fn choice<T: Copy>(&self, key: &str, default: T, words: &[(&str, T)]) -> T {
+        let Some(text) = self.text(key) else { return default };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let list = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ");
+        self.problem(key, format!("expected {list}; found {text:?}"));
+        default
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        let Some(value) = self.value(key) else { return default };
+        match value {
+            Value::Bool(_, yes) => *yes,
+            Value::String(_, text) if self.is_text(value) && text == "true" => true,
+            Value::String(_, text) if self.is_text(value) && text == "false" => false,
+            other => self.expected(key, "true or false", other).unwrap_or(default),
+        }
+    }
+
+    /// A whole number between bounds.
+    pub fn number(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.value(key) else { return default };
+        let number = match value {
+            Value::Num(_, number) => whole(*number),
+            Value::String(_, text) if self.is_text(value) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if bounds.contains(&number) => number,
+            _ => self.expected(key, &format!("a whole number from {} to {}", bounds.start(), bounds.end()), value).unwrap_or(default),
+        }
+    }
+
+    /// A size in bytes: a whole number, or a text with `KiB` or `MiB`.
+    pub fn size(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.value(key) else { return default };
+        let size = match value {
+            Value::Num(_, number) => whole(*number),
+            Value::String(_, text) => {
+                let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+                let unit = match unit.trim() {
+                    "" => Some(1),
+                    "KiB" => Some(1 << 10),
+                    "MiB" => Some(1 << 20),
+                    _ => None,
+                };
+                unit.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit))
+            }
+            _ => None,
+        };
+        match size {
+            Some(size) if bounds.contains(&size) => size,
+            _ => {
+                let what = format!("a size such as \"64KiB\", from {} to {} bytes", bounds.start(), bounds.end());
+                self.expected(key, &what, value).unwrap_or(default)
+            }
+        }
+    }
+
+    /// A time with its unit: `"30s"`, `"10m"`, `"12h"`, `"7d"`.
+    pub fn duration(&self, key: &str, default: Duration, bounds: std::ops::RangeInclusive<Duration>) -> Duration {
+        let Some(value) = self.value(key) else { return default };
+        let time = match value {
+            Value::String(_, text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        match time {
+            Some(time) if bounds.contains(&time) => time,
+            _ => {
+                let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound).to_string());
+                let what = format!("a time with its unit, such as \"30s\", \"10m\", \"12h\" or \"7d\", from {least} to {most}");
+                self.expected(key, &what, value).unwrap_or(default)
+            }
+        }
+    }
+
+    /// A path of the file system.
+    pub fn file(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+}
