@@ -22,7 +22,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("decision", &["route", "policy"]),
     ("route", &["policy", "header"]),
     ("*", &["telemetry", "tasks"]),
-    ("authenticate", &["store", "provider", "verify"]),
+    ("authenticate", &["store", "verify"]),
     ("verify", &["provider", "store"]),
     ("provider", &["store"]),
     ("endpoint", &["server"]),
