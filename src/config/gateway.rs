@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::reader::Section;
-use super::routes::Routes;
 use super::secret_file;
 use crate::header::cookies::Secure;
 use crate::header::{TrustedProxies, UnderscoreNames};
@@ -214,11 +213,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
 
 impl Gateway {
     /// Adds the hosts that routes name to those of `public_url`.
-    pub(super) fn with_hosts_of(mut self, routes: Option<&Routes>, root: &Section<'_>) -> Option<Self> {
+    pub(super) fn with_hosts<'a>(mut self, hosts: impl Iterator<Item = &'a HostPattern>, root: &Section<'_>) -> Option<Self> {
         let mut exact = Vec::new();
         let mut wildcards = Vec::new();
-        for route in routes.iter().flat_map(|routes| routes.table.routes()) {
-            match &route.host {
+        for host in hosts {
+            match host {
                 HostPattern::Any => {}
                 HostPattern::Exact(name) => exact.push(name.clone()),
                 HostPattern::Wildcard(suffix) => wildcards.push(suffix.clone()),

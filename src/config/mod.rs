@@ -129,7 +129,8 @@ fn assemble(
     store: Option<Store>,
     keys: Option<Keys>,
 ) -> Option<Config> {
-    let gateway = gateway?.with_hosts_of(routes.as_ref(), root)?;
+    let hosts = routes.iter().flat_map(|routes| routes.table.routes()).map(|route| &route.host);
+    let gateway = gateway?.with_hosts(hosts, root)?;
     if let Some(provider) = providers.iter().find(|provider| provider.response_mode == ResponseMode::FormPost)
         && gateway.sites.first().scheme() == "http"
     {

@@ -1,4 +1,4 @@
-//! Who is allowed: an [`Identity`] against a [`Policy`]. Pure; every refusal says which requirement failed.
+//! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed.
 
 mod email;
 mod evaluate;
