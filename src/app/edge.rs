@@ -206,6 +206,7 @@ impl CoreMaker {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("one for each core");
         let core = Rc::new(Core {
             gateway: Arc::clone(&self.gateway),
+            family: Rc::new(self.gateway.family.clone()),
             upstreams: Rc::new(upstreams),
             lines: Rc::new(lines),
             route_names: Rc::new(self.route_names.clone()),

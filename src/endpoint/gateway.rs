@@ -101,6 +101,8 @@ pub struct Gateway {
 pub struct Core {
     /// What it shares with the others.
     pub gateway: Arc<Gateway>,
+    /// Headers that only we may set, at hand for bodies whose trailers are looked through.
+    pub family: Rc<IdentityFamily>,
     /// Its connections to upstreams.
     pub upstreams: Rc<Upstreams>,
     /// Where its access lines go.

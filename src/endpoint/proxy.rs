@@ -1,10 +1,13 @@
 //! Proxying: facts, route, credential, decision, and the request to the upstream.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 
 use super::login::{self, append, here, own_url};
 use super::{Body, Core, Gateway, Served, Visit, logout};
@@ -82,6 +85,7 @@ async fn pass(
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
+    let outgoing = with_clean_trailers(core, outgoing);
     let answer = upstream::forward(&core.upstreams, &permit, outgoing, &Ending::never()).await;
     let took = gateway.clock.instant().saturating_duration_since(began);
     let mut served = match answer {
@@ -147,6 +151,19 @@ fn outgoing(
     headers.insert(HOST, host);
     *request.uri_mut() = target(visit.facts)?;
     Ok(request)
+}
+
+/// Trailers are headers that come late: the identity family goes there too (a server may merge them, RFC 9110 §6.5.1).
+fn with_clean_trailers(core: &Core, request: Request<RequestBody>) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + 'static> {
+    let (family, underscores) = (Rc::clone(&core.family), core.gateway.settings.underscore_names);
+    request.map(|body| {
+        body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                strip_identity(trailers, &family, underscores);
+            }
+            frame
+        })
+    })
 }
 
 /// The canonical path, which is what was matched, and the query as it came.
