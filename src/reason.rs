@@ -88,8 +88,6 @@ reasons! {
     // --- the credential
     /// Nothing was shown.
     NoCredential = "no-credential",
-    /// A cookie of ours that opens no session.
-    SessionUnknown = "session-unknown",
     /// The session was not used for longer than `session.idle`.
     SessionIdle = "session-idle",
     /// The session reached `session.absolute`.

@@ -99,6 +99,29 @@ mod tests {
         assert_eq!(found(Some(&format!("Bearer {}", "a".repeat(65))), &cookie, both), "authorization-malformed");
     }
 
+    /// SECURITY 20: measured as a ratio of one run, the quickest of many rounds, so that a busy machine does not decide.
+    #[test]
+    fn five_hundred_foreign_cookies_of_our_name_cost_little_more_than_others() {
+        use crate::clock::{Clock as _, SystemClock};
+        use crate::header::{OwnCookies, strip_credentials};
+        let style = CookieStyle::new(Secure::No, None, "", SameSite::Lax);
+        let accept = Accept { kinds: vec![CredentialKind::Session], audience: RouteAudience::OfIssuer, providers: None };
+        let cost = |name: &str| {
+            let line: String = (0..500).map(|n| format!("{name}={n:056}; ")).collect();
+            let rounds = (0..200).map(|_| {
+                let mut headers = HeaderMap::new();
+                let began = SystemClock.instant();
+                headers.insert("cookie", line.parse().unwrap());
+                assert!(matches!(present(&headers, &accept, &style, 64), Credential::None));
+                strip_credentials(&mut headers, OwnCookies(&style), |_| true);
+                SystemClock.instant().saturating_duration_since(began)
+            });
+            rounds.min().unwrap()
+        };
+        let (ours, others) = (cost("doorward"), cost("foreigns"));
+        assert!(ours <= others * 2, "{ours:?} against {others:?}");
+    }
+
     #[test]
     fn a_flood_of_cookies_counts_as_none() {
         let many = |count| (0..count).map(|_| format!("doorward={}", SessionCookie::new().write())).collect::<Vec<_>>().join("; ");

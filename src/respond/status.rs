@@ -43,7 +43,6 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::PendingLoginsOfAddress | Reason::PendingLogins => StatusCode::TOO_MANY_REQUESTS,
         Reason::NoCredential
-        | Reason::SessionUnknown
         | Reason::SessionIdle
         | Reason::SessionExpired
         | Reason::SessionAmbiguous
@@ -181,7 +180,7 @@ pub const fn words_of(reason: Reason) -> Words {
             "The gateway has more unfinished sign-ins than it takes. Wait a little and try again.",
             "temporarily_unavailable",
         ),
-        Reason::NoCredential | Reason::SessionUnknown => words("Please sign in", "This page needs you to be signed in.", "login_required"),
+        Reason::NoCredential => words("Please sign in", "This page needs you to be signed in.", "login_required"),
         Reason::SessionIdle => words("Please sign in again", "You were away for a while, so your session has ended.", "login_required"),
         Reason::SessionExpired => words("Please sign in again", "Your session has reached its longest time.", "login_required"),
         Reason::SessionAmbiguous => words("Please sign in again", "Your browser shows two sessions, so none counts.", "login_required"),
