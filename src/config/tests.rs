@@ -265,6 +265,7 @@ fn a_sidecar_needs_no_file() {
         ("DOORWARD_PORT", "tcp://10.0.0.1:80"),
         ("DOORWARD_SERVICE_HOST", "10.0.0.1"),
         ("DOORWARD_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("DOORWARD_CONFIG", "/etc/doorward/config.toml"),
         ("OTHER", "x"),
     ];
     let sources = Sources { file: None, environment: environment(&variables), flags: vec![("listen".into(), "127.0.0.1:0".into())] };

@@ -1,7 +1,9 @@
 //! What a connection is doing, told by the parts that see it (bytes, requests, answers) to the one that keeps time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use crate::telemetry::metrics::Open;
 
 /// The HTTP version of a connection, settled before its first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub(super) struct Activity {
     abandoned: AtomicU32,
     writes: AtomicU32,
     write_blocked: AtomicBool,
-    tunnel: AtomicBool,
+    /// Counts the tunnel for as long as its socket is open.
+    tunnel: OnceLock<Open>,
 }
 
 impl Activity {
@@ -48,7 +51,7 @@ impl Activity {
             abandoned: AtomicU32::new(0),
             writes: AtomicU32::new(0),
             write_blocked: AtomicBool::new(false),
-            tunnel: AtomicBool::new(false),
+            tunnel: OnceLock::new(),
         })
     }
 
@@ -73,7 +76,7 @@ impl Activity {
 
     /// Bytes came. Whether they belong to a head: HTTP/1.1, and no request is in flight.
     pub(super) fn bytes_read(&self) -> bool {
-        if self.in_flight.load(Relaxed) > 0 || self.tunnel.load(Relaxed) {
+        if self.in_flight.load(Relaxed) > 0 || self.tunnel.get().is_some() {
             return false;
         }
         self.head_begun.store(true, Relaxed);
@@ -97,8 +100,9 @@ impl Activity {
     }
 
     /// From now on the bytes are not HTTP.
-    pub(super) fn became_tunnel(&self) {
-        self.tunnel.store(true, Relaxed);
+    pub(super) fn became_tunnel(&self, open: Open) {
+        // It becomes one once.
+        let _ = self.tunnel.set(open);
     }
 
     /// Whether requests were given up by the downstream more often than a person's browser would (HTTP/2 rapid reset, CVE-2023-44487).

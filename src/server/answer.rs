@@ -128,7 +128,6 @@ where
             Some(polled) => ready!(polled).map(Some),
             None => {
                 metrics.panicked();
-                metrics.request(None, Reason::Internal);
                 // What the future held goes now; a second panic there ends the connection and nothing else.
                 this.call.set(Call::Panicked);
                 let page = catch_unwind(AssertUnwindSafe(|| (this.core.service.on_panic)(this.info)));
@@ -143,7 +142,7 @@ where
         };
         if tunnel && *this.version != Version::HTTP_2 {
             if let Some(in_flight) = &response.body().in_flight {
-                in_flight.activity().became_tunnel();
+                in_flight.activity().became_tunnel(metrics.tunnel_opened());
             }
         } else if *this.version != Version::HTTP_2 && (*this.afterwards == Afterwards::Close || local.drain.has_begun()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -43,7 +43,8 @@ pub struct ServerSettings {
 pub struct CoreService<S, P> {
     /// Answers a request: `Fn(Request<RequestBody>, Rc<ConnectionInfo>) -> impl Future<Output = Response<B>>`.
     pub serve: S,
-    /// The 500 page for a request whose answer panicked: `Fn(&ConnectionInfo) -> Response<B>`.
+    /// Tells of a request whose answer panicked, and gives its 500 page: `Fn(&ConnectionInfo) -> Response<B>`. The panic is counted, the
+    /// request is not.
     pub on_panic: P,
 }
 

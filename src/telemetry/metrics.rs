@@ -153,13 +153,13 @@ impl Metrics {
 
     /// A connection is open until the guard is dropped.
     #[must_use]
-    pub fn connection_opened(self: &Arc<Self>) -> Open {
+    pub fn connection_opened(&self) -> Open {
         Open::counted(&self.connections_open)
     }
 
     /// A tunnel is open until the guard is dropped.
     #[must_use]
-    pub fn tunnel_opened(self: &Arc<Self>) -> Open {
+    pub fn tunnel_opened(&self) -> Open {
         Open::counted(&self.tunnels_open)
     }
 

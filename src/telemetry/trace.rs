@@ -54,7 +54,7 @@ impl RequestId {
     #[must_use]
     pub fn new(ids: &Ids) -> Self {
         let mut digits = [0; 16];
-        write_hex(ids.next().into(), &mut digits);
+        write_hex(&ids.next().to_be_bytes(), &mut digits);
         Self(digits)
     }
 
@@ -91,7 +91,7 @@ pub struct TraceId(u128);
 impl TraceId {
     pub(super) fn push(self, out: &mut Vec<u8>) {
         let mut text = [0; 32];
-        write_hex(self.0, &mut text);
+        write_hex(&self.0.to_be_bytes(), &mut text);
         out.extend_from_slice(&text);
     }
 }
@@ -155,9 +155,9 @@ impl TraceContext {
     pub fn upstream_value(self, ids: &Ids) -> Option<HeaderValue> {
         let flags = self.flags?;
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        for (place, number) in [(3..35, self.trace.0), (36..52, ids.next().into()), (53..55, flags.into())] {
+        for (place, bytes) in [(3..35, &self.trace.0.to_be_bytes()[..]), (36..52, &ids.next().to_be_bytes()), (53..55, &[flags])] {
             if let Some(digits) = text.get_mut(place) {
-                write_hex(number, digits);
+                write_hex(bytes, digits);
             }
         }
         Some(header_value(&text))
@@ -165,7 +165,7 @@ impl TraceContext {
 }
 
 /// `version "-" trace-id "-" parent-id "-" trace-flags`, lower-case hex (§3.2.2); of a later version the same fields are read and whatever
-/// follows them after a `-` is left (§3.2.4 of the versioning rules). Flags are reduced to the one that version 00 defines.
+/// follows them after a `-` is left (§3.2.4). Flags are reduced to the one that version 00 defines.
 fn parse(value: &[u8]) -> Option<(TraceId, u8)> {
     const LENGTH: usize = 55;
     let (fields, rest) = value.split_at_checked(LENGTH)?;
@@ -198,12 +198,15 @@ fn hex(text: &[u8], digits: usize) -> Option<u128> {
     })
 }
 
-/// Fills `out` with the lowest digits of `number`.
-fn write_hex(mut number: u128, out: &mut [u8]) {
-    for place in out.iter_mut().rev() {
-        let digit = (number & 15) as u8;
-        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        number >>= 4;
+/// Two digits for each byte.
+fn write_hex(bytes: &[u8], out: &mut [u8]) {
+    const fn digit(nibble: u8) -> u8 {
+        if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+    }
+    for (byte, places) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        if let [high, low] = places {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use crate::reason::Reason;
 /// Frames a request by its body alone: a `Content-Length` that says otherwise is a defect of ours and is not sent.
 pub(super) fn frame_request(parts: &mut request::Parts, body: &RequestBody) -> Result<(), Fault> {
     parts.headers.remove(TRANSFER_ENCODING);
-    let declared = content_length(&parts.headers).map_err(|()| defect("malformed"))?;
-    if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err(defect("more than once"));
-    }
+    let declared = match content_length(&parts.headers) {
+        Ok(None) => None,
+        Ok(Some(Length { bytes, lines: 1 })) => Some(bytes),
+        Ok(Some(_)) => return Err(defect("more than once")),
+        Err(()) => return Err(defect("malformed")),
+    };
     match (declared, body.size_hint().exact()) {
         (Some(declared), Some(exact)) if declared != exact => Err(defect("with another length than the body's")),
         // hyper leaves out the body of these methods unless the header says that there is one.
@@ -39,8 +41,8 @@ pub(super) fn frame_response(parts: &mut response::Parts) -> Result<(), Fault> {
         parts.headers.remove(CONTENT_LENGTH);
     }
     match content_length(&parts.headers) {
-        Ok(Some(length)) if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() => {
-            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        Ok(Some(Length { bytes, lines: 2.. })) => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
             Ok(())
         }
         Ok(_) => Ok(()),
@@ -48,19 +50,26 @@ pub(super) fn frame_response(parts: &mut response::Parts) -> Result<(), Fault> {
     }
 }
 
-/// The one number that all `Content-Length` lines agree on.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ()> {
-    let mut found = None;
+/// What `Content-Length` says, and in how many lines.
+struct Length {
+    bytes: u64,
+    lines: usize,
+}
+
+/// The one number that all lines agree on.
+fn content_length(headers: &HeaderMap) -> Result<Option<Length>, ()> {
+    let mut found: Option<Length> = None;
     for line in headers.get_all(CONTENT_LENGTH) {
         let text = line.to_str().map_err(|_| ())?;
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(());
         }
-        let length = text.parse().map_err(|_| ())?;
-        if found.is_some_and(|found| found != length) {
-            return Err(());
-        }
-        found = Some(length);
+        let bytes = text.parse().map_err(|_| ())?;
+        found = match found {
+            None => Some(Length { bytes, lines: 1 }),
+            Some(before) if before.bytes == bytes => Some(Length { bytes, lines: before.lines + 1 }),
+            Some(_) => return Err(()),
+        };
     }
     Ok(found)
 }

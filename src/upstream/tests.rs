@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_millis(100);
 
 // --- the core under test
 
-fn on_a_core<F: Future>(test: F) -> F::Output {
+pub(super) fn on_a_core<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
     runtime.block_on(async { timeout(Duration::from_secs(20), test).await.expect("the test hangs") })
 }

@@ -92,9 +92,10 @@ async fn a_tunnel_carries_every_byte_as_it_is() {
         assert_eq!(back, bytes);
     }
     assert_eq!(server.cores.connections().iter().sum::<usize>(), 1, "a tunnel keeps its place");
+    assert!(server.counted("doorward_tunnels_open 1"));
     drop(stream);
     eventually(|| server.cores.connections().iter().sum::<usize>() == 0).await;
-    assert!(server.counted("doorward_connections_open 0"));
+    assert!(server.counted("doorward_connections_open 0") && server.counted("doorward_tunnels_open 0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,7 +98,7 @@ async fn a_body_may_be_slow_but_not_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_downstream_that_takes_nothing_is_cut() {
-    let server = TestServer::start(ConnectionLimits { write_timeout: SHORT, ..limits() });
+    let server = TestServer::start(ConnectionLimits { write_timeout: SHORT * 2, ..limits() });
     let mut stream = server.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     eventually(|| server.counted("doorward_connections_cut_total{cause=\"write-timeout\"} 1")).await;

@@ -43,6 +43,7 @@ fn answers_without_a_body_end_at_once_and_keep_their_headers() {
             upstream.answer("HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n").await;
             upstream.answer("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\ncontent-length: 12\r\n\r\n").await;
             upstream.answer("HTTP/1.1 204 No Content\r\n\r\n").await;
+            upstream.answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok").await;
             upstream.answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
         });
         let mut head = get("/");
@@ -53,6 +54,9 @@ fn answers_without_a_body_end_at_once_and_keep_their_headers() {
         assert_eq!((answer.headers()["content-length"].as_bytes(), answer.body().is_end_stream()), (&b"12"[..], true));
         let answer = send(&core, get("/")).await.unwrap();
         assert_eq!((answer.status(), answer.body().is_end_stream()), (StatusCode::NO_CONTENT, true));
+        let answer = send(&core, get("/")).await.unwrap();
+        assert_eq!(answer.headers().get_all("content-length").iter().count(), 1);
+        assert_eq!(text(answer).await, "ok");
         // The coding wins over the length, and neither is the next hop's.
         let answer = send(&core, get("/")).await.unwrap();
         assert!(!answer.headers().contains_key("content-length") && !answer.headers().contains_key("transfer-encoding"));
