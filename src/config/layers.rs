@@ -117,7 +117,8 @@ impl Texts {
     fn environment(environment: &BTreeMap<String, String>) -> Self {
         let ours = environment.iter().filter_map(|(name, value)| {
             let key = name.strip_prefix(ENVIRONMENT_PREFIX)?;
-            (!is_service_link(key)).then(|| (key.to_lowercase(), value.clone()))
+            // DOORWARD_CONFIG is the command line's: it names the file.
+            (key != "CONFIG" && !is_service_link(key)).then(|| (key.to_lowercase(), value.clone()))
         });
         Self::nested(ENVIRONMENT, ours, "__")
     }
