@@ -151,7 +151,7 @@ impl App {
         })
         .map_err(StartError::new)?;
 
-        let listener = Listener::bind(listen, server_tls).map_err(StartError::new)?;
+        let listener = Listener::bind(listen, server_tls).map_err(|error| StartError::new(format!("listen: {error}")))?;
         let address = listener.local_addr().map_err(StartError::new)?;
         let admin_listener = bind_admin(admin_listen)?;
         let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
@@ -255,7 +255,7 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener)
     });
-    bound.map_err(|error| StartError::new(format!("cannot listen on {address} (admin.listen): {error}")))
+    bound.map_err(|error| StartError::new(format!("admin.listen: cannot listen on {address}: {error}")))
 }
 
 /// Tunnels never end by themselves: the deadline of the drain ends them.

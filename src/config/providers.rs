@@ -9,7 +9,7 @@ use super::gateway::is_loopback;
 use super::reader::Section;
 use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource};
 use crate::token::Algorithm;
 
 /// An OpenID provider that people sign in at.
@@ -91,17 +91,17 @@ pub(super) fn read_providers(root: &Section<'_>) -> Vec<Provider> {
     let mut ids = BTreeSet::new();
     let mut providers = Vec::new();
     for section in &sections {
-        if let Some(provider) = read_provider(section, several) {
-            if !ids.insert(provider.id.clone()) {
-                section.problem("id", format!("{:?} names another provider already", provider.id));
-            }
-            providers.push(provider);
+        let provider = read_provider(section, several);
+        if !ids.insert(provider.id.clone()) {
+            section.problem("id", format!("{:?} names another provider already", provider.id));
         }
+        providers.push(provider);
     }
     providers
 }
 
-fn read_provider(section: &Section<'_>, several: bool) -> Option<Provider> {
+/// A provider with problems stays in the list with gaps: the config is refused for them, and what names the provider is not wrong too.
+fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let id = section.parsed("id", parse_id);
     if several && id.is_none() && !section.has("id") {
         section.problem("id", "is missing: several providers need an id each, such as id = \"corp\"");
@@ -135,22 +135,22 @@ fn read_provider(section: &Section<'_>, several: bool) -> Option<Provider> {
     };
     let ca_file = read_outgoing_tls(section);
     section.finish();
-    let issuer = issuer?;
+    let issuer = issuer.unwrap_or_default();
     let id = id.unwrap_or_else(|| "default".to_owned());
     let host = || Url::parse(&issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
-    Some(Provider {
+    Provider {
         name: name.or_else(host).unwrap_or_else(|| id.clone()),
         id,
         issuer,
-        client_id: client_id?,
-        client_secret: client_secret?,
+        client_id: client_id.unwrap_or_default(),
+        client_secret: client_secret.unwrap_or_else(|| SecretSource::fixed(Secret::new(String::new()))),
         client_auth,
         scopes,
         response_mode,
         algorithms,
         mapping,
         ca_file,
-    })
+    }
 }
 
 pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> Vec<TokenIssuer> {
@@ -180,10 +180,14 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
         };
         let ca_file = read_outgoing_tls(section);
         section.finish();
-        let (Some(issuer), Some(audience)) = (issuer, audience) else { continue };
-        if !known.insert(issuer.clone()) {
+        // With gaps where there are problems, as a provider.
+        let audience = audience.unwrap_or_default();
+        if let Some(issuer) = &issuer
+            && !known.insert(issuer.clone())
+        {
             section.problem("issuer", "is named twice");
         }
+        let issuer = issuer.unwrap_or_default();
         let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
         issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, ca_file });
     }

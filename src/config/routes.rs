@@ -271,9 +271,8 @@ impl Known<'_> {
         } else if !self.token_issuers.is_empty() {
             vec![CredentialKind::Bearer]
         } else {
-            // A provider that was read with problems has been told already.
             if section.path().is_empty() || !section.has("access") {
-                section.problem("accept", "there is neither a sound [provider] nor a [[token_issuer]]: nobody could be let in");
+                section.problem("accept", "there is neither a [provider] nor a [[token_issuer]]: nobody could be let in");
             }
             vec![CredentialKind::Session]
         }

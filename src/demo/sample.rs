@@ -29,7 +29,7 @@ const LINKS: [Link; 5] = [
     Link { href: "/staff/", label: "Staff only", about: "lets in alice, not bob" },
     Link { href: "/public/", label: "Public", about: "needs nothing, and is told nobody" },
     Link { href: "/api/", label: "The API", about: "takes bearer tokens only" },
-    Link { href: "/oauth2/session", label: "Your session", about: "the gateway's own page" },
+    Link { href: "/oauth2/session", label: "Your session", about: "the gateway’s own page" },
 ];
 
 /// A page for browsers, JSON for programs.
@@ -52,7 +52,7 @@ pub(super) fn answer(gateway: &str, request: &Read) -> Response<Bytes> {
             &json!({"app": "sample", "method": request.method().as_str(), "path": path, "user": text("x-forwarded-user"), "headers": told}),
         );
     }
-    let look = Look { title: "Sample app".to_owned(), logo: None, accent: "#2b8a3e".to_owned() };
+    let look = Look { title: "Sample app".to_owned(), logo: None, accent: "#1f6f36".to_owned() };
     let Ok(pages) = Pages::new(&look) else { return serve::text(StatusCode::INTERNAL_SERVER_ERROR, "the page does not compile\n") };
     let user = text("x-forwarded-user");
     let content = context! {

@@ -31,7 +31,7 @@ use crate::credential::Authenticated;
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
-use crate::respond::{Answer, Refusal, Reply};
+use crate::respond::{Action, Answer, Refusal, Reply};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::TraceContext;
 
@@ -88,7 +88,23 @@ impl<'a> Visit<'a> {
         if let Trouble::Unreachable(outage) = trouble {
             self.gateway.note_outage(&self.trace.id(), outage);
         }
-        Served::new(self.reply().refuse(trouble.reason(), Refusal::default()), trouble.reason()).detail(trouble.detail())
+        let refusal = Refusal { actions: self.again(), ..Refusal::default() };
+        Served::new(self.reply().refuse(trouble.reason(), refusal), trouble.reason()).detail(trouble.detail())
+    }
+
+    /// The way on where waiting helps: the same page once more. None for what a link does not repeat, nor for a callback, whose query is no
+    /// link to show.
+    fn again(&self) -> Vec<Action> {
+        let facts = self.facts;
+        let callback = facts.path.under(&self.gateway.settings.prefix) == Some("/callback");
+        let base = if facts.method == Method::GET && !callback { self.gateway.settings.sites.base(&facts.host) } else { None };
+        let query = facts.query.iter().map(|query| format!("?{query}")).collect::<String>();
+        base.map(|base| Action {
+            label: "Try again".to_owned(),
+            href: format!("{}{}{query}", base.as_str().trim_end_matches('/'), facts.path.as_str()),
+        })
+        .into_iter()
+        .collect()
     }
 }
 
@@ -132,7 +148,10 @@ async fn own(
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         // A front proxy asks with the method of the request that it asks about.
         "/auth" | "/forward" => &[],
-        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
+        _ => {
+            let refusal = Refusal { actions: vec![login::home(&visit)], ..Refusal::default() };
+            return visit.refuse_with(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name"), refusal);
+        }
     };
     if !methods.is_empty() && !methods.contains(&facts.method) {
         let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", facts.method)));

@@ -95,7 +95,7 @@ async fn pass(
             }
             Served { response: answer.map(Body::from), ..Served::new(bare(StatusCode::OK), permit.reason()) }
         }
-        Err(fault) => visit.refuse(&fault),
+        Err(fault) => visit.refuse_with(&fault, Refusal { actions: visit.again(), ..Refusal::default() }),
     };
     served.upstream = Some(took);
     with_who(served, &permit)

@@ -51,7 +51,11 @@ pub fn raise_open_files(max_connections: usize) -> io::Result<OpenFiles> {
     let files = OpenFiles { before, now: hard };
     let needed = u64::try_from(max_connections).unwrap_or(u64::MAX).saturating_mul(2);
     if files.now < needed {
-        tracing::warn!(open_files = files.now, max_connections, "open files are too few for limits.max_connections; raise LimitNOFILE");
+        tracing::warn!(
+            open_files = files.now,
+            connections = max_connections,
+            "open files are too few for limits.connections, which may need two each; raise the limit (ulimit -n, LimitNOFILE) or lower the key"
+        );
     } else {
         tracing::info!(before, open_files = files.now, "open files");
     }

@@ -13,4 +13,9 @@
 mod harness;
 
 mod architecture; // the five floors, held against the code
+mod chromium; // what a person sees: every page in a real browser, without a word from its console
+mod commands; // what the commands print, where, and how they end
+mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
+mod deploy; // what is in deploy/ is what it says it is
 mod login; // a browser signs in through the real provider, comes back, signs out
+mod readme; // every config in README.md loads
