@@ -107,6 +107,38 @@ async fn over_https_cookies_are_bound_to_their_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn under_form_post_the_flow_cookie_comes_along_from_the_providers_site() {
+    let authority = CertificateAuthority::new();
+    let shape = Shape { public_url: "\"https://app.test\"", provider: "response_mode = \"form_post\"\n", ..Shape::default() };
+    let world = over_tls(&authority, &["app.test"], shape);
+    let mut browser = Browser::new().trusting(authority.client_config()).resolve("app.test", world.gateway.address);
+    let page = browser.get("https://app.test/x?y=1").await;
+    let (_, _, attributes) = parts(line(&page, "__Host-doorward-flow-"));
+    assert_eq!(attributes, "Path=/; HttpOnly; Secure; SameSite=None; Max-Age=3600");
+    let form_page = browser.follow_all(page).await;
+    assert_eq!((form_page.form().action.as_str(), world.tokens()), ("https://app.test/oauth2/callback", 0));
+
+    let page = browser.submit(&form_page, &form_page.form(), &[]).await;
+    let (_, _, attributes) = parts(line(&page, "__Host-doorward="));
+    assert!(attributes.contains("SameSite=Lax"), "{attributes}");
+    let page = browser.follow_all(page).await;
+    assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, "/x?y=1"));
+
+    // Sent again: the session cookie does not come along, so a new attempt begins; the old code is not tried.
+    let page = browser.submit(&form_page, &form_page.form(), &[]).await;
+    assert_eq!((page.status.as_u16(), world.tokens()), (303, 1));
+    let page = browser.follow_all(page).await;
+    let page = browser.submit(&page, &page.form(), &[]).await;
+    let page = browser.follow_all(page).await;
+    assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, "/x?y=1"));
+    // Another browser with the same form gets nothing.
+    let mut thief = Browser::new().trusting(authority.client_config()).resolve("app.test", world.gateway.address);
+    let page = thief.submit(&form_page, &form_page.form(), &[]).await;
+    assert_eq!((page.status.as_u16(), reason_of(&page)), (400, "state-unknown".to_owned()));
+    assert_eq!(world.provider.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_cookie_domain_share_a_session_and_the_login_host() {
     let authority = CertificateAuthority::new();
     let shape = Shape {
