@@ -100,18 +100,6 @@ pub struct Flow {
     pub started_at: UnixTime,
     /// How many attempts failed so far.
     pub failures: u8,
-    /// Whether somebody signed in by it; it is kept a while for the back button.
-    pub progress: Progress,
-}
-
-/// How far a flow is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Progress {
-    /// On its way.
-    Open,
-    /// Somebody signed in by it.
-    Finished,
 }
 
 /// One attempt: what must come back, and what only we know of it.
@@ -173,7 +161,7 @@ impl State {
         secret::encode(&bytes)
     }
 
-    /// The name of the attempt's record in the store.
+    /// What the attempt's record is sealed for. It is stored under the name of its flow.
     #[must_use]
     pub fn record_id(&self) -> [u8; 32] {
         secret::sha256(self.write().as_bytes())

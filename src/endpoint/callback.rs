@@ -13,7 +13,7 @@ use crate::authenticate::{OpenSession, present};
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
-use crate::login::{FAILURES_PER_FLOW, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, Progress, State};
+use crate::login::{FAILURES_PER_FLOW, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
 use crate::provider::{AuthorizationResponse, SignedIn};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
@@ -177,8 +177,6 @@ impl Work {
         }
         // The flow is over: it counts no more, and stays a while for the back button.
         self.sessions.release(self.flow_cookie.handle, self.address).await?;
-        let finished = Flow { progress: Progress::Finished, ..self.flow.clone() };
-        self.sessions.put_flow(&self.flow_cookie, &finished).await?;
         Ok(Begun { cookie, session: Arc::new(session) })
     }
 
@@ -227,14 +225,16 @@ async fn unknown(visit: &Visit<'_>, headers: &HeaderMap, flow: Option<(FlowCooki
     let Some((flow_cookie, flow)) = flow else {
         return stranded(visit, &Fault::new(Reason::StateUnknown, "no login of this browser has this state"));
     };
-    if flow.failures >= FAILURES_PER_FLOW || flow.progress == Progress::Finished {
+    if flow.failures >= FAILURES_PER_FLOW {
         return again(visit, &flow.return_to);
     }
-    let counted = Flow { failures: flow.failures + 1, ..flow };
-    let Some(provider) = provider_of(visit, &counted.return_to) else {
-        return again(visit, &counted.return_to);
+    let providers = login::providers_for(visit.gateway, &flow.return_to);
+    let [provider] = providers.as_slice() else {
+        // Which of them it was stood in the attempt, which is gone.
+        return login::chooser(visit, &flow.return_to, Reason::AttemptSpent);
     };
-    match attempt(visit, &flow_cookie, &counted, &provider).await {
+    let counted = Flow { failures: flow.failures + 1, ..flow };
+    match attempt(visit, &flow_cookie, &counted, provider).await {
         Ok(url) => {
             let mut served = Served::new(visit.reply().see_other(&url), Reason::AttemptSpent);
             let style = &visit.gateway.settings.style;
@@ -243,14 +243,6 @@ async fn unknown(visit: &Visit<'_>, headers: &HeaderMap, flow: Option<(FlowCooki
             served
         }
         Err(trouble) => visit.trouble(&trouble),
-    }
-}
-
-/// The one provider of a place, if there is no choice.
-fn provider_of(visit: &Visit<'_>, return_to: &ReturnTo) -> Option<String> {
-    match login::providers_for(visit.gateway, return_to).as_slice() {
-        [one] => Some(one.clone()),
-        _ => None,
     }
 }
 
@@ -265,20 +257,23 @@ fn stranded(visit: &Visit<'_>, fault: &Fault) -> Served {
     visit.refuse_with(fault, Refusal { actions: vec![home(visit)], ..Refusal::default() })
 }
 
-/// The good session of this browser, if there is one.
+/// The good session of this browser, if there is one. Of two none counts.
 pub(super) async fn session(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Option<(SessionCookie, Arc<OpenSession>)>, Trouble> {
+    let mut found = sessions(visit, headers).await?;
+    Ok(if found.len() == 1 { found.pop() } else { None })
+}
+
+/// All good sessions that this browser shows.
+pub(super) async fn sessions(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Vec<(SessionCookie, Arc<OpenSession>)>, Trouble> {
     let accept = Accept { kinds: vec![CredentialKind::Session], audience: RouteAudience::OfIssuer, providers: None };
     let gateway = visit.gateway;
     let Credential::Session(cookies) = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let mut found = None;
+    let mut found = Vec::new();
     for cookie in cookies {
         if let Loaded::Alive(session) = gateway.authenticator.sessions.load(&cookie).await? {
-            if found.is_some() {
-                return Ok(None);
-            }
-            found = Some((cookie, session));
+            found.push((cookie, session));
         }
     }
     Ok(found)

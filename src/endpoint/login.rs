@@ -8,7 +8,7 @@ use super::form::{Parameters, with_query};
 use super::{Gateway, Served, Visit, cookie};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
-use crate::login::{FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, Progress, State};
+use crate::login::{FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
 use crate::respond::{Action, Refusal};
@@ -125,23 +125,14 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     let provider = match wanted.providers.as_slice() {
         [] => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
         [one] => one.clone(),
-        _ => {
-            let chooser = own_url(visit, "/sign_in");
-            return Served::new(visit.reply().see_other(&with_query(&chooser, &[("rd", wanted.return_to.as_str())])), Reason::NoCredential);
-        }
+        _ => return chooser(visit, &wanted.return_to, Reason::NoCredential),
     };
     let sessions = &gateway.authenticator.sessions;
     let surplus = cookie::surplus(headers, &gateway.settings.style);
     for old in &surplus {
         // A browser over its bound gives its oldest flow back; only the flow's own cookie opens it, so nobody gives back another's.
-        match sessions.flow(old).await {
-            Ok(Some(_)) => {
-                if let Err(outage) = sessions.release(old.handle, visit.facts.address).await {
-                    return visit.trouble(&outage.into());
-                }
-            }
-            Ok(None) => {}
-            Err(outage) => return visit.trouble(&outage.into()),
+        if let Err(outage) = sessions.abandon(old, visit.facts.address).await {
+            return visit.trouble(&outage.into());
         }
     }
     let flow_cookie = FlowCookie::new();
@@ -153,7 +144,7 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         Ok(Admission::TooMany) => return visit.refuse(&Fault::new(Reason::PendingLogins, "limits.pending_logins is reached")),
         Err(outage) => return visit.trouble(&outage.into()),
     }
-    let flow = Flow { return_to: wanted.return_to, started_at: gateway.clock.now(), failures: 0, progress: Progress::Open };
+    let flow = Flow { return_to: wanted.return_to, started_at: gateway.clock.now(), failures: 0 };
     let mut served = match attempt(visit, &flow_cookie, &flow, &provider).await {
         Ok(url) => Served::new(visit.reply().see_other(&url), Reason::NoCredential),
         Err(trouble) => {
@@ -167,6 +158,12 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     }
     append(&mut served, gateway.settings.style.set_flow(&flow_cookie.handle.write(), &flow_cookie.value(), Kept::For(FLOW_LIFETIME)));
     served
+}
+
+/// To the page that asks where to sign in. Nothing is written yet.
+pub(super) fn chooser(visit: &Visit<'_>, return_to: &ReturnTo, reason: Reason) -> Served {
+    let page = own_url(visit, "/sign_in");
+    Served::new(visit.reply().see_other(&with_query(&page, &[("rd", return_to.as_str())])), reason)
 }
 
 /// Writes flow and attempt, and gives the URL that sends the browser to the provider. The provider is asked for its address first, so that

@@ -1,14 +1,17 @@
 //! `sign_out` ends the session here and sends the browser to the provider to end it there; `signed_out` is where it comes back
 //! (OpenID Connect RP-Initiated Logout §2, §3).
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, Request};
 use serde::{Deserialize, Serialize};
 
-use super::callback::session;
+use super::callback::sessions;
 use super::form::Parameters;
 use super::gateway::Origin;
 use super::login::{append, own_url, start_url};
 use super::{Served, Visit, small_body};
+use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
@@ -17,13 +20,14 @@ use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{ConfirmSignOut, Refusal, SignedOut};
 use crate::secret;
 use crate::server::RequestBody;
-use crate::session::Session;
+use crate::session::{Session, SessionCookie};
 use crate::telemetry::audit::{self, Ending};
 
 const FORM: usize = 16 * 1024;
 /// How long a person may take at the provider.
 const ON_ITS_WAY: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 const CONTEXT: &[u8] = b"sign-out";
+const CONFIRMED: &[u8] = b"sign-out-confirmed";
 
 /// What is remembered while the browser is at the provider: in a cookie that only we can read.
 #[derive(Serialize, Deserialize)]
@@ -37,31 +41,28 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
     let headers = request.headers().clone();
     let origin = visit.gateway.from_own_page(&headers);
     let method = request.method().clone();
-    let parameters = match read(visit, request).await {
-        Ok(parameters) => parameters,
+    let Asked { place, confirm } = match read(visit, request).await {
+        Ok(asked) => asked,
         Err(fault) => return visit.refuse(&fault),
     };
-    let rd = match target(visit, &parameters) {
+    let rd = match target(visit, &place) {
         Ok(rd) => rd,
         Err(fault) => return visit.refuse(&fault),
     };
-    let found = match session(visit, &headers).await {
+    let found = match sessions(visit, &headers).await {
         Ok(found) => found,
         Err(trouble) => return visit.trouble(&trouble),
     };
-    let Some((cookie, open)) = found else {
-        let mut served = arrived(visit, rd.as_ref(), false);
-        append(&mut served, visit.gateway.settings.style.set_session("", Kept::Deleted));
-        return served;
-    };
-    // A link or a form on another site must not sign anybody out unasked.
+    // A link or a form on another site must not sign anybody out unasked. Such a form brings no cookie along, so whether somebody is signed
+    // in is not known then, and the browser's cookie is not touched either.
     let unasked = match method {
-        Method::POST => origin == Origin::Foreign,
+        Method::POST => origin == Origin::Foreign && !confirmed(visit, confirm.as_deref(), &found),
         _ => origin != Origin::Own,
     };
-    if unasked {
+    if unasked && (method == Method::POST || !found.is_empty()) {
         let page = ConfirmSignOut {
-            user: Some(open.session.identity.display_name().to_owned()),
+            user: found.first().map(|(_, open)| open.session.identity.display_name().to_owned()),
+            confirm: found.first().map(|(cookie, _)| secret::encode(&visit.gateway.ring.seal(CONFIRMED, &cookie.record_id()))),
             action: own_url(visit, "/sign_out"),
             rd: rd.as_ref().map(ToString::to_string),
             cancel: visit.gateway.settings.sites.base(&visit.facts.host).map(String::from).unwrap_or_else(|| "/".to_owned()),
@@ -70,15 +71,31 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
         return Served::new(answer, Reason::CrossSite);
     }
     let gateway = visit.gateway;
-    let sessions = std::sync::Arc::clone(&gateway.authenticator.sessions);
-    let ended = gateway.tasks.run(async move { sessions.end(&cookie).await }).await;
-    let ended = match ended {
-        Some(Ok(ended)) => ended,
-        Some(Err(outage)) => return visit.trouble(&outage.into()),
+    // Usually one. Where a browser shows two, both end: nobody could say which one is meant.
+    let (store, cookies) =
+        (Arc::clone(&gateway.authenticator.sessions), found.iter().map(|(cookie, _)| cookie.clone()).collect::<Vec<_>>());
+    let ended = gateway.tasks.run(async move {
+        for cookie in &cookies {
+            store.end(cookie).await?;
+        }
+        Ok(())
+    });
+    match ended.await {
+        Some(Ok(())) => {}
+        Some(Err(outage)) => return visit.trouble(&Trouble::Unreachable(outage)),
         None => return visit.refuse(&Fault::new(Reason::Internal, "the sign-out broke off")),
+    }
+    for (_, open) in &found {
+        let session = &open.session;
+        audit::session_ended(&visit.trace.id(), &provider_of(session), &session.identity.sub, Ending::SignOut);
+    }
+    let Some(session) = found.first().map(|(_, open)| Arc::clone(&open.session)) else {
+        let mut served = arrived(visit, rd.as_ref(), false);
+        if !unasked {
+            append(&mut served, gateway.settings.style.set_session("", Kept::Deleted));
+        }
+        return served;
     };
-    let session = ended.unwrap_or_else(|| std::sync::Arc::clone(&open.session));
-    audit::session_ended(&visit.trace.id(), &provider_of(&session), &session.identity.sub, Ending::SignOut);
     let mut served = match at_provider(visit, &session).await {
         Ok(Some((url, state))) => {
             let mut served = Served::new(visit.reply().see_other(&url), Reason::Endpoint);
@@ -104,15 +121,30 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
     served
 }
 
-async fn read(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Parameters, Fault> {
-    if request.method() == Method::POST {
-        let body = small_body(request, FORM).await?;
-        let form = Parameters::parse(&body);
-        if form.one("rd")?.is_some() {
-            return Ok(form);
-        }
+/// What a sign-out was asked with.
+struct Asked {
+    /// Where `rd` stands.
+    place: Parameters,
+    /// From our page that asks first.
+    confirm: Option<String>,
+}
+
+async fn read(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Asked, Fault> {
+    let query = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
+    if request.method() != Method::POST {
+        return Ok(Asked { place: query, confirm: None });
     }
-    Ok(Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default()))
+    let body = small_body(request, FORM).await?;
+    let form = Parameters::parse(&body);
+    let confirm = form.one("confirm")?.map(str::to_owned);
+    Ok(Asked { place: if form.one("rd")?.is_some() { form } else { query }, confirm })
+}
+
+/// Whether the form of our own page was sent that named this browser's session: where browsers do not say whose page a form is on (plain http),
+/// nothing else could ever confirm it.
+fn confirmed(visit: &Visit<'_>, confirm: Option<&str>, found: &[(SessionCookie, Arc<OpenSession>)]) -> bool {
+    let named = confirm.and_then(secret::decode).and_then(|sealed| visit.gateway.ring.open(CONFIRMED, &sealed));
+    named.is_some_and(|named| found.iter().any(|(cookie, _)| secret::same(&named, &cookie.record_id())))
 }
 
 fn target(visit: &Visit<'_>, parameters: &Parameters) -> Result<Option<ReturnTo>, Fault> {

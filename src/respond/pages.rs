@@ -80,6 +80,8 @@ pub struct SignedOut {
 pub struct ConfirmSignOut {
     /// Who is signed in.
     pub user: Option<String>,
+    /// Comes back with the form and says that it was ours.
+    pub confirm: Option<String>,
     /// The form's target.
     pub action: String,
     /// Where to go then.

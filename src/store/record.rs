@@ -1,6 +1,7 @@
 //! What a store keeps, sealed and opened: pure functions between our types and bytes.
 //!
-//! Every sealed value is bound to its kind and to the name it is stored under, so a value moved to another record opens as nothing. Inside
+//! Every sealed value is bound to its kind and to the name it is stored under (an attempt, which lies under its flow's name, to its `state`), so a
+//! value moved to another record opens as nothing. Inside
 //! the seal stands one byte for the format and then JSON; a format that this release does not know opens as nothing too.
 
 use std::net::IpAddr;

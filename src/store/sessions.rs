@@ -229,13 +229,13 @@ impl<P> Sessions<P> {
         Ok(flow.filter(|flow| self.clock.now() < flow.started_at.plus(FLOW_LIFETIME)))
     }
 
-    /// Writes an attempt.
+    /// Writes an attempt in place of the flow's former one: a flow has one at a time, so bounded flows are bounded records.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn put_attempt(&self, cookie: &FlowCookie, state: &State, attempt: &PendingLogin) -> Result<(), Outage> {
         let until = attempt.started_at.plus(ATTEMPT_LIFETIME);
-        let (id, sealed) = (state.record_id(), record::seal_attempt(attempt, state, cookie));
+        let (id, sealed) = (state.flow.record_id(), record::seal_attempt(attempt, state, cookie));
         self.ask(async move |store| store.put_login(LoginRecord::Attempt, id, sealed, until).await).await
     }
 
@@ -244,7 +244,7 @@ impl<P> Sessions<P> {
     /// # Errors
     /// When the store does not answer.
     pub async fn attempt(&self, cookie: &FlowCookie, state: &State) -> Result<Option<PendingLogin>, Outage> {
-        let id = state.record_id();
+        let id = state.flow.record_id();
         let sealed = self.ask(async move |store| store.login(LoginRecord::Attempt, id).await).await?;
         Ok(self.running(sealed.and_then(|sealed| record::open_attempt(&sealed, state, cookie))))
     }
@@ -258,7 +258,7 @@ impl<P> Sessions<P> {
         let (cookie, state) = (cookie.clone(), *state);
         let taken = self
             .ask(async move |store| {
-                let id = state.record_id();
+                let id = state.flow.record_id();
                 let open = |sealed: Option<Vec<u8>>| sealed.and_then(|sealed| record::open_attempt(&sealed, &state, &cookie));
                 if open(store.login(LoginRecord::Attempt, id).await?).is_none() {
                     return Ok(None);
@@ -285,6 +285,25 @@ impl<P> Sessions<P> {
     pub async fn release(&self, flow: FlowHandle, address: IpAddr) -> Result<(), Outage> {
         let (id, address) = (flow.record_id(), record::address_tag(&self.ring, address));
         self.ask(async move |store| store.release_login(id, address).await).await
+    }
+
+    /// Gives up a flow that its browser holds no longer: its records go and it counts no more. What this cookie does not open stays.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn abandon(&self, cookie: &FlowCookie, address: IpAddr) -> Result<(), Outage> {
+        let (id, cookie) = (cookie.handle.record_id(), cookie.clone());
+        let address = record::address_tag(&self.ring, address);
+        self.ask(async move |store| {
+            let sealed = store.login(LoginRecord::Flow, id).await?;
+            if sealed.is_some_and(|sealed| record::open_flow(&sealed, &cookie).is_some()) {
+                store.take_login(LoginRecord::Attempt, id).await?;
+                store.take_login(LoginRecord::Flow, id).await?;
+                store.release_login(id, address).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn running(&self, attempt: Option<PendingLogin>) -> Option<PendingLogin> {

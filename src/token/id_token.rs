@@ -15,6 +15,10 @@ use crate::identity::Claims;
 use crate::reason::Reason;
 use crate::secret::{self, Secret};
 
+/// The longest ID token that is looked at, in bytes. It comes from the provider itself, and may list more groups than any header would hold:
+/// what is too much for a header is for the request to say that needs one.
+const MAX_BYTES: usize = 256 * 1024;
+
 /// What an ID token must say to count for one login.
 pub struct IdTokenExpectation<'a> {
     /// The provider's issuer, exactly as configured.
@@ -78,7 +82,7 @@ impl From<ClaimsError> for IdTokenError {
 /// are those of the steps in OpenID Connect Core §3.1.3.7. Steps (12) `acr` and (13) `auth_time` concern requests that ask for them.
 pub fn verify(token: &str, keys: &KeySet, expect: &IdTokenExpectation<'_>, now: UnixTime) -> Result<Claims, IdTokenError> {
     // (1) An encrypted token has five parts and is refused here as no JWS: no encryption is ever agreed on.
-    let jws = Jws::parse(token).map_err(|error| Fault::new(Reason::IdTokenMalformed, error.to_string()))?;
+    let jws = Jws::parse_within(token, MAX_BYTES).map_err(|error| Fault::new(Reason::IdTokenMalformed, error.to_string()))?;
 
     // (7) The algorithm is one of those allowed. (8) MAC algorithms never are.
     let algorithm = allowed(&jws.header.alg, expect.algorithms)?;

@@ -287,9 +287,7 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
     let (cookie, stranger) = (FlowCookie::new(), FlowCookie::new());
     let forged = FlowCookie::parse(&cookie.handle.write(), &stranger.value()).unwrap();
     let started_at = house.clock.now();
-    let flow: Flow =
-        serde_json::from_value(json!({"return_to": "https://app.test/", "started_at": started_at, "failures": 0, "progress": "open"}))
-            .unwrap();
+    let flow: Flow = serde_json::from_value(json!({"return_to": "https://app.test/", "started_at": started_at, "failures": 0})).unwrap();
     let attempt = PendingLogin {
         provider: "p".into(),
         nonce: "n".into(),
@@ -319,6 +317,34 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
     assert_eq!(sessions.flow(&cookie).await.unwrap().as_ref(), Some(&flow));
     house.pass(3000);
     assert_eq!(sessions.flow(&cookie).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_flow_that_is_given_up_leaves_nothing_and_a_stranger_gives_up_none() {
+    let house = House::new(Cached::Yes);
+    let (sessions, started_at) = (&house.sessions, house.clock.now());
+    let address = "192.0.2.1".parse().unwrap();
+    let bounds = LoginBounds { per_address: 1, total: 1 };
+    let cookie = FlowCookie::new();
+    let forged = FlowCookie::parse(&cookie.handle.write(), &FlowCookie::new().value()).unwrap();
+    let flow: Flow = serde_json::from_value(json!({"return_to": "https://app.test/", "started_at": started_at, "failures": 0})).unwrap();
+    let attempt: PendingLogin = serde_json::from_value(
+        json!({"provider": "p", "nonce": "n", "code_verifier": "v", "redirect_uri": "https://app.test/callback", "started_at": started_at}),
+    )
+    .unwrap();
+    let (first, second) = (State::new(cookie.handle), State::new(cookie.handle));
+    assert_eq!(sessions.admit(cookie.handle, address, bounds).await, Ok(Admission::Admitted));
+    sessions.put_flow(&cookie, &flow).await.unwrap();
+    sessions.put_attempt(&cookie, &first, &attempt).await.unwrap();
+    sessions.put_attempt(&cookie, &second, &attempt).await.unwrap();
+    assert_eq!(sessions.take_attempt(&cookie, &first).await.unwrap(), None);
+
+    sessions.abandon(&forged, address).await.unwrap();
+    assert_eq!(sessions.attempt(&cookie, &second).await.unwrap().as_ref(), Some(&attempt));
+    sessions.abandon(&cookie, address).await.unwrap();
+    assert_eq!(sessions.attempt(&cookie, &second).await.unwrap(), None);
+    assert_eq!(sessions.flow(&cookie).await.unwrap(), None);
+    assert_eq!(sessions.admit(FlowCookie::new().handle, address, bounds).await, Ok(Admission::Admitted));
 }
 
 #[tokio::test]

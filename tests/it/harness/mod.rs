@@ -8,7 +8,7 @@
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
-//! - what is tested: [`gateway`]
+//! - what is tested: [`gateway`], and with provider and upstream around it: [`world`]
 //! - small things: [`certs`], [`temp`], [`wait`], [`background`]
 //!
 //! Servers run on threads of their own ([`background`]), so that a test may block. Every child process is killed and reaped when its
@@ -55,3 +55,4 @@ pub mod upstream_paths;
 pub mod visit;
 pub mod wait;
 pub mod websocket;
+pub mod world;
