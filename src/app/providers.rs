@@ -10,7 +10,7 @@ use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, Tok
 use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
-use crate::provider::{self, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::token::{AccessTokenRules, Audience, TokenType};
@@ -33,7 +33,8 @@ pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, met
         let discovery = Arc::new(Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(clock), Arc::clone(metrics)));
         people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
         tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
-        let keys = keys_of(&http, &discovery, clock, tasks);
+        let times = CallTimes::new(&provider.issuer, Arc::clone(clock), Arc::clone(metrics));
+        let keys = keys_of(&http, times, &discovery, clock, tasks);
         let settings = settings(provider, config.gateway.leeway);
         let made = OpenIdProvider::new(settings, http, discovery, keys, Arc::clone(clock), Arc::clone(metrics));
         people.providers.push(Arc::new(made));
@@ -64,10 +65,10 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
 }
 
 /// The keys at the provider's `jwks_uri`; where that is, its document says.
-fn keys_of(http: &Http, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
+fn keys_of(http: &Http, times: CallTimes, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
     let discovery = Arc::clone(discovery);
     let resolve = Box::new(move || discovery::jwks_uri_of(Arc::clone(&discovery)));
-    JwksCache::new(over_http(http.clone(), resolve), Arc::clone(clock), tasks.clone())
+    JwksCache::new(over_http(http.clone(), times, resolve), Arc::clone(clock), tasks.clone())
 }
 
 /// Asks for the document until it is there, so that the first person does not wait for it and the log says early what is wrong.
@@ -90,12 +91,13 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
     }
 }
 
-pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, _metrics: &Arc<Metrics>) -> Verifiers {
+pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
     let verifiers = config.token_issuers.iter().map(|issuer| {
         let http = http(config, issuer.ca_file.as_ref(), tasks);
-        let (name, calls) = (issuer.issuer.clone(), http.clone());
-        let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone()));
-        let keys = JwksCache::new(over_http(http, resolve), Arc::clone(clock), tasks.clone());
+        let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
+        let (name, calls, call_times) = (issuer.issuer.clone(), http.clone(), times.clone());
+        let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone(), call_times.clone()));
+        let keys = JwksCache::new(over_http(http, times, resolve), Arc::clone(clock), tasks.clone());
         let verifier = JwtVerifier::new(rules(issuer, config.gateway.leeway), issuer.mapping.clone(), Arc::new(keys));
         Arc::new(verifier) as Arc<dyn TokenVerifier>
     });

@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::Fault;
+use crate::header::after_bearer;
 use crate::header::cookies::{self, CookieStyle};
 use crate::reason::Reason;
 use crate::route::Accept;
@@ -43,13 +44,11 @@ pub fn present(headers: &HeaderMap, accept: &Accept, style: &CookieStyle, token_
 
 /// `None`: another scheme. An error: the scheme is `Bearer` (RFC 9110 §11.1: in any case) and what follows is no `b64token` (RFC 6750 §2.1).
 fn bearer(value: &[u8]) -> Option<Result<&str, &'static str>> {
-    let (scheme, rest) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer") || rest.first().is_some_and(|&byte| byte != b' ') {
-        return None;
-    }
+    let rest = after_bearer(value)?;
     let token = std::str::from_utf8(rest).unwrap_or_default().trim_start_matches(' ');
     let body = token.trim_end_matches('=');
-    let sound = !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
+    let sound =
+        rest.starts_with(b" ") && !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
     Some(if sound { Ok(token) } else { Err("expected Bearer, one space and a token (RFC 6750 section 2.1)") })
 }
 
@@ -89,6 +88,10 @@ mod tests {
             (Some("Bearer "), both, "authorization-malformed"),
             (Some("Bearer a b"), both, "authorization-malformed"),
             (Some("Bearer abc, Basic x"), both, "authorization-malformed"),
+            (Some("Bearer\tabc"), both, "authorization-malformed"),
+            (Some("Bearer,abc"), both, "authorization-malformed"),
+            (Some("Bearer/abc"), both, "authorization-malformed"),
+            (Some("Bearer=abc"), both, "authorization-malformed"),
             (Some("Basic QmVhcmVyIGFiYw=="), both, "1 cookies"),
             (Some("Basic x, Bearer abc"), both, "1 cookies"),
             (Some("Bearerabc"), both, "1 cookies"),

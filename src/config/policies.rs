@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::providers::{Provider, TokenIssuer};
 use super::reader::Section;
+use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
 use crate::policy::{EmailAddress, Policy, Rule};
 use crate::route::HostPattern;
@@ -15,11 +16,44 @@ const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or a
 pub(super) struct Sources<'a> {
     providers: &'a [Provider],
     token_issuers: &'a [TokenIssuer],
+    /// The credentials that are read where the rules count; `None`: all.
+    kinds: Option<&'a [CredentialKind]>,
+    /// The providers whose sessions count there; `None`: all.
+    taken: Option<&'a [String]>,
+}
+
+/// What a rule goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Email,
+    Groups,
+    Claims,
 }
 
 impl<'a> Sources<'a> {
+    /// For rules that may be used anywhere.
     pub(super) const fn new(providers: &'a [Provider], token_issuers: &'a [TokenIssuer]) -> Self {
-        Self { providers, token_issuers }
+        Self { providers, token_issuers, kinds: None, taken: None }
+    }
+
+    /// For the rules of one route.
+    pub(super) const fn on_route(self, kinds: Option<&'a [CredentialKind]>, taken: Option<&'a [String]>) -> Self {
+        Self { kinds, taken, ..self }
+    }
+
+    /// How many issuers could say it where the rules count. A provider that issues tokens as well is one.
+    fn that_say(&self, said: Said) -> usize {
+        let read = |kind| self.kinds.is_none_or(|kinds| kinds.contains(&kind));
+        let (sessions, tokens) = (read(CredentialKind::Session), read(CredentialKind::Bearer));
+        let mapped = |issuer: &TokenIssuer| match said {
+            Said::Email => issuer.mapping.email.is_some(),
+            Said::Groups => issuer.mapping.groups.is_some(),
+            Said::Claims => true,
+        };
+        let taken = |provider: &Provider| self.taken.is_none_or(|taken| taken.contains(&provider.id));
+        let providers = self.providers.iter().filter(|provider| sessions && taken(provider)).map(|provider| &provider.issuer);
+        let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer)).map(|issuer| &issuer.issuer);
+        providers.chain(issuers).collect::<BTreeSet<_>>().len()
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -36,32 +70,40 @@ pub(super) fn read_named(root: &Section<'_>, providers: &[Provider], token_issue
     let sources = Sources::new(providers, token_issuers);
     let mut policies = BTreeMap::new();
     for (name, section) in root.named_sections("policy") {
-        if let Some(rule) = read_table(&section, &sources, false) {
+        if let Some(rule) = read_table(&section, &sources, Whose::Open) {
             policies.insert(name.clone(), Arc::new(Policy { id: name, rule }));
         }
     }
     policies
 }
 
-/// Reads `allow`: a word or a table. `bound` says that the route itself names its provider already.
-pub(super) fn read_allow(section: &Section<'_>, id: &str, sources: &Sources<'_>, bound: bool) -> Option<Arc<Policy>> {
+/// Whether a table around this one says whose claims are meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Said,
+    Open,
+}
+
+/// Reads `allow`: a word or a table.
+pub(super) fn read_allow(section: &Section<'_>, id: &str, sources: &Sources<'_>) -> Option<Arc<Policy>> {
     let rule = if section.is_word("allow") {
         section.parsed("allow", |word| match word {
             "any-authenticated" => Ok(Rule::AnyAuthenticated),
             other => Err(format!("expected a table or \"any-authenticated\"; found {other:?}")),
         })
     } else {
-        read_table(&section.section("allow"), sources, bound)
+        read_table(&section.section("allow"), sources, Whose::Open)
     };
     rule.map(|rule| Arc::new(Policy { id: id.to_owned(), rule }))
 }
 
 /// Every key of one table has to hold.
-fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Option<Rule> {
+fn read_table(section: &Section<'_>, sources: &Sources<'_>, around: Whose) -> Option<Rule> {
     let set = |list: Vec<String>| list.into_iter().collect::<BTreeSet<String>>();
     let mut rules = Vec::new();
-    let mut names_people = false;
+    let mut goes_by = Vec::new();
     let provider = section.list("provider");
+    let whose = if provider.is_some() { Whose::Said } else { around };
     if let Some(names) = &provider {
         for name in names.iter().filter(|name| !sources.knows(name)) {
             section.problem("provider", format!("expected one of {}; found {name:?}", sources.names()));
@@ -71,15 +113,15 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Opti
     if let Some(addresses) =
         section.parsed_list("emails", |text| EmailAddress::parse(text).ok_or(format!("expected an e-mail address; found {text:?}")))
     {
-        names_people = true;
+        goes_by.push(Said::Email);
         rules.push(Rule::Emails(addresses.into_iter().collect()));
     }
     if let Some(domains) = section.parsed_list("email_domains", parse_domain) {
-        names_people = true;
+        goes_by.push(Said::Email);
         rules.push(Rule::EmailDomains(set(domains)));
     }
     if let Some(groups) = section.list("groups") {
-        names_people = true;
+        goes_by.push(Said::Groups);
         rules.push(Rule::Groups(set(groups)));
     }
     if let Some(scopes) = section.list("scopes") {
@@ -88,7 +130,7 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Opti
     for (name, values) in section.lists("claims") {
         match ClaimPath::parse(&name) {
             Some(path) => {
-                names_people = true;
+                goes_by.push(Said::Claims);
                 rules.push(Rule::Claim(path, set(values)));
             }
             None => section.problem("claims", format!("expected a claim's name or path; found {name:?}")),
@@ -96,18 +138,18 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, bound: bool) -> Opti
     }
     let alternatives = section.sections("any_of");
     if section.has("any_of") {
-        let inner: Vec<Rule> = alternatives.iter().filter_map(|inner| read_table(inner, sources, bound || provider.is_some())).collect();
+        let inner: Vec<Rule> = alternatives.iter().filter_map(|inner| read_table(inner, sources, whose)).collect();
         if inner.is_empty() {
             section.problem("any_of", format!("expected tables with {KEYS}"));
         }
         rules.push(Rule::Any(inner));
     }
     section.finish();
-    // Issuer B's "admin" is not issuer A's: with several, whoever names people by what an issuer says has to say whose.
-    if names_people && provider.is_none() && !bound && sources.providers.len() > 1 {
+    // Issuer B's "admin" is not issuer A's: where several could say it, whoever names people by what an issuer says has to say whose.
+    if whose == Whose::Open && goes_by.iter().any(|said| sources.that_say(*said) > 1) {
         section.problem(
             "",
-            format!("says whom, but not whose: with several providers add provider = [..] here or on the route ({})", sources.names()),
+            format!("says whom, but not whose: several issuers could say it; add provider = [..] here (among {})", sources.names()),
         );
     }
     if rules.is_empty() {

@@ -98,15 +98,15 @@ pub(super) fn read(
 impl Known<'_> {
     fn short_route(&self, root: &Section<'_>) -> Option<Route> {
         let upstream = self.upstream(root);
-        let sources = Sources::new(self.providers, self.token_issuers);
+        let kinds = self.default_kinds(root);
+        let sources = Sources::new(self.providers, self.token_issuers).on_route(Some(&kinds), None);
         if !root.has("allow") {
             root.problem("allow", "is missing: nobody is allowed by silence; write who, such as [allow] email_domains = [\"example.com\"], or allow = \"any-authenticated\" when that is meant");
         }
-        let policy = if root.has("allow") { read_allow(root, "app", &sources, false) } else { None };
+        let policy = if root.has("allow") { read_allow(root, "app", &sources) } else { None };
         if !root.has("upstream") {
             root.problem("upstream", "is missing: the app behind the gateway, such as \"http://127.0.0.1:8080\"");
         }
-        let kinds = self.default_kinds(root);
         let accept = Accept { kinds, audience: RouteAudience::OfIssuer, providers: None };
         Some(Route {
             id: "app".to_owned(),
@@ -200,11 +200,8 @@ impl Known<'_> {
         let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
         let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);
-        let allow = if section.has("allow") {
-            read_allow(section, id, &Sources::new(self.providers, self.token_issuers), providers.is_some())
-        } else {
-            None
-        };
+        let sources = Sources::new(self.providers, self.token_issuers).on_route(kinds.as_deref(), providers.as_deref());
+        let allow = if section.has("allow") { read_allow(section, id, &sources) } else { None };
         let policy = section.text("policy").and_then(|name| {
             let found = self.policies.get(&name).cloned();
             if found.is_none() {

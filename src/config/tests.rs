@@ -251,6 +251,33 @@ fn with_several_providers_rules_say_whose() {
 }
 
 #[test]
+fn where_tokens_of_another_issuer_could_say_it_too_rules_say_whose() {
+    let issuer = |name: &str, rest: &str| format!("[[token_issuer]]\nissuer = \"https://{name}.test\"\naudience = \"x\"\n{rest}\n");
+    let route = |issuers: &str, rest: &str| paths(&with_provider(TOP, &format!("{issuers}[[route]]\n{rest}\n")));
+    let (groups, email) = (issuer("b", "groups_claim = \"groups\""), issuer("b", "email_claim = \"email\""));
+    let (none, own) = (issuer("b", ""), issuer("login", "groups_claim = \"groups\""));
+    let both = "accept = [\"session\", \"bearer\"]\n";
+    for (issuers, rest, sound) in [
+        (&groups, "allow = { groups = [\"admin\"] }", true), // sessions only: the tokens are not read
+        (&groups, "accept = [\"session\", \"bearer\"]\nallow = { groups = [\"admin\"] }", false),
+        (&groups, "accept = [\"session\", \"bearer\"]\nprovider = [\"default\"]\nallow = { groups = [\"admin\"] }", false),
+        (&groups, "accept = [\"bearer\"]\nallow = { groups = [\"admin\"] }", true), // the provider's sessions are not read
+        (&none, "accept = [\"session\", \"bearer\"]\nallow = { groups = [\"admin\"] }", true),
+        (&own, "accept = [\"session\", \"bearer\"]\nallow = { groups = [\"admin\"] }", true), // one issuer, both ways
+        (&email, "accept = [\"session\", \"bearer\"]\nallow = { emails = [\"a@b.test\"] }", false),
+        (&none, "accept = [\"session\", \"bearer\"]\nallow = { claims = { role = [\"admin\"] } }", false),
+        (&none, "accept = [\"session\", \"bearer\"]\nallow = { scopes = [\"read\"] }", true),
+        (&groups, "accept = [\"session\", \"bearer\"]\nallow = { any_of = [{ groups = [\"admin\"] }, { scopes = [\"read\"] }] }", false),
+    ] {
+        assert_eq!(route(issuers, rest).is_empty(), sound, "{issuers}{rest}");
+    }
+    let whose = "allow = { groups = [\"admin\"], provider = [\"https://b.test\"] }";
+    assert_eq!(route(&groups, &format!("{both}{whose}")), Vec::<String>::new());
+    let named = format!("{groups}[policy.admin]\ngroups = [\"admin\"]\n");
+    assert_eq!(route(&named, "policy = \"admin\""), ["policy.admin"]);
+}
+
+#[test]
 fn a_sidecar_needs_no_file() {
     let variables = [
         ("DOORWARD_PUBLIC_URL", "https://app.test"),

@@ -36,9 +36,10 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         Authentication::Rejected(fault) => return unauthorized(visit, fault.reason, TokenProblem::InvalidToken).detail(fault.detail),
     };
     let identity = &who.identity;
-    let groups: &[String] = match &identity.groups {
-        Groups::Listed(groups) => groups,
-        Groups::Overage => &[],
+    let groups = match &identity.groups {
+        Groups::Listed(groups) => Some(groups),
+        // Left out by the provider: that is not "none".
+        Groups::Overage => None,
     };
     let told = json!({
         "iss": identity.issuer,

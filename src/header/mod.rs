@@ -15,4 +15,4 @@ pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, encode_value};
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
-pub use strip::{OwnCookies, UnderscoreNames, strip_credentials, strip_identity};
+pub use strip::{OwnCookies, UnderscoreNames, after_bearer, strip_credentials, strip_identity};

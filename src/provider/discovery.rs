@@ -14,6 +14,7 @@ use openidconnect::{AdditionalProviderMetadata, ProviderMetadata};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::CallTimes;
 use super::http::{Http, HttpError, HttpFailure};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Fault, Outage, Trouble};
@@ -206,7 +207,7 @@ pub fn jwks_uri_of(discovery: Arc<Discovery>) -> Pin<Box<dyn Future<Output = Res
 
 /// Where a token issuer's keys are: `jwks_uri` of its OpenID document, else of its RFC 8414 one. Needs nothing else of them, since an
 /// authorization server need not be an OpenID provider.
-pub fn jwks_uri(issuer: String, http: Http) -> Pin<Box<dyn Future<Output = Result<Url, Outage>> + Send>> {
+pub fn jwks_uri(issuer: String, http: Http, times: CallTimes) -> Pin<Box<dyn Future<Output = Result<Url, Outage>> + Send>> {
     #[derive(Deserialize)]
     struct Keys {
         issuer: String,
@@ -222,7 +223,7 @@ pub fn jwks_uri(issuer: String, http: Http) -> Pin<Box<dyn Future<Output = Resul
             url
         });
         for url in [openid, oauth].into_iter().flatten() {
-            match http.get_json(&url, None).await {
+            match times.of("discovery", http.get_json(&url, None)).await {
                 Ok(answer) => match serde_json::from_value::<Keys>(answer) {
                     Ok(keys) if keys.issuer == issuer && secure_enough(&issuer, &keys.jwks_uri) => return Ok(keys.jwks_uri),
                     Ok(keys) if keys.issuer == issuer => last = Outage::keys(format!("{url} names {}, which is not https", keys.jwks_uri)),

@@ -13,6 +13,7 @@ use http::header::CACHE_CONTROL;
 use tokio::sync::watch;
 use url::Url;
 
+use super::CallTimes;
 use super::http::Http;
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
@@ -53,13 +54,13 @@ pub struct FetchedKeys {
 
 /// Fetches a JWK Set from where `resolve` says.
 #[must_use]
-pub fn over_http(http: Http, resolve: ResolveJwksUri) -> FetchKeys {
+pub fn over_http(http: Http, times: CallTimes, resolve: ResolveJwksUri) -> FetchKeys {
     let resolve = Arc::new(resolve);
     Box::new(move || {
-        let (http, resolve) = (http.clone(), Arc::clone(&resolve));
+        let (http, times, resolve) = (http.clone(), times.clone(), Arc::clone(&resolve));
         Box::pin(async move {
             let jwks_uri = resolve().await?;
-            let answer = http.get(&jwks_uri, None).await.map_err(Outage::keys)?;
+            let answer = times.of("keys", http.get(&jwks_uri, None)).await.map_err(Outage::keys)?;
             Ok(FetchedKeys { max_age: max_age(answer.headers()), document: answer.into_body() })
         })
     })

@@ -1,13 +1,14 @@
 //! Providers: where people prove who they are.
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
-//! and `keys` for its signatures. `http` makes the calls.
+//! and `keys` for its signatures. `http` makes the calls, `times` times them.
 
 pub mod discovery;
 mod exchange;
 pub mod http;
 pub mod keys;
 mod oidc;
+mod times;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::login::PendingLogin;
 use crate::secret::Secret;
 
 pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
+pub use times::CallTimes;
 
 /// What a provider's methods return.
 pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>;

@@ -13,6 +13,7 @@
 mod harness;
 
 mod architecture; // the five floors, held against the code
+mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
@@ -21,8 +22,11 @@ mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
 mod login; // a browser signs in through the real provider, comes back, signs out
+mod operations; // the admin listener, metrics, logs, traces, draining
+mod policy; // every rule with its yes and its no
 mod providers; // several providers, and one that is down
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
+mod stores; // one contract, two processes on one Redis, outages, restarts, copies
