@@ -143,9 +143,9 @@ impl App {
             clock: Arc::clone(&clock),
         };
         let made = edge::CoreMaker { gateway: Arc::clone(&gateway), upstreams, upstream_settings, lines, route_names, clock };
-        let (tunnel_drain, tunnel_metrics) = (drain.clone(), Arc::clone(&metrics));
+        let tunnel_drain = drain.clone();
         let cores = Cores::start(options.cores, settings, move |_| {
-            let tunnels = Tunnels::counted(Arc::clone(&tunnel_metrics));
+            let tunnels = Tunnels::new();
             end_with(&tunnel_drain, &tunnels);
             made.service(tunnels)
         })

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::{Request, Response, Version};
@@ -16,7 +15,6 @@ use super::{BoxError, Ender, Ending, UpstreamBody};
 use crate::fault::Fault;
 use crate::header::remove_hop_by_hop;
 use crate::reason::Reason;
-use crate::telemetry::{Metrics, metrics};
 
 /// Protocols that would carry requests past the gateway: what goes through a tunnel is decided about once, at its beginning.
 const CARRY_REQUESTS: [&str; 6] = ["http", "h2c", "h2", "h3", "tls", "shttp"];
@@ -31,7 +29,6 @@ pub struct Tunnels(Rc<Shared>);
 struct Shared {
     open: Cell<usize>,
     ender: Ender,
-    metrics: Option<Arc<Metrics>>,
 }
 
 impl Tunnels {
@@ -39,12 +36,6 @@ impl Tunnels {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// None open; those that will be are counted in `metrics` as well.
-    #[must_use]
-    pub fn counted(metrics: Arc<Metrics>) -> Self {
-        Self(Rc::new(Shared { metrics: Some(metrics), ..Shared::default() }))
     }
 
     /// How many are open now.
@@ -141,7 +132,7 @@ struct Tunnel {
 
 impl Tunnel {
     async fn run(self, mut ending: Ending) {
-        let mut all = self.open.tunnels.0.ender.ending();
+        let mut all = self.open.0.0.ender.ending();
         tokio::select! {
             () = ending.ended() => {}
             () = all.ended() => {}
@@ -164,22 +155,18 @@ impl Tunnel {
     }
 }
 
-/// One open tunnel in the counts.
-struct Open {
-    tunnels: Tunnels,
-    _metric: Option<metrics::Open>,
-}
+/// One open tunnel in the count.
+struct Open(Tunnels);
 
 impl Open {
     fn new(tunnels: &Tunnels) -> Self {
         tunnels.0.open.set(tunnels.0.open.get() + 1);
-        Self { tunnels: tunnels.clone(), _metric: tunnels.0.metrics.as_ref().map(Metrics::tunnel_opened) }
+        Self(tunnels.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let open = &self.tunnels.0.open;
-        open.set(open.get().saturating_sub(1));
+        self.0.0.open.set(self.0.0.open.get().saturating_sub(1));
     }
 }
