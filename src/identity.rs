@@ -167,7 +167,8 @@ impl Identity {
         let user = text(&mapping.user).filter(|user| !user.is_empty())?;
         let email = match mapping.email.as_ref().and_then(text) {
             None => Email::Absent,
-            Some(address) => match (claims.get("email_verified"), mapping.email_verification) {
+            // `email_verified` speaks of the claim `email` (OpenID Connect Core §5.1): of an address from elsewhere it says nothing.
+            Some(address) => match (spoken_of(&claims, &address), mapping.email_verification) {
                 (Some(Value::Bool(true)), _) | (None, EmailVerification::IfPresent) => Email::Verified(address),
                 _ => Email::Unverified(address),
             },
@@ -202,6 +203,12 @@ impl Identity {
             .or(self.email.verified())
             .unwrap_or(&self.user)
     }
+}
+
+/// What `email_verified` says of this address, if it speaks of it.
+fn spoken_of<'a>(claims: &'a Claims, address: &str) -> Option<&'a Value> {
+    let same = claims.get("email").and_then(Value::as_str) == Some(address);
+    claims.get("email_verified").filter(|_| same)
 }
 
 /// Whether the provider says that this claim exists and was left out.
@@ -249,6 +256,20 @@ mod tests {
             assert_eq!(identity(claims.clone(), Required).unwrap().email, when_required, "{claims}");
             assert_eq!(identity(claims.clone(), IfPresent).unwrap().email, if_present, "{claims}");
         }
+    }
+
+    #[test]
+    fn a_verified_email_vouches_for_no_other_claim() {
+        let claims = json!({"sub": "1", "email": "own@evil.test", "email_verified": true, "preferred_username": "ceo@company.test"});
+        let other = |verification| {
+            let mapping = ClaimMapping { email: ClaimPath::parse("preferred_username"), ..mapping(verification) };
+            Identity::from_claims("https://i.test", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone())
+                .unwrap()
+                .email
+        };
+        let address = "ceo@company.test".to_owned();
+        assert_eq!(other(EmailVerification::Required), Email::Unverified(address.clone()));
+        assert_eq!(other(EmailVerification::IfPresent), Email::Verified(address));
     }
 
     #[test]

@@ -74,6 +74,10 @@ impl Default for SessionCookie {
 pub struct Session {
     /// Who is signed in.
     pub identity: Arc<Identity>,
+    /// Our registration with the provider at the time. A session counts only for the registration it was made with: a store may be shared,
+    /// and a config may change.
+    #[serde(default)]
+    pub client_id: String,
     /// `sid` of the provider's own session, where it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
@@ -148,6 +152,7 @@ mod tests {
             "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null});
         let session = Session {
             identity: serde_json::from_value(identity).unwrap(),
+            client_id: "app".into(),
             sid: None,
             id_token: String::new(),
             created_at: UnixTime(1000),

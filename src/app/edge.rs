@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::providers::People;
 use super::stores::Opened;
 use super::{Answering, StartError, never_told};
-use crate::authenticate::Authenticator;
+use crate::authenticate::{Authenticator, Registration};
 use crate::clock::SharedClock;
 use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
 use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway};
@@ -47,6 +47,9 @@ pub(super) fn gateway(
     let Parts { store, ring, people, verifiers } = parts;
     let lifetimes = config.session.lifetimes;
     let sessions = Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone());
+    let registered =
+        |provider: &crate::config::Provider| Registration { issuer: provider.issuer.clone(), client_id: provider.client_id.clone() };
+    let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).collect();
     let routes = config.routes.table.clone();
     let family = IdentityFamily::new(routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name)));
     let look = &config.gateway.pages;
@@ -57,7 +60,7 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions: Arc::new(sessions), verifiers },
+        authenticator: Authenticator { sessions: Arc::new(sessions), verifiers, registrations },
         providers: people.providers,
         ring,
         metrics: Arc::clone(metrics),

@@ -4,6 +4,7 @@
 
 mod present;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use present::present;
@@ -11,10 +12,11 @@ pub use present::present;
 use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind};
 use crate::fault::Trouble;
 use crate::header::PreparedHeaders;
+use crate::identity::Source;
 use crate::reason::Reason;
 use crate::route::{Accept, RouteAudience};
 use crate::secret::Secret;
-use crate::session::SessionCookie;
+use crate::session::{Session, SessionCookie};
 use crate::store::{CachedSession, Loaded, Sessions};
 use crate::token::Audience;
 use crate::verify::Verifiers;
@@ -28,6 +30,17 @@ pub struct Authenticator {
     pub sessions: Arc<Sessions<PreparedHeaders>>,
     /// Issuers of bearer tokens.
     pub verifiers: Verifiers,
+    /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
+    pub registrations: BTreeMap<String, Registration>,
+}
+
+/// What a session has to agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The provider's issuer.
+    pub issuer: String,
+    /// Our `client_id` there.
+    pub client_id: String,
 }
 
 /// What came of it.
@@ -58,6 +71,15 @@ impl Authenticator {
         }
     }
 
+    /// Whether a session was made with a provider and registration that are configured now. Another gateway may keep its sessions in the
+    /// same store, and a provider that was taken out of the config vouches for nobody any more.
+    #[must_use]
+    pub fn vouches(&self, session: &Session) -> bool {
+        let Source::Provider(id) = &session.identity.source else { return false };
+        let known = self.registrations.get(id);
+        known.is_some_and(|known| known.issuer == session.identity.issuer && known.client_id == session.client_id)
+    }
+
     /// One session opens: somebody. None: as if no cookie were there. Two: none counts, since nobody could say which the browser means.
     async fn by_session(&self, cookies: &[SessionCookie]) -> Result<Outcome, Trouble> {
         let mut found: Option<Arc<OpenSession>> = None;
@@ -66,6 +88,7 @@ impl Authenticator {
             match self.sessions.load(cookie).await? {
                 Loaded::Absent => {}
                 Loaded::Over(reason) => over = Some(reason),
+                Loaded::Alive(session) if !self.vouches(&session.session) => {}
                 Loaded::Alive(_) if found.is_some() => {
                     let ambiguous = Absence::SessionOver(Reason::SessionAmbiguous);
                     return Ok(Outcome::without_session(Authentication::Anonymous(ambiguous)));

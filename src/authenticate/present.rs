@@ -87,6 +87,7 @@ mod tests {
             (Some("Bearer"), both, "authorization-malformed"),
             (Some("Bearer "), both, "authorization-malformed"),
             (Some("Bearer a b"), both, "authorization-malformed"),
+            (Some("Bearer\tabc"), both, "authorization-malformed"),
             (Some("Bearer abc, Basic x"), both, "authorization-malformed"),
             (Some("Bearer\tabc"), both, "authorization-malformed"),
             (Some("Bearer,abc"), both, "authorization-malformed"),

@@ -175,7 +175,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let forward_auth_headers = read_forward_auth(root);
     let trusted = root.parsed_list("trusted_proxies", |text| {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map_err(|_| format!("expected an address or network such as \"10.0.0.0/8\"; found {text:?}"))
+        let net = net.map_err(|_| format!("expected an address or network such as \"10.0.0.0/8\"; found {text:?}"))?;
+        // Whoever trusts everybody lets everybody forge addresses and forwarded requests.
+        if net.prefix_len() == 0 { Err(format!("{text} is everybody; name the proxies that stand in front")) } else { Ok(net) }
     });
     let prefix = root.parsed("prefix", parse_prefix).unwrap_or_else(|| "/oauth2".to_owned());
     let suffix = root.parsed("cookie_suffix", |text| {

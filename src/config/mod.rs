@@ -131,6 +131,16 @@ fn assemble(
 ) -> Option<Config> {
     let hosts = routes.iter().flat_map(|routes| routes.table.routes()).map(|route| &route.host);
     let gateway = gateway?.with_hosts(hosts, root)?;
+    for route in routes.iter().flat_map(|routes| routes.table.routes()) {
+        if let crate::route::PathPattern::Prefix(prefix) = &route.path
+            && (prefix == &gateway.prefix || prefix.starts_with(&format!("{}/", gateway.prefix)))
+        {
+            root.problem(
+                "route",
+                format!("the path of route {:?} lies under prefix {:?}, where the gateway itself answers", route.id, gateway.prefix),
+            );
+        }
+    }
     if let Some(provider) = providers.iter().find(|provider| provider.response_mode == ResponseMode::FormPost)
         && gateway.sites.first().scheme() == "http"
     {

@@ -18,7 +18,7 @@ pub(super) struct Sources<'a> {
     token_issuers: &'a [TokenIssuer],
     /// The credentials that are read where the rules count; `None`: all.
     kinds: Option<&'a [CredentialKind]>,
-    /// The providers whose sessions count there; `None`: all.
+    /// Who may vouch there, by `provider` of the route; `None`: all.
     taken: Option<&'a [String]>,
 }
 
@@ -52,7 +52,8 @@ impl<'a> Sources<'a> {
         };
         let taken = |provider: &Provider| self.taken.is_none_or(|taken| taken.contains(&provider.id));
         let providers = self.providers.iter().filter(|provider| sessions && taken(provider)).map(|provider| &provider.issuer);
-        let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer)).map(|issuer| &issuer.issuer);
+        let vouches = |issuer: &TokenIssuer| self.taken.is_none_or(|taken| taken.contains(&issuer.issuer));
+        let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer) && vouches(issuer)).map(|issuer| &issuer.issuer);
         providers.chain(issuers).collect::<BTreeSet<_>>().len()
     }
 

@@ -193,10 +193,7 @@ impl Known<'_> {
     fn access(&self, section: &Section<'_>, id: &str) -> Option<Access> {
         let word = section.text("access");
         let providers = section.list("provider");
-        for name in providers.iter().flatten().filter(|name| !self.providers.iter().any(|provider| provider.id == **name)) {
-            let ids = self.providers.iter().map(|provider| provider.id.as_str()).collect::<Vec<_>>().join(", ");
-            section.problem("provider", format!("expected one of {ids}; found {name:?}"));
-        }
+        let providers = providers.map(|names| self.vouching(section, names));
         let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
         let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);
@@ -241,6 +238,19 @@ impl Known<'_> {
                 Some(Access::Protected(Accept { kinds: kinds?, audience, providers }, policy?))
             }
         }
+    }
+
+    /// `provider` of a route: ids of providers and issuers of tokens. A provider that issues tokens as well vouches for both.
+    fn vouching(&self, section: &Section<'_>, mut names: Vec<String>) -> Vec<String> {
+        let issuers = || self.token_issuers.iter().map(|issuer| issuer.issuer.as_str());
+        let known: Vec<&str> = self.providers.iter().map(|provider| provider.id.as_str()).chain(issuers()).collect();
+        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+            section.problem("provider", format!("expected one of {}; found {name:?}", known.join(", ")));
+        }
+        let also = self.providers.iter().filter(|provider| names.contains(&provider.id)).map(|provider| provider.issuer.clone());
+        let also: Vec<String> = also.filter(|issuer| issuers().any(|known| known == issuer)).collect();
+        names.extend(also);
+        names
     }
 
     fn kinds(&self, section: &Section<'_>) -> Option<Vec<CredentialKind>> {

@@ -134,9 +134,8 @@ fn challenge(absence: Absence) -> Decision {
 }
 
 fn judge(route: &Arc<Route>, accept: &Accept, facts: &RequestFacts, who: Authenticated, policies: [Option<&Policy>; 2]) -> Decision {
-    if let Source::Provider(id) = &who.identity.source
-        && !accept.takes_provider(id)
-    {
+    let (Source::Provider(id) | Source::TokenIssuer(id)) = &who.identity.source;
+    if !accept.takes_provider(id) {
         let detail = format!("signed in with {id:?}, which route {:?} does not take", route.id);
         return wrong_provider(facts, who, detail);
     }

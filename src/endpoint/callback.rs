@@ -165,6 +165,7 @@ impl Work {
         let now = self.clock.now();
         let session = Session {
             identity: Arc::new(signed_in.identity),
+            client_id: signed_in.client_id,
             sid: signed_in.sid,
             id_token: signed_in.id_token.expose().to_owned(),
             created_at: now,
@@ -272,7 +273,9 @@ pub(super) async fn sessions(visit: &Visit<'_>, headers: &HeaderMap) -> Result<V
     };
     let mut found = Vec::new();
     for cookie in cookies {
-        if let Loaded::Alive(session) = gateway.authenticator.sessions.load(&cookie).await? {
+        if let Loaded::Alive(session) = gateway.authenticator.sessions.load(&cookie).await?
+            && gateway.authenticator.vouches(&session.session)
+        {
             found.push((cookie, session));
         }
     }

@@ -19,6 +19,11 @@ use crate::store::Admission;
 
 /// `start`: begins a login, or leads to the chooser when there is a choice.
 pub(super) async fn start(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Served {
+    // An image or a script of any page must not fill the bounds of somebody's network with logins that nobody wants.
+    let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    if !navigates {
+        return visit.refuse(&Fault::new(Reason::CrossSite, "start was fetched by a page, not navigated to"));
+    }
     match wanted(visit, headers, Some(info)) {
         Ok(wanted) => begin(visit, headers, wanted).await,
         Err(fault) => visit.refuse_with(&fault, Refusal { actions: vec![home(visit)], ..Refusal::default() }),

@@ -144,7 +144,9 @@ async fn own(
 ) -> Served {
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let methods: &[Method] = match name {
-        "/start" | "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
+        // Not even HEAD may begin a login: it writes.
+        "/start" => &[Method::GET],
+        "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         // A front proxy asks with the method of the request that it asks about.
         "/auth" | "/forward" => &[],
@@ -174,10 +176,16 @@ async fn own(
     }
 }
 
+/// The longest that a form to an endpoint of ours may take.
+const SMALL_BODY: Duration = Duration::from_secs(20);
+
 /// Reads a small body; a larger one is refused before it is held.
 pub(crate) async fn small_body(request: Request<RequestBody>, limit: usize) -> Result<Bytes, Fault> {
     use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-    match Limited::new(request.into_body(), limit).collect().await {
+    // In all, not between pieces: a form that trickles would else hold its connection for weeks.
+    let read = tokio::time::timeout(SMALL_BODY, Limited::new(request.into_body(), limit).collect());
+    let Ok(read) = read.await else { return Err(Fault::new(Reason::BodyTimeout, format!("the form took longer than {SMALL_BODY:?}"))) };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(Reason::BodyTooLarge, format!("more than {limit} bytes"))),
         Err(error) => Err(error.downcast::<Fault>().map_or_else(|_| Fault::new(Reason::BodyBroken, "the body broke off"), |fault| *fault)),

@@ -120,7 +120,9 @@ impl IdentityHeaders {
     pub fn new(identity: &Identity, naming: Naming, rules: &[HeaderRule]) -> Result<Self, Fault> {
         let [user, email, preferred_username, groups] = naming.names();
         let mut made: Vec<(HeaderName, String)> = vec![(user, encode_value(&identity.user))];
-        if let Some(address) = identity.email.verified() {
+        // What no policy would take for an address is not told as one (GHSA-c5c4).
+        let sound = |address: &&str| address.matches('@').count() == 1 && !address.contains(char::is_whitespace);
+        if let Some(address) = identity.email.verified().filter(sound) {
             made.push((email, encode_value(address)));
         }
         if let Some(name) = &identity.preferred_username {

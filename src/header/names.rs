@@ -12,27 +12,10 @@ pub struct IdentityFamily {
 
 /// Always in the family. Those for paths and addresses are here because upstreams route and log by them.
 const ALWAYS: &[&str] = &[
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-preferred-username",
-    "x-forwarded-groups",
-    "x-forwarded-access-token",
-    "doorward-assertion",
     "forwarded",
     "x-forwarded",
-    "x-forwarded-for",
-    "x-forwarded-by",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-forwarded-uri",
-    "x-forwarded-path",
-    "x-forwarded-method",
+    "remote-user",
+    "x-remote-user",
     "x-original-uri",
     "x-original-url",
     "x-original-host",
@@ -51,7 +34,7 @@ const ALWAYS: &[&str] = &[
 ];
 
 /// Everything that starts so.
-const PREFIXES: &[&str] = &["x-auth-request-", "x-doorward-", "doorward-"];
+const PREFIXES: &[&str] = &["x-forwarded-", "x-auth-request-", "x-doorward-", "doorward-"];
 
 impl IdentityFamily {
     /// The family, with the names that the config gives to headers of its own: stripped on all routes, also where they are not set.

@@ -25,6 +25,8 @@ const FRESH: Duration = Duration::from_secs(60 * 60);
 /// The bounds within which the issuer's `Cache-Control: max-age` counts.
 const FRESH_LEAST: Duration = Duration::from_secs(5 * 60);
 const FRESH_MOST: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long keys go on counting that cannot be refreshed: one that was withdrawn must not count for ever because nobody answers.
+const STALE_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long after that keys are used at once while newer ones are fetched beside it. Later, the first who needs them waits for the newer ones:
 /// what has not been looked at for long may have been withdrawn long ago.
 const REFRESH_BESIDE: Duration = Duration::from_secs(10 * 60);
@@ -133,9 +135,8 @@ impl JwksCache {
             let now = self.shared.clock.now();
             let usable = match &state.current {
                 Some(current) if now < current.fresh_until => return Ok(Arc::clone(&current.keys)),
-                Some(current) if now < current.fresh_until.plus(REFRESH_BESIDE) || state.failure.is_some() => {
-                    Some(Arc::clone(&current.keys))
-                }
+                Some(current) if now < current.fresh_until.plus(REFRESH_BESIDE) => Some(Arc::clone(&current.keys)),
+                Some(current) if state.failure.is_some() && now < current.fresh_until.plus(STALE_MOST) => Some(Arc::clone(&current.keys)),
                 _ => None,
             };
             let flight = match state.paused(now) {

@@ -31,6 +31,8 @@ pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>>
 pub struct SignedIn {
     /// Who.
     pub identity: Identity,
+    /// Our registration with the provider.
+    pub client_id: String,
     /// `sid` of the provider's session, if it named one.
     pub sid: Option<String>,
     /// The ID token, kept as the hint for signing out.

@@ -160,7 +160,8 @@ impl OpenIdProvider {
             )
         })?;
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
-        Ok(SignedIn { identity: Identity { scopes, ..identity }, sid, id_token: tokens.id_token })
+        let client_id = self.settings.client_id.clone();
+        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token: tokens.id_token })
     }
 
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.

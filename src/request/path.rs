@@ -156,13 +156,18 @@ impl Segment {
     fn refuse_disguised_dots(&self, escaped_dot: bool) -> Result<(), PathError> {
         let plain = self.text.replace("%F0%80%80%AE", ".").replace("%E0%80%AE", ".").replace("%C0%AE", ".");
         let overlong = plain != self.text;
-        let pieces = plain.replace("%252F", "/").replace("%2F", "/");
+        let slashes = plain.replace("%F0%80%80%AF", "/").replace("%E0%80%AF", "/").replace("%C0%AF", "/");
+        let overlong = overlong || slashes != plain;
+        let pieces = slashes.replace("%252F", "/").replace("%2F", "/");
         for piece in pieces.split('/') {
             let (name, parameter) = match piece.find(';').or_else(|| piece.find("%3B")) {
                 Some(at) => (piece.get(..at).unwrap_or_default(), true),
                 None => (piece, false),
             };
-            if matches!(name, "." | "..") && (escaped_dot || overlong || parameter || self.encoded_slash) {
+            // Some servers trim spaces at the end of a name.
+            let trimmed = name.trim_end_matches("%20");
+            let parameter = parameter || trimmed != name;
+            if matches!(trimmed, "." | "..") && (escaped_dot || overlong || parameter || self.encoded_slash) {
                 return Err(PathError::DotSegment);
             }
         }
@@ -247,6 +252,8 @@ mod tests {
             ("/a/%2e%2e/b", PathError::DotSegment),
             ("/a/.%2E/b", PathError::DotSegment),
             ("/a/%2e", PathError::DotSegment),
+            ("/a/..%20/b", PathError::DotSegment),
+            ("/a/..%c0%afb", PathError::DotSegment),
             ("/a/..;/b", PathError::DotSegment),
             ("/a/..;x=y/b", PathError::DotSegment),
             ("/a/.;/b", PathError::DotSegment),

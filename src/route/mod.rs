@@ -66,7 +66,7 @@ pub struct Accept {
     pub kinds: Vec<CredentialKind>,
     /// Audiences that a bearer token may have.
     pub audience: RouteAudience,
-    /// Providers whose sessions count; `None`: all.
+    /// Who may vouch: ids of providers, issuers of tokens; `None`: all.
     pub providers: Option<Vec<String>>,
 }
 
@@ -86,7 +86,7 @@ impl Accept {
         self.kinds.contains(&kind)
     }
 
-    /// Whether a session of this provider counts here.
+    /// Whether this provider, or this issuer of tokens, may vouch here.
     #[must_use]
     pub fn takes_provider(&self, id: &str) -> bool {
         self.providers.as_ref().is_none_or(|providers| providers.iter().any(|provider| provider == id))

@@ -94,6 +94,8 @@ impl PathPattern {
     /// # Errors
     /// When it is no regular expression, or too large a one.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
+        // Alone first: "a)|(?:b" would be one inside the brackets, and anchored at neither end.
+        Regex::new(text).map_err(|error| PatternError(format!("expected a regular expression: {error}")))?;
         regex::RegexBuilder::new(&format!("^(?:{text})$"))
             .size_limit(1 << 20)
             .build()

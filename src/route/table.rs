@@ -124,7 +124,7 @@ impl RouteTable {
 
 impl Paths {
     fn select(&self, path: &CanonicalPath, method: &Method) -> Option<&Arc<Route>> {
-        let takes = |route: &&Arc<Route>| route.methods.as_ref().is_none_or(|methods| methods.contains(method));
+        let takes = |route: &&Arc<Route>| route.methods.as_ref().is_none_or(|methods| methods.contains(method) || reads(methods, method));
         if let Some(route) = self.regexes.iter().filter(|route| route.path.matches(path)).find(takes) {
             return Some(route);
         }
@@ -145,9 +145,17 @@ impl Paths {
     }
 }
 
+/// HEAD is GET without the body (RFC 9110 §9.3.2): a rule for one holds for the other.
+fn reads(methods: &[Method], method: &Method) -> bool {
+    method == Method::HEAD && methods.contains(&Method::GET)
+}
+
 fn overlap(first: &Route, second: &Route) -> bool {
     match (&first.methods, &second.methods) {
-        (Some(first), Some(second)) => first.iter().any(|method| second.contains(method)),
+        (Some(first), Some(second)) => {
+            let shared = first.iter().any(|method| second.contains(method) || reads(second, method));
+            shared || second.iter().any(|method| reads(first, method))
+        }
         (None, _) | (_, None) => true,
     }
 }
@@ -205,6 +213,7 @@ mod tests {
             ("GET", "q.y.x.test", "/a/z", Some("wild-close")),
             ("GET", "x.test", "/a/z", Some("any")),
             ("GET", "app.x.test:8443", "/a/z", Some("exact-a")),
+            ("HEAD", "app.x.test", "/a/z", Some("exact-a")),
             ("POST", "app.x.test", "/a/z", Some("exact")),
             ("POST", "app.x.test", "/a/77", Some("exact-regex")),
             ("DELETE", "app.x.test", "/a/z", Some("exact-regex-later")),
@@ -246,5 +255,6 @@ mod tests {
             assert!(PathPattern::prefix(path).is_err(), "{path}");
         }
         assert!(PathPattern::regex("(").is_err());
+        assert!(PathPattern::regex("/a)|(?:/.*").is_err());
     }
 }

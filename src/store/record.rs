@@ -175,6 +175,7 @@ mod tests {
             "preferred_username": "alice", "groups": {"listed": ["staff"]}, "scopes": [], "claims": {"a": {"b": [1, null]}}, "auth_time": 5});
         Session {
             identity: serde_json::from_value(identity).unwrap(),
+            client_id: "app".into(),
             sid: Some("s".into()),
             id_token: "a.b.c".into(),
             created_at: UnixTime(1000),

@@ -111,6 +111,7 @@ impl House {
         let created_at = self.clock.now();
         let session = Session {
             identity: serde_json::from_value(identity).unwrap(),
+            client_id: "app".into(),
             sid: Some("s".into()),
             id_token: "token".into(),
             created_at,
