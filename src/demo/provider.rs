@@ -115,7 +115,7 @@ impl DemoProvider {
         let Ok(pages) = Pages::new(&look) else { return serve::text(StatusCode::INTERNAL_SERVER_ERROR, "the page does not compile\n") };
         let users: Vec<_> = USERS.iter().map(|user| json!({"name": user.name, "password": user.password, "about": user.about})).collect();
         let content = context! { action => "/login", request => query, users => Serde(users), error };
-        pages.render("demo_login.html", "demo", content, std::slice::from_ref(&self.gateway))
+        pages.render("demo_login.html", "", content, std::slice::from_ref(&self.gateway))
     }
 
     fn check(&self, request: &HashMap<String, String>) -> Result<(), &'static str> {

@@ -76,7 +76,9 @@ impl<'a> Visit<'a> {
     }
 
     fn refuse(&self, fault: &Fault) -> Served {
-        self.refuse_with(fault, Refusal::default())
+        // Whoever went astray is led back to the app.
+        let actions = if fault.reason == Reason::EndpointUnknown { vec![login::home(self)] } else { Vec::new() };
+        self.refuse_with(fault, Refusal { actions, ..Refusal::default() })
     }
 
     fn refuse_with(&self, fault: &Fault, refusal: Refusal) -> Served {
@@ -150,10 +152,7 @@ async fn own(
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         // A front proxy asks with the method of the request that it asks about.
         "/auth" | "/forward" => &[],
-        _ => {
-            let refusal = Refusal { actions: vec![login::home(&visit)], ..Refusal::default() };
-            return visit.refuse_with(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name"), refusal);
-        }
+        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
     if !methods.is_empty() && !methods.contains(&facts.method) {
         let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", facts.method)));

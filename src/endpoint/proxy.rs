@@ -18,7 +18,7 @@ use crate::header::cookies::Kept;
 use crate::header::{Forwarding, IdentityHeaders, Naming, OwnCookies, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
-use crate::respond::{Action, DeniedPage, Refusal, bare, challenge, words_of};
+use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_of};
 use crate::route::Route;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
@@ -198,11 +198,19 @@ async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, chall
     served.detail(challenge.detail.clone())
 }
 
+/// Where nobody can sign in, nobody is asked to.
+const TOKEN_WANTED: Words = Words {
+    headline: "For programs only",
+    text: "This address takes a Bearer token. There is nothing to sign in to here.",
+    error: "token_required",
+};
+
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
     let value = challenge::unauthorized(Some(route), challenge.token, challenge.reason);
     let login_url = sessions.then(|| login::start_url(visit, referring_page(visit.gateway, headers).as_deref()));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
-    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED) };
+    let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(TOKEN_WANTED);
+    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }
 

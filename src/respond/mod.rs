@@ -44,6 +44,8 @@ pub struct Refusal {
     pub actions: Vec<Action>,
     /// Another status than the table's: forward-auth knows fewer.
     pub status: Option<StatusCode>,
+    /// Other words than the table's, where the reason alone does not know who is spoken to.
+    pub words: Option<Words>,
 }
 
 impl Reply<'_> {
@@ -51,7 +53,7 @@ impl Reply<'_> {
     #[must_use]
     pub fn refuse(&self, reason: Reason, refusal: Refusal) -> Answer {
         let status = refusal.status.unwrap_or_else(|| status_of(reason));
-        let words = words_of(reason);
+        let words = refusal.words.unwrap_or_else(|| words_of(reason));
         let wait = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS).then_some(RETRY_SECONDS);
         let mut answer = match self.audience {
             Audience::Navigation => self.pages.error(self.request_id, status, reason, &words, wait, &refusal.actions),

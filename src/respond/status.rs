@@ -197,9 +197,7 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::TokenExpired => words("The token has expired", "Fetch a new one.", "invalid_token"),
         Reason::TokenNotYetValid => words("The token is not valid yet", "Check the clocks on both sides.", "invalid_token"),
         Reason::TokenBound => words("The token is bound to a key", "The proof that belongs to it cannot be checked here.", "invalid_token"),
-        Reason::NotAllowed => {
-            words("This is not open to you", "You are signed in, but the rules of this page do not include you.", "access_denied")
-        }
+        Reason::NotAllowed => words("This is not open to you", "The rules for this page do not include you.", "access_denied"),
         Reason::InsufficientScope => {
             words("The token does not reach this far", "It lacks a scope that this address needs.", "insufficient_scope")
         }
@@ -290,12 +288,12 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::StoreUnreachable => words(
             "Just a moment",
-            "Sessions cannot be looked up right now. You are still signed in; try again shortly.",
+            "Sessions cannot be looked up right now. Nobody was signed out; try again shortly.",
             "temporarily_unavailable",
         ),
-        Reason::UpstreamUnreachable => words("The app does not answer", "You are still signed in. Try again shortly.", "bad_gateway"),
-        Reason::UpstreamTimeout => words("The app takes too long", "You are still signed in. Try again shortly.", "gateway_timeout"),
-        Reason::UpstreamBroken => words("The app broke off", "You are still signed in. Try again shortly.", "bad_gateway"),
+        Reason::UpstreamUnreachable => words("The app does not answer", "Your sign-in is not affected. Try again shortly.", "bad_gateway"),
+        Reason::UpstreamTimeout => words("The app takes too long", "Your sign-in is not affected. Try again shortly.", "gateway_timeout"),
+        Reason::UpstreamBroken => words("The app broke off", "Your sign-in is not affected. Try again shortly.", "bad_gateway"),
         Reason::Internal => words("Something went wrong here", "It has been noted under the number below. Try again.", "server_error"),
     }
 }

@@ -258,9 +258,9 @@ accent = "#0b7285"
     chromium.go(&at("/oauth2/start?rd=https://evil.test/")).await;
     shows(&chromium, "error-return-to", &["The link leads elsewhere", "400 return-to-refused"]).await;
     chromium.go(&at("/oauth2/nothing")).await;
-    shows(&chromium, "error-404", &["There is nothing here", "404 endpoint-unknown"]).await;
+    shows(&chromium, "error-404", &["There is nothing here", "Go to the start page", "404 endpoint-unknown"]).await;
     chromium.go(&at("/api/orders")).await;
-    shows(&chromium, "error-401", &["401 no-credential"]).await;
+    shows(&chromium, "error-401", &["For programs only", "401 no-credential"]).await;
     chromium.go(&format!("http://other.example.test:{port}/")).await;
     shows(&chromium, "error-421", &["No site of this name here", "421 host-unknown"]).await;
 
@@ -280,7 +280,7 @@ accent = "#0b7285"
     shows(&chromium, "denied", &["signed in as Bob Brown", "Use another account", "403 not-allowed"]).await;
     assert!(!upstream.requests().iter().any(|seen| seen.path().starts_with("/staff")));
     chromium.go(&at("/gone/")).await;
-    shows(&chromium, "error-502", &["The app does not answer", "502 upstream-unreachable"]).await;
+    shows(&chromium, "error-502", &["The app does not answer", "Try again", "502 upstream-unreachable"]).await;
     chromium.go(&at("/oauth2/session")).await;
     shows(&chromium, "session", &["You are signed in", "bob@example.test", "guests", "Sign out"]).await;
 

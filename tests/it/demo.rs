@@ -118,7 +118,7 @@ async fn every_line_that_the_demo_prints_does_what_its_comment_says() {
     let (head, body) = paste(&stdout, no_token);
     assert!(head.starts_with("http/1.1 401"), "{head}");
     assert!(head.contains("\nwww-authenticate: bearer"), "{head}");
-    assert!(body.contains("no-credential"), "{body}");
+    assert!(body.contains("no-credential") && body.contains("token_required"), "{body}");
 
     let (head, body) = paste(&stdout, token);
     assert!(head.starts_with("http/1.1 200"), "{head}");
