@@ -31,6 +31,7 @@ pub async fn answer(core: &Core, request: Request<RequestBody>, info: &Connectio
         path: request.uri().path().to_owned(),
         status: StatusCode::OK,
         reason: Reason::Internal,
+        detail: String::new(),
         route: None,
         who: None,
         upstream: None,
@@ -39,21 +40,19 @@ pub async fn answer(core: &Core, request: Request<RequestBody>, info: &Connectio
     };
     let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
     gateway.metrics.request(route, reason);
-    if !detail.is_empty() {
-        tracing::debug!(request_id = trace.request_id(), reason = reason.as_str(), detail, "a request was not simply passed on");
-    }
     if response.status() == StatusCode::FORBIDDEN
         && let Some(who) = &who
     {
         // Somebody who is known wanted what they may not have. What strangers try stands in the access log.
         let id = route.and_then(|route| gateway.routes.routes().get(route)).map(|route| route.id.as_str());
-        audit::refused(&trace.id(), id, Some(&who.identity.sub), &Fault::new(reason, detail));
+        audit::refused(&trace.id(), id, Some(&who.identity.sub), &Fault::new(reason, detail.clone()));
     }
     if response.status().is_client_error() || response.status().is_server_error() {
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| trace.id().header_value());
     }
     line.status = response.status();
     line.reason = reason;
+    line.detail = detail;
     line.route = route;
     line.who = who;
     line.upstream = upstream;
@@ -76,6 +75,7 @@ pub(super) struct AccessLine {
     path: String,
     status: StatusCode,
     reason: Reason,
+    detail: String,
     route: Option<usize>,
     who: Option<Authenticated>,
     upstream: Option<Duration>,
@@ -102,6 +102,7 @@ impl Drop for AccessLine {
             path: &self.path,
             status: self.status.as_u16(),
             reason: self.reason,
+            detail: (!self.detail.is_empty()).then_some(self.detail.as_str()),
             route: self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str),
             credential: self.who.as_ref().map(|who| who.by),
             user: self.who.as_ref().map(|who| who.identity.user.as_str()),

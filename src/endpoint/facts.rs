@@ -15,7 +15,7 @@ const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
 /// The facts of a request that was sent to us to be proxied, or to an endpoint of ours.
 pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
     let headers = request.headers();
-    let host = host(request)?;
+    let host = one_host(request)?;
     if !gateway.settings.sites.knows(&host) {
         let known = gateway.settings.sites.first();
         return Err(Fault::new(
@@ -23,28 +23,46 @@ pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &Conn
             format!("host {host} is named neither by public_url nor by a route's host (public_url is {known})"),
         ));
     }
-    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Fault::new(Reason::AuthorizationRepeated, "two Authorization headers"));
-    }
+    one_credential(headers)?;
     let path = CanonicalPath::parse(request.uri().path()).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
-    let audience = Audience::of(request.method(), headers);
+    Ok(facts(gateway, request, info, host, path))
+}
+
+/// The facts of a front proxy's question to forward-auth. Whatever its `Host` says, it is the forwarded one that counts: front proxies put
+/// the gateway's address there.
+pub(super) fn of_question<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, path: CanonicalPath) -> RequestFacts {
+    let sites = &gateway.settings.sites;
+    let host = one_host(request).ok().filter(|host| sites.knows(host)).unwrap_or_else(|| sites.first_host().clone());
+    facts(gateway, request, info, host, path)
+}
+
+fn facts<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, host: Host, path: CanonicalPath) -> RequestFacts {
+    let headers = request.headers();
     let upgrade = asks_upgrade(headers);
-    Ok(RequestFacts {
+    RequestFacts {
         method: request.method().clone(),
         scheme: outside_scheme(gateway),
         path,
         query: request.uri().query().map(str::to_owned),
         address: downstream_address(info.peer.ip(), headers, &gateway.settings.trusted_proxies),
-        audience,
+        audience: Audience::of(request.method(), headers),
         origin: if upgrade == Upgrade::Asked { foreign_origin(gateway, &host, headers) } else { None },
         upgrade,
         preflight: preflight(request.method(), headers),
         host,
-    })
+    }
+}
+
+/// A request shows one credential, or nobody could say which counts.
+pub(super) fn one_credential(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers.get_all(AUTHORIZATION).iter().nth(1) {
+        Some(_) => Err(Fault::new(Reason::AuthorizationRepeated, "two Authorization headers")),
+        None => Ok(()),
+    }
 }
 
 /// One host and one only: `:authority` or `Host`, and if both are there they agree (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn host<B>(request: &Request<B>) -> Result<Host, Fault> {
+fn one_host<B>(request: &Request<B>) -> Result<Host, Fault> {
     let malformed = |detail: &str| Fault::new(Reason::HostMalformed, detail);
     let mut lines = request.headers().get_all(HOST).iter();
     let line = lines.next();
@@ -73,7 +91,7 @@ pub(super) fn outside_scheme(gateway: &Gateway) -> Scheme {
 }
 
 /// `Origin`, unless it is that of the host itself.
-fn foreign_origin(gateway: &Gateway, host: &Host, headers: &HeaderMap) -> Option<String> {
+pub(super) fn foreign_origin(gateway: &Gateway, host: &Host, headers: &HeaderMap) -> Option<String> {
     let origin = headers.get(ORIGIN)?.to_str().unwrap_or("unreadable");
     let own = gateway.settings.sites.base(host).map(|base| base.origin().ascii_serialization());
     (own.as_deref() != Some(origin)).then(|| origin.to_owned())

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, WWW_AUTHENTICATE};
-use http::{Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
+use http::{Method, Request, StatusCode, Uri};
 
-use super::facts::{outside_scheme, preflight};
+use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
 use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
-use super::{Served, Visit, login};
+use super::{Gateway, Served, Visit, login};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -32,10 +32,22 @@ pub(super) enum Style {
     Redirects,
 }
 
+/// Which of the two endpoints a request is for, whatever its method: a front proxy may ask with that of the request it asks about. They are
+/// told by the path alone, before the host is judged.
+pub(super) fn asked(gateway: &Gateway, uri: &Uri) -> Option<(CanonicalPath, Style)> {
+    let path = CanonicalPath::parse(uri.path()).ok()?;
+    let style = match path.under(&gateway.settings.prefix)? {
+        "/auth" => Style::Bare,
+        "/forward" => Style::Redirects,
+        _ => return None,
+    };
+    Some((path, style))
+}
+
 /// Answers about the request that the headers name. Only 200, 401, 403 and 503 (and `forward`'s redirects): nginx makes 500 of anything else.
 pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, info: &ConnectionInfo, style: Style) -> Served {
     let headers = request.headers();
-    let asked = extra(visit).and_then(|extra| Ok((extra, facts(visit, headers, info)?)));
+    let asked = one_credential(headers).and_then(|()| Ok((extra(visit)?, facts(visit, headers, info)?)));
     let (extra, facts) = match asked {
         Ok(asked) => asked,
         Err(fault) => return unanswerable(visit, headers, &fault),
@@ -221,18 +233,19 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
         None => (uri, None),
     };
     let path = CanonicalPath::parse(path).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
+    // The front proxy keeps `Upgrade` for itself and passes the other headers of a WebSocket's handshake on.
+    let upgrade = if headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION) { Upgrade::Asked } else { Upgrade::No };
     Ok(RequestFacts {
         audience: Audience::of(&method, headers),
         preflight: preflight(&method, headers),
         method,
         scheme,
-        host,
         path,
         query,
         address: downstream_address(info.peer.ip(), headers, &settings.trusted_proxies),
-        origin: None,
-        // The upgrade itself is the front proxy's; what it asks with is an ordinary request.
-        upgrade: Upgrade::No,
+        origin: if upgrade == Upgrade::Asked { foreign_origin(visit.gateway, &host, headers) } else { None },
+        upgrade,
+        host,
     })
 }
 

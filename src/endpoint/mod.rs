@@ -113,6 +113,11 @@ impl<'a> Visit<'a> {
 /// Answers one request.
 async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
     let gateway = &*core.gateway;
+    if let Some((path, style)) = forward_auth::asked(gateway, request.uri()) {
+        let facts = facts::of_question(gateway, &request, info, path);
+        let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
+        return forward_auth::serve(&visit, &request, info, style).await;
+    }
     let read = facts::of_request(gateway, &request, info);
     let facts = match read {
         Ok(facts) => facts,
@@ -150,11 +155,9 @@ async fn own(
         "/start" => &[Method::GET],
         "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
-        // A front proxy asks with the method of the request that it asks about.
-        "/auth" | "/forward" => &[],
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
-    if !methods.is_empty() && !methods.contains(&facts.method) {
+    if !methods.contains(&facts.method) {
         let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", facts.method)));
         let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         if let Ok(allow) = http::HeaderValue::try_from(allow) {
@@ -169,9 +172,7 @@ async fn own(
         "/sign_out" => logout::sign_out(&visit, request).await,
         "/signed_out" => logout::signed_out(&visit, request.headers()),
         "/userinfo" => userinfo::serve(&visit, request.headers()).await,
-        "/session" => session::serve(&visit, request.headers()).await,
-        "/forward" => forward_auth::serve(&visit, &request, info, forward_auth::Style::Redirects).await,
-        _ => forward_auth::serve(&visit, &request, info, forward_auth::Style::Bare).await,
+        _ => session::serve(&visit, request.headers()).await,
     }
 }
 

@@ -12,28 +12,27 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Removes every pair whose name `ours` claims; the others stay byte for byte. A line that is no text goes as a whole: nobody could
-/// tell whether ours is in it.
+/// Removes every pair whose name `ours` claims; the others stay byte for byte, on one line (HTTP/2 may bring each pair on a line of its own,
+/// and RFC 9113 §8.2.3 has them joined before HTTP/1.1 sees them). A line that is no text goes as a whole: nobody could tell whether ours is
+/// in it.
 pub fn remove(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
     let touched = headers.get_all(COOKIE).iter().any(|line| match line.to_str() {
         Ok(text) => text.split(';').any(|pair| ours(name_of(pair))),
         Err(_) => true,
     });
-    if !touched {
+    if !touched && headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let kept: Vec<String> = headers
+    let kept: Vec<&str> = headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|line| line.to_str().ok())
-        .map(|line| line.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(name_of(pair))).collect::<Vec<_>>().join("; "))
-        .filter(|line| !line.is_empty())
+        .flat_map(|line| line.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(name_of(pair))))
         .collect();
+    let line = (!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")));
     headers.remove(COOKIE);
-    for line in kept {
-        if let Ok(value) = HeaderValue::try_from(line) {
-            headers.append(COOKIE, value);
-        }
+    if let Some(Ok(line)) = line {
+        headers.insert(COOKIE, line);
     }
 }
 
@@ -185,7 +184,7 @@ mod tests {
         headers.append(COOKIE, HeaderValue::from_static("e=f"));
         remove(&mut headers, |name| name == "doorward");
         let left: Vec<_> = headers.get_all(COOKIE).iter().collect();
-        assert_eq!(left, ["a=b; c=\"d e\"; flag", "e=f"]);
+        assert_eq!(left, ["a=b; c=\"d e\"; flag; e=f"]);
         remove(&mut headers, |_| true);
         assert!(!headers.contains_key(COOKIE));
     }

@@ -1,6 +1,6 @@
 //! Taking out of a request what must not reach the upstream.
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, TRAILER};
 
 use super::cookies::{self, CookieStyle};
 use super::names::IdentityFamily;
@@ -15,12 +15,23 @@ pub enum UnderscoreNames {
     Pass,
 }
 
-/// Removes the identity family, and names with `_`. In every branch, whatever the route.
+/// Removes the identity family, and names with `_`, from the headers and from what `Trailer` announces: nothing else is sent after the body,
+/// and there are servers that put it among the headers. In every branch, whatever the route.
 pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, underscores: UnderscoreNames) {
     let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && name.as_str().contains('_'));
     let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in going {
         headers.remove(name);
+    }
+    if headers.contains_key(TRAILER) {
+        let announced = headers.get_all(TRAILER).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+        let stays = |name: &&str| HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !goes(&name));
+        let staying: Vec<&str> = announced.map(str::trim).filter(stays).collect();
+        let line = (!staying.is_empty()).then(|| HeaderValue::try_from(staying.join(", ")));
+        headers.remove(TRAILER);
+        if let Some(Ok(line)) = line {
+            headers.insert(TRAILER, line);
+        }
     }
 }
 
@@ -70,6 +81,18 @@ mod tests {
             strip_identity(&mut headers, &family, if pass { UnderscoreNames::Pass } else { UnderscoreNames::Drop });
             prop_assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), vec!["x-own"]);
         }
+    }
+
+    #[test]
+    fn trailers_of_the_family_are_not_announced() {
+        let mut headers = HeaderMap::new();
+        headers.append(TRAILER, HeaderValue::from_static("X-Forwarded-User, grpc-status,x_forwarded_groups"));
+        headers.append(TRAILER, HeaderValue::from_static("X-Sum"));
+        strip_identity(&mut headers, &IdentityFamily::new([]), UnderscoreNames::Pass);
+        assert_eq!(headers.get_all(TRAILER).iter().collect::<Vec<_>>(), ["grpc-status, X-Sum"]);
+        headers.insert(TRAILER, HeaderValue::from_static("x-forwarded-user"));
+        strip_identity(&mut headers, &IdentityFamily::new([]), UnderscoreNames::Pass);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::Host;
 #[derive(Clone, Debug)]
 pub struct Sites {
     first: Url,
+    first_host: Host,
     named: HashMap<String, Url>,
     /// Suffixes with their leading dot, longest first.
     wildcards: Vec<String>,
@@ -22,6 +23,7 @@ impl Sites {
     #[must_use]
     pub fn new(public: Vec<Url>, exact: &[String], wildcards: &[String], cookie_domain: Option<String>) -> Option<Self> {
         let first = public.first()?.clone();
+        let first_host = Host::parse(&first[url::Position::BeforeHost..url::Position::AfterPort])?;
         let mut named = HashMap::new();
         for url in public {
             if let Some(host) = url.host_str() {
@@ -35,7 +37,7 @@ impl Sites {
         }
         let mut wildcards = wildcards.to_vec();
         wildcards.sort_by_key(|suffix| std::cmp::Reverse(suffix.len()));
-        Some(Self { first, named, wildcards, cookie_domain })
+        Some(Self { first, first_host, named, wildcards, cookie_domain })
     }
 
     /// The outside URL of a host, with `/` as its path. `None`: the config does not name it (421).
@@ -78,6 +80,12 @@ impl Sites {
     #[must_use]
     pub const fn first(&self) -> &Url {
         &self.first
+    }
+
+    /// Its host.
+    #[must_use]
+    pub const fn first_host(&self) -> &Host {
+        &self.first_host
     }
 }
 

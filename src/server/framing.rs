@@ -10,8 +10,9 @@
 //!   alone, but then it "MUST close the connection after responding"; as the case cannot be told, every request with a coding is
 //!   the last on its connection.
 //! - **Other codings before `chunked`.** They would be passed on undecoded: 400.
+//! - **Two `Content-Length` in HTTP/2.** Only the first is held against the body: 400. (Of two that agree in HTTP/1.1 hyper keeps one.)
 
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Version};
 
 use crate::fault::Fault;
@@ -28,6 +29,9 @@ pub(super) enum Afterwards {
 
 /// Judges what hyper has parsed.
 pub(super) fn judge(version: Version, headers: &HeaderMap) -> Result<Afterwards, Fault> {
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Fault::new(Reason::RequestMalformed, "Content-Length more than once"));
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(Afterwards::KeepAlive) };
     if version == Version::HTTP_11 && codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -141,6 +145,15 @@ mod tests {
             assert_eq!(judged(Version::HTTP_11, bad), Err(Reason::RequestMalformed), "{bad:?}");
         }
         assert_eq!(judged(Version::HTTP_2, &["chunked"]), Err(Reason::RequestMalformed));
+    }
+
+    #[test]
+    fn two_lengths_are_one_too_many() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static("5"));
+        assert_eq!(judge(Version::HTTP_2, &headers), Ok(Afterwards::KeepAlive));
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static("5"));
+        assert_eq!(judge(Version::HTTP_2, &headers).unwrap_err().reason, Reason::RequestMalformed);
     }
 
     proptest! {

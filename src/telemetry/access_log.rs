@@ -48,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub status: u16,
     /// Why it was this answer.
     pub reason: Reason,
+    /// What was found, where the reason does not say it all.
+    pub detail: Option<&'a str>,
     /// The route's id.
     pub route: Option<&'a str>,
     /// What somebody was known by.
@@ -218,6 +220,10 @@ fn push_json(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
     out.extend_from_slice(b",\"reason\":\"");
     out.extend_from_slice(record.reason.as_str().as_bytes());
     out.push(b'"');
+    if let Some(detail) = record.detail {
+        out.extend_from_slice(b",\"detail\":");
+        push_quoted(out, detail);
+    }
     if let Some(route) = record.route {
         out.extend_from_slice(b",\"route\":");
         push_quoted(out, route);
@@ -256,6 +262,10 @@ fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
     push_text(out, record.path);
     out.extend_from_slice(b" reason=");
     out.extend_from_slice(record.reason.as_str().as_bytes());
+    if let Some(detail) = record.detail {
+        out.extend_from_slice(b" detail=");
+        push_text(out, detail);
+    }
     if let Some(route) = record.route {
         out.extend_from_slice(b" route=");
         push_text(out, route);
@@ -310,6 +320,7 @@ mod tests {
             path,
             status: 200,
             reason: Reason::Allowed,
+            detail: None,
             route,
             credential: Some(CredentialKind::Session),
             user,

@@ -6,8 +6,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 use crate::secret;
 
-/// The longest token that is looked at, in bytes. More than any header limit lets through; a bound all the same.
-pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// The longest token that is looked at, in bytes: as much as `limits.token_bytes` may allow, and an ID token with more groups than any header
+/// holds, so that who has them is told so. The provider's answer and the request's head have bounds of their own.
+pub const MAX_TOKEN_BYTES: usize = 1024 * 1024;
 
 /// A token taken apart. Nothing of it is verified.
 pub struct Jws<'a> {

@@ -8,7 +8,7 @@
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
-//! - what is tested: [`gateway`], and with provider and upstream around it: [`world`]
+//! - what is tested: [`gateway`], and with provider and upstream around it: [`world`] (people), [`scene`] (requests and headers)
 //! - small things: [`certs`], [`temp`], [`wait`], [`background`]
 //!
 //! Servers run on threads of their own ([`background`]), so that a test may block. Every child process is killed and reaped when its
@@ -48,6 +48,7 @@ pub mod raw;
 pub mod raw_h2;
 pub mod redis;
 pub mod resp;
+pub mod scene;
 pub mod server;
 pub mod temp;
 pub mod upstream;
