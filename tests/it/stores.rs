@@ -1,5 +1,7 @@
 //! Where sessions are kept: one contract for every store, two processes on one Redis, outages, restarts, and what a copy of a store is worth.
 
+#![allow(clippy::disallowed_methods, reason = "what a process does is told by the machine's own clock")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
