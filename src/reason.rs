@@ -58,6 +58,8 @@ reasons! {
     BodyTimeout = "body-timeout",
     /// The body broke off, or is framed wrongly.
     BodyBroken = "body-broken",
+    /// Nobody waited for the answer any more: the downstream went away, or a drain came to its deadline. Never sent.
+    Unanswered = "unanswered",
     /// An endpoint that does not take this method.
     MethodNotAllowed = "method-not-allowed",
     /// A parameter missing, repeated or malformed at one of our endpoints.

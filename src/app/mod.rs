@@ -107,6 +107,21 @@ impl App {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let control =
             builder.worker_threads(CONTROL_THREADS).thread_name("doorward-control").enable_all().build().map_err(StartError::new)?;
+        match Self::wired(&control, config, clock, options) {
+            Ok(mut app) => {
+                app.control = Some(control);
+                Ok(app)
+            }
+            Err(error) => {
+                // Whoever calls may stand in a runtime of their own, where none may be dropped: the panic would hide the error.
+                control.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything but the runtime that it stands on.
+    fn wired(control: &Runtime, config: Config, clock: SharedClock, options: Options) -> Result<Self, StartError> {
         let entered = control.enter();
         let tasks = Tasks::new(control.handle().clone());
         let limits = config.gateway.limits;
@@ -170,7 +185,7 @@ impl App {
         drop(entered);
         drain.advance(Stage::Serving);
         metrics.set_readiness(telemetry::metrics::Readiness::Ready);
-        Ok(Self { control: Some(control), tasks, drain, drain_times, cores, access_log: Some(access_log), metrics, address, admin_address })
+        Ok(Self { control: None, tasks, drain, drain_times, cores, access_log: Some(access_log), metrics, address, admin_address })
     }
 
     /// Where it serves; the port is the real one where 0 was asked for.

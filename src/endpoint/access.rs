@@ -8,17 +8,19 @@ use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
 
 use super::{Body, Core, Served, serve};
-use crate::clock::SharedClock;
 use crate::credential::Authenticated;
 use crate::fault::Fault;
 use crate::header::downstream_address;
 use crate::reason::Reason;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::trace::X_REQUEST_ID;
-use crate::telemetry::{AccessLines, AccessRecord, TraceContext, audit};
+use crate::telemetry::{AccessRecord, TraceContext, audit};
+
+/// What the log says where there was no answer: nginx's number for a request that was given up. It is never sent.
+const GIVEN_UP: u16 = 499;
 
 /// Answers one request, counts it and writes its access line.
-pub async fn answer(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
+pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
     let gateway = &core.gateway;
     let trace = TraceContext::of(request.headers(), &core.ids);
     let mut line = AccessLine {
@@ -29,14 +31,13 @@ pub async fn answer(core: &Core, request: Request<RequestBody>, info: &Connectio
         method: request.method().clone(),
         host: host_of(&request),
         path: request.uri().path().to_owned(),
-        status: StatusCode::OK,
-        reason: Reason::Internal,
+        outcome: None,
         detail: String::new(),
         route: None,
         who: None,
         upstream: None,
         bytes: 0,
-        core: Lines { route_names: Rc::clone(&core.route_names), lines: Rc::clone(&core.lines), clock: gateway.clock.clone() },
+        core: Rc::clone(core),
     };
     let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
     gateway.metrics.request(route, reason);
@@ -50,8 +51,7 @@ pub async fn answer(core: &Core, request: Request<RequestBody>, info: &Connectio
     if response.status().is_client_error() || response.status().is_server_error() {
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| trace.id().header_value());
     }
-    line.status = response.status();
-    line.reason = reason;
+    line.outcome = Some((response.status(), reason));
     line.detail = detail;
     line.route = route;
     line.who = who;
@@ -73,25 +73,29 @@ pub(super) struct AccessLine {
     method: Method,
     host: String,
     path: String,
-    status: StatusCode,
-    reason: Reason,
+    /// `None` for as long as there is no answer.
+    outcome: Option<(StatusCode, Reason)>,
     detail: String,
     route: Option<usize>,
     who: Option<Authenticated>,
     upstream: Option<Duration>,
     /// Of the answer's body so far.
     pub(super) bytes: u64,
-    core: Lines,
-}
-
-struct Lines {
-    route_names: Rc<Vec<String>>,
-    lines: Rc<AccessLines>,
-    clock: SharedClock,
+    core: Rc<Core>,
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
+        let (status, reason) = match self.outcome {
+            Some((status, reason)) => (status.as_u16(), reason),
+            // A defect: whoever catches the panic answers and counts it.
+            None if std::thread::panicking() => (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), Reason::Internal),
+            None => {
+                self.core.gateway.metrics.request(None, Reason::Unanswered);
+                (GIVEN_UP, Reason::Unanswered)
+            }
+        };
+        let clock = &self.core.gateway.clock;
         self.core.lines.write(&AccessRecord {
             at: self.at,
             request_id: self.trace.id(),
@@ -100,13 +104,13 @@ impl Drop for AccessLine {
             method: &self.method,
             host: &self.host,
             path: &self.path,
-            status: self.status.as_u16(),
-            reason: self.reason,
+            status,
+            reason,
             detail: (!self.detail.is_empty()).then_some(self.detail.as_str()),
             route: self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str),
             credential: self.who.as_ref().map(|who| who.by),
             user: self.who.as_ref().map(|who| who.identity.user.as_str()),
-            duration: self.core.clock.instant().saturating_duration_since(self.began),
+            duration: clock.instant().saturating_duration_since(self.began),
             upstream: self.upstream,
             bytes: Some(self.bytes),
         });

@@ -39,7 +39,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::BodyBroken | Reason::RequestMalformed => StatusCode::BAD_REQUEST,
+        Reason::BodyBroken | Reason::RequestMalformed | Reason::Unanswered => StatusCode::BAD_REQUEST,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::PendingLoginsOfAddress | Reason::PendingLogins => StatusCode::TOO_MANY_REQUESTS,
         Reason::NoCredential
@@ -138,6 +138,7 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::BodyTooLarge => words("The request is too large", "Its body exceeds what this page takes.", "invalid_request"),
         Reason::BodyTimeout => words("The request took too long", "Nothing more of it arrived for a while. Try again.", "invalid_request"),
         Reason::RequestMalformed => words("The request cannot be read", "It is no HTTP, or could be read in two ways.", "invalid_request"),
+        Reason::Unanswered => words("Nobody waited for this", "The request was given up before it had an answer.", "invalid_request"),
         Reason::BodyBroken => words("The request broke off", "It did not arrive whole. Try again.", "invalid_request"),
         Reason::MethodNotAllowed => words("Not this way", "This page does not take requests of this kind.", "invalid_request"),
         Reason::ParameterInvalid => words("The link is not complete", "A parameter is missing or cannot be read.", "invalid_request"),

@@ -1,5 +1,7 @@
 //! Programs show bearer tokens: RFC 6750 to the letter, whose token counts for what, and issuers whose keys change or cannot be had.
 
+#![allow(clippy::disallowed_methods, reason = "the storm is told by the machine's own clock, and comes from many tasks")]
+
 use std::time::Duration;
 
 use http::Request;

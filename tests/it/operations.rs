@@ -1,5 +1,7 @@
 //! What operators see and do: the admin listener, metrics, logs, traces, draining, limits of the system.
 
+#![allow(clippy::disallowed_methods, reason = "what a process does is told by the machine's own clock")]
+
 use std::time::{Duration, Instant};
 
 use http::{Method, Request};
@@ -149,8 +151,8 @@ async fn a_drain_turns_readiness_first_and_lets_what_is_in_flight_finish() {
     let in_flight = tokio::spawn(async move { HttpClient::new().deadline(2 * PATIENCE).get(&hanging).await });
     world.upstream.streams_become(1).await;
 
-    gateway.process.signal("TERM");
     let told = Instant::now();
+    gateway.process.signal("TERM");
     let not_ready = loop {
         let answer = ready(&gateway.admin).await;
         if answer.status != 200 {
@@ -194,8 +196,8 @@ async fn the_deadline_of_a_drain_ends_tunnels_and_whatever_is_left() {
     let metrics = fetch(get(&format!("http://{}/metrics", gateway.admin))).await.text();
     assert!(metrics.contains("\ndoorward_tunnels_open 1\n"), "{metrics}");
 
-    gateway.process.signal("TERM");
     let told = Instant::now();
+    gateway.process.signal("TERM");
     assert!(socket.echo("while it drains").await);
     assert!(socket.ends_within(PATIENCE).await, "the tunnel outlived the deadline");
     assert!(told.elapsed() >= Duration::from_secs(3), "the tunnel was cut before the deadline");
@@ -363,6 +365,21 @@ async fn the_access_log_says_who_asked_for_what_and_never_a_secret() {
             ("bearer".into(), "program".into(), "403".into())
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_given_up_is_told_as_such() {
+    let world = World::new();
+    let gateway = world.start("");
+    let (url, client) = (format!("{}/public/hang", gateway.url), HttpClient::new().deadline(2 * PATIENCE));
+    let left = tokio::spawn(async move { client.get(&url).await });
+    world.upstream.streams_become(1).await;
+    left.abort();
+    let line = gateway.access_line("path=/public/hang").await;
+    assert!(line.contains(" 499 GET ") && line.contains("reason=unanswered"), "{line}");
+    assert_eq!(gateway.metric("doorward_requests_total{route=\"doorward\",reason=\"unanswered\"}").await, 1);
+    assert_eq!(gateway.metric("doorward_panics_total").await, 0);
+    world.upstream.streams_become(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,16 @@
 //! Where sessions are kept: one contract for every store, two processes on one Redis, outages, restarts, and what a copy of a store is worth.
 
-use std::collections::BTreeSet;
+#![allow(clippy::disallowed_methods, reason = "what a process does is told by the machine's own clock")]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use doorward::app::App;
 use doorward::clock::ManualClock;
+use doorward::config::{Sources, load};
 use doorward::secret::Secret;
 use doorward::store::SessionStore;
 use doorward::store::contract::{self, Expiry};
@@ -437,6 +441,15 @@ async fn what_cannot_keep_sessions_does_not_start_and_says_what_to_do() {
     let short = dir.write_secret("short", STANDARD.encode([1, 2, 3]));
     let output = start(&format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n[keys]\nseal_file = \"{}\"", short.display())).await;
     assert!(output.contains("keys.seal_file") && output.contains("32 bytes"), "{output}");
+
+    // The same in a process that embeds it, and stands in a runtime of its own: an error, not a panic.
+    let file =
+        dir.write("embedded.toml", world.config("http://127.0.0.1:4180", &format!("path = \"{}/config.toml/x\"", dir.path().display())));
+    dir.write("config.toml", "");
+    let sources = Sources { file: Some(&file), environment: BTreeMap::new(), flags: vec![("admin.listen".into(), "127.0.0.1:0".into())] };
+    let config = load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let error = App::start(config, Arc::new(ManualClock::default())).err().expect("no place for the store");
+    assert!(error.to_string().contains("store.path"), "{error}");
 
     // A place where nobody can write, whoever runs this.
     let in_the_way = dir.write("a-file", "");
