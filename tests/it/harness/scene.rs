@@ -1,5 +1,7 @@
 //! The usual scene: a provider that lets everybody in at once, an upstream that echoes, and the gateway between them.
 
+use std::time::{Duration, Instant};
+
 use http::Request;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::hostile::HostileProvider;
 use super::http::{HttpClient, Protocol};
 use super::raw::{self, RawAnswer};
 use super::upstream::EchoUpstream;
-use super::wait::free_port;
+use super::wait::{PATIENCE, free_port};
 
 /// One route that is open to everybody.
 pub const PUBLIC: &str = "[[route]]\naccess = \"public\"\nupstream = \"@UPSTREAM@\"\n";
@@ -115,6 +117,15 @@ impl Scene {
     /// How many requests of this reason were counted that belong to no route.
     pub async fn counted(&self, reason: &str) -> u64 {
         self.gateway.metric(&format!("doorward_requests_total{{route=\"doorward\",reason=\"{reason}\"}}")).await
+    }
+
+    /// Waits until they are this many: what is no request is counted when its connection has ended, after the answer.
+    pub async fn counts(&self, reason: &str, n: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.counted(reason).await < n {
+            assert!(Instant::now() < end, "waited in vain for request number {n} of reason {reason}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
