@@ -107,8 +107,10 @@ impl App {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let control =
             builder.worker_threads(CONTROL_THREADS).thread_name("doorward-control").enable_all().build().map_err(StartError::new)?;
-        let entered = control.enter();
-        let tasks = Tasks::new(control.handle().clone());
+        let handle = control.handle().clone();
+        let control = UntilStarted(Some(control));
+        let entered = handle.enter();
+        let tasks = Tasks::new(handle.clone());
         let limits = config.gateway.limits;
         if let Err(error) = raise_open_files(limits.connections) {
             tracing::warn!(%error, "the limit of open files could not be raised");
@@ -124,7 +126,7 @@ impl App {
         let server_tls = server_tls(&config, &tasks)?;
 
         let parts = edge::Parts {
-            store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
+            store: stores::open(&config, &handle, &clock, &tasks, &metrics)?,
             ring: Arc::new(keys::ring(&config.keys)?),
             people: providers::of_people(&config, &clock, &tasks, &metrics)?,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
@@ -170,7 +172,17 @@ impl App {
         drop(entered);
         drain.advance(Stage::Serving);
         metrics.set_readiness(telemetry::metrics::Readiness::Ready);
-        Ok(Self { control: Some(control), tasks, drain, drain_times, cores, access_log: Some(access_log), metrics, address, admin_address })
+        Ok(Self {
+            control: control.started(),
+            tasks,
+            drain,
+            drain_times,
+            cores,
+            access_log: Some(access_log),
+            metrics,
+            address,
+            admin_address,
+        })
     }
 
     /// Where it serves; the port is the real one where 0 was asked for.
@@ -237,6 +249,24 @@ impl Drop for App {
     fn drop(&mut self) {
         self.drain.advance(Stage::Ended);
         if let Some(control) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
+
+/// The control runtime of a gateway that is starting. When the start fails it ends without a wait: whoever called may stand in a runtime of
+/// their own, where nothing may block.
+struct UntilStarted(Option<Runtime>);
+
+impl UntilStarted {
+    fn started(mut self) -> Option<Runtime> {
+        self.0.take()
+    }
+}
+
+impl Drop for UntilStarted {
+    fn drop(&mut self) {
+        if let Some(control) = self.0.take() {
             control.shutdown_background();
         }
     }

@@ -17,7 +17,7 @@ async fn world() -> (Gateway, OidcProvider, EchoUpstream) {
     let config = format!(
         "{TOP}upstream = \"{}\"\nallow = \"any-authenticated\"\n{}",
         upstream.url(),
-        provider(&provider_process.issuer(), oidc_provider::CLIENT_ID, oidc_provider::CLIENT_SECRET)
+        provider(provider_process.issuer(), oidc_provider::CLIENT_ID, oidc_provider::CLIENT_SECRET)
     );
     (Gateway::start_on(port, &config), provider_process, upstream)
 }

@@ -1,8 +1,7 @@
 //! Waiting for something outside to become true, with an end; and ports that are free.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -43,16 +42,23 @@ pub async fn accepts_within(address: SocketAddr, time: Duration) -> bool {
     }
 }
 
+/// Below the ports that Linux gives to outgoing connections (from 32768 on): one of those, open or just closed, would keep a program from
+/// listening there again after a restart.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
 /// A port of 127.0.0.1 that was free a moment ago, for programs that cannot be told port 0; never the same twice. Another process may
 /// take it first: who uses it tries again with another.
 #[must_use]
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let length = PORTS.end - PORTS.start;
+    // Test processes that run side by side begin far from each other.
+    let begin = std::process::id().wrapping_mul(2_654_435_761) % length;
     loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = listener.expect("loopback has a free port").port();
-        if given.insert(port) {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < length, "no free port left");
+        let port = u16::try_from(PORTS.start + (begin + given) % length).expect("the range fits");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
