@@ -1,5 +1,12 @@
 //! Sessions: their cookies, how long they live, what opens them, and that nothing of them is told to a log.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test code: it fails loudly, and its patience is the machine's"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,28 +221,40 @@ async fn each_login_has_a_new_session_and_the_one_before_is_dead() {
     }
 }
 
+/// Touches are written beside the request, one at a time: the next leap in time waits for this one.
+async fn store_heard_of(world: &World, uses: u64) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while world.gateway.metric("doorward_store_seconds_count{operation=\"touch_session\"}").await < uses {
+        assert!(std::time::Instant::now() < end, "the store never heard of use {uses}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unused_session_ends_and_a_used_one_lives_until_its_absolute_end() {
     let shape = Shape { tables: "[session]\nidle = \"10m\"\nabsolute = \"1h\"\n", ..Shape::default() };
     let mut world = World::shaped(shape, |provider| provider);
     let (mut used, mut idle) = (world.signed_in().await, world.signed_in().await);
-    for _ in 0..3 {
+    for uses in 1..=3 {
         world.advance(9 * MINUTE);
         assert_eq!(used.get(&world.at("/app")).await.status, 200);
+        store_heard_of(&world, uses).await;
     }
     // The store has heard of the uses: a gateway that starts now knows them.
     world = world.restart();
     world.upstream.reset();
     world.advance(9 * MINUTE);
     assert_eq!((used.get(&world.at("/app")).await.status.as_u16(), world.upstream.count()), (200, 1));
+    store_heard_of(&world, 1).await;
     let page = idle.get(&world.at("/app")).await;
     assert_eq!((page.status.as_u16(), world.answers("session-idle").await, world.upstream.count()), (303, 1, 1));
     assert!(line(&page, "doorward=").starts_with("doorward=; ") && world.session(&idle).is_none());
 
     // In use all the time, and over after an hour.
-    for _ in 0..2 {
+    for uses in 2..=3 {
         world.advance(9 * MINUTE);
         assert_eq!(used.get(&world.at("/app")).await.status, 200);
+        store_heard_of(&world, uses).await;
     }
     let cookie = world.session(&used).expect("a session");
     world.advance(7 * MINUTE);
