@@ -371,7 +371,7 @@ async fn no_secret_reaches_a_log_a_metric_or_the_store_in_the_clear() {
     let hostile = HostileProvider::builder().refresh(true).start();
     let upstream = EchoUpstream::start();
     let config = format!(
-        "{TOP}upstream = \"{}\"\nallow = \"any-authenticated\"\n{}[log]\nlevel = \"trace\"\nformat = \"json\"\n",
+        "{TOP}upstream = \"{}\"\nallow = \"any-authenticated\"\n{}[log]\nlevel = \"trace\"\nformat = \"json\"\n[drain]\ndelay = \"0s\"\n",
         upstream.url(),
         provider(&hostile.issuer(), hostile.client_id(), hostile.client_secret())
     );
