@@ -194,6 +194,14 @@ impl Known<'_> {
         let word = section.text("access");
         let providers = section.list("provider");
         let providers = providers.map(|names| self.vouching(section, names));
+        let tokens_of = |names: &Vec<String>| self.token_issuers.iter().any(|issuer| names.contains(&issuer.issuer));
+        let takes_tokens = section.list("accept").is_some_and(|kinds| kinds.iter().any(|kind| kind == "bearer"));
+        if takes_tokens && providers.as_ref().is_some_and(|names| !tokens_of(names)) {
+            section.problem(
+                "provider",
+                "names no issuer of tokens, and the route accepts \"bearer\": add the issuer, or take \"bearer\" out of accept",
+            );
+        }
         let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
         let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);

@@ -154,10 +154,11 @@ impl JwksCache {
         // The sender lives in `self`, so the wait cannot end early.
         let _ = ended.changed().await;
         let state = self.shared.lock();
+        let now = self.shared.clock.now();
         match (&state.current, &state.failure) {
-            (Some(current), _) => Ok(Arc::clone(&current.keys)),
-            (None, Some(failure)) => Err(failure.outage.clone()),
-            (None, None) => Err(Outage::keys("the keys were not fetched")),
+            (Some(current), _) if now < current.fresh_until.plus(STALE_MOST) => Ok(Arc::clone(&current.keys)),
+            (_, Some(failure)) => Err(failure.outage.clone()),
+            (_, None) => Err(Outage::keys("the keys were not fetched")),
         }
     }
 

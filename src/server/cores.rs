@@ -128,7 +128,9 @@ impl Cores {
             let (make_service, alive) = (make_service.clone(), alive.clone());
             let (settings, core_load) = (settings.clone(), Arc::clone(&load));
             thread::Builder::new().name(format!("doorward-core-{number}")).spawn(move || {
+                // Dropped in the reverse order: what serves, and the store it holds, is gone when the end is told.
                 let _alive = alive;
+                let make_service = make_service;
                 match runtime(number) {
                     Ok(runtime) => runtime.block_on(async {
                         let builders = Builders::new(&settings.limits);

@@ -1,4 +1,5 @@
 //! Logins under way are bounded, in the browser and in the store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
 use std::time::Duration;
 

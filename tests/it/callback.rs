@@ -1,12 +1,14 @@
 //! The callback: every check stands before the code is spent, and whoever comes too late or twice still ends in the app.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
 use std::time::Duration;
+
+use url::Url;
 
 use crate::harness::browser::{Browser, Page};
 use crate::harness::hostile::Endpoint;
 use crate::harness::visit::parse;
 use crate::harness::world::{World, reason_of, target_of};
-use url::Url;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -139,15 +141,9 @@ async fn a_stolen_callback_opens_nothing_elsewhere_and_is_not_burned() {
     assert_eq!((target_of(&page).as_str(), world.session(&signed_in)), ("/", before));
     assert_eq!((world.tokens(), world.provider.count(Endpoint::Userinfo), world.upstream.count()), (0, 0, 0));
 
-    let page = browser.follow_all(page_again(&page, &callback)).await;
+    let page = browser.get(callback.as_str()).await;
+    let page = browser.follow_all(page).await;
     assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str(), world.tokens()), (200, "/wanted", 1));
-}
-
-/// A page that redirects to `callback`, seen by the browser that began.
-fn page_again(page: &Page, callback: &Url) -> Page {
-    let mut page = page.clone();
-    page.answer.headers.insert("location", callback.as_str().parse().expect("a URL is a header value"));
-    page
 }
 
 #[tokio::test(flavor = "multi_thread")]

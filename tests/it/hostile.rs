@@ -1,5 +1,6 @@
 //! A provider that lies: each lie ends with its own reason, without a session, with the upstream untouched and nothing asked further; the next
 //! honest login works.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
 use std::time::Duration;
 

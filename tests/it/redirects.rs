@@ -1,4 +1,5 @@
 //! Where people are sent after login and sign-out: to a place of ours or to one that the config lists, however it is spelled.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
 use std::collections::BTreeSet;
 

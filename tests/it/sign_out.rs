@@ -1,4 +1,5 @@
 //! Signing out: here, at the provider, and never because another site wants it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
 use std::time::Duration;
 

@@ -152,16 +152,29 @@ async fn what_nobody_looked_at_for_long_is_not_used_unasked() {
 async fn old_keys_go_on_counting_while_the_issuer_is_down() {
     let issuer = Issuer::answering([keys(1), Answer::Down]);
     issuer.keys().await;
-    for hours in 1..4 {
-        issuer.pass(24 * 3600);
+    for looks in 1..4 {
+        issuer.pass(6 * 3600);
         assert_eq!(issuer.keys().await.len(), 1);
         Issuer::settle().await;
-        assert_eq!(issuer.fetches(), 1 + hours);
+        assert_eq!(issuer.fetches(), 1 + looks);
     }
     issuer.answers(keys(2));
     issuer.pass(PAUSE.as_secs());
     assert_eq!(issuer.keys().await.len(), 1);
     Issuer::settle().await;
+    assert_eq!(issuer.keys().await.len(), 2);
+}
+
+#[tokio::test]
+async fn keys_that_nobody_confirms_for_a_day_count_no_more() {
+    let issuer = Issuer::answering([keys(1), Answer::Down]);
+    issuer.keys().await;
+    issuer.pass(26 * 3600);
+    for _ in 0..2 {
+        assert_eq!(issuer.cache.keys().await.err().map(|outage| outage.dependency), Some(Dependency::Provider));
+    }
+    issuer.answers(keys(2));
+    issuer.pass(PAUSE.as_secs());
     assert_eq!(issuer.keys().await.len(), 2);
 }
 

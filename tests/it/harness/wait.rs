@@ -1,8 +1,7 @@
 //! Waiting for something outside to become true, with an end; and ports that are free.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -43,21 +42,25 @@ pub async fn accepts_within(address: SocketAddr, time: Duration) -> bool {
     }
 }
 
-/// A port of 127.0.0.1 that was free a moment ago, for programs that cannot be told port 0; never the same twice. It lies below the range
-/// from which the system takes the ports of outgoing connections, of which there are many at any moment of a test run.
+/// Below the ports that Linux gives to outgoing connections (from 32768 on): one of those, open or just closed, would keep a program from
+/// listening there again after a restart.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
+/// A port of 127.0.0.1 that was free a moment ago, for programs that cannot be told port 0; never the same twice. Another process may
+/// take it first: who uses it tries again with another.
 #[must_use]
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Runs beside each other begin at different places.
-    let mut port = given.last().map_or_else(|| 10_000 + u16::try_from(std::process::id() % 15_000).unwrap_or_default(), |last| last + 1);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let length = PORTS.end - PORTS.start;
+    // Test processes that run side by side begin far from each other.
+    let begin = std::process::id().wrapping_mul(2_654_435_761) % length;
     loop {
-        assert!(port < 32_000, "no port below the ephemeral range is left");
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < length, "no free port left");
+        let port = u16::try_from(PORTS.start + (begin + given) % length).expect("the range fits");
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            given.insert(port);
             return port;
         }
-        port += 1;
     }
 }
 
