@@ -139,7 +139,7 @@ impl App {
         let server_tls = server_tls(&config, &tasks)?;
 
         let parts = edge::Parts {
-            store: stores::open(&config, &handle, &clock, &tasks, &metrics)?,
+            store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
             ring: Arc::new(keys::ring(&config.keys)?),
             people: providers::of_people(&config, &clock, &tasks, &metrics)?,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),

@@ -171,7 +171,7 @@ async fn keys_that_nobody_confirms_for_a_day_count_no_more() {
     issuer.keys().await;
     issuer.pass(26 * 3600);
     for _ in 0..2 {
-        assert_eq!(issuer.cache.keys().await.err().map(|outage| outage.dependency), Some(Dependency::Provider));
+        assert_eq!(issuer.cache.keys().await.err().map(|outage| outage.dependency), Some(Dependency::Keys));
     }
     issuer.answers(keys(2));
     issuer.pass(PAUSE.as_secs());
