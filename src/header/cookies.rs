@@ -4,40 +4,37 @@ use std::time::Duration;
 
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 
-/// The pairs of all `Cookie` lines, in order. Names and values as sent, surrounding spaces and quotes of the value removed.
+/// The pairs of all `Cookie` lines, in order. Names and values as sent, surrounding spaces and quotes of the value removed. A pair that is no
+/// text is passed over and costs the others nothing: any page of a sibling host can set one.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';')).filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
+    raw_pairs(headers).filter_map(|pair| {
+        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
         Some((name.trim(), value.trim().trim_matches('"')))
     })
 }
 
+fn raw_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii)
+}
+
 /// Removes every pair whose name `ours` claims; the others stay byte for byte, on one line (HTTP/2 may bring each pair on a line of its own,
-/// and RFC 9113 §8.2.3 has them joined before HTTP/1.1 sees them). A line that is no text goes as a whole: nobody could tell whether ours is
-/// in it.
+/// and RFC 9113 §8.2.3 has them joined before HTTP/1.1 sees them).
 pub fn remove(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
-    let touched = headers.get_all(COOKIE).iter().any(|line| match line.to_str() {
-        Ok(text) => text.split(';').any(|pair| ours(name_of(pair))),
-        Err(_) => true,
-    });
-    if !touched && headers.get_all(COOKIE).iter().nth(1).is_none() {
+    // A name of ours is ASCII; a name that is no text is nobody's of ours.
+    let goes = |pair: &[u8]| std::str::from_utf8(name_of(pair)).is_ok_and(&ours);
+    if headers.get_all(COOKIE).iter().nth(1).is_none() && !raw_pairs(headers).any(goes) {
         return;
     }
-    let kept: Vec<&str> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(name_of(pair))))
-        .collect();
-    let line = (!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")));
+    let kept: Vec<&[u8]> = raw_pairs(headers).filter(|pair| !pair.is_empty() && !goes(pair)).collect();
+    let line = (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])));
     headers.remove(COOKIE);
     if let Some(Ok(line)) = line {
         headers.insert(COOKIE, line);
     }
 }
 
-fn name_of(pair: &str) -> &str {
-    pair.split_once('=').map_or(pair, |(name, _)| name).trim()
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|&byte| byte == b'=').next().unwrap_or(pair).trim_ascii()
 }
 
 /// How long a cookie is kept.
@@ -187,6 +184,15 @@ mod tests {
         assert_eq!(left, ["a=b; c=\"d e\"; flag; e=f"]);
         remove(&mut headers, |_| true);
         assert!(!headers.contains_key(COOKIE));
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_costs_the_others_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_bytes(b"x=\xc3\xa9; doorward=v; y=\xff; z=1").unwrap());
+        assert!(pairs(&headers).any(|pair| pair == ("doorward", "v")));
+        remove(&mut headers, |name| name == "doorward");
+        assert_eq!(headers[COOKIE].as_bytes(), b"x=\xc3\xa9; y=\xff; z=1");
     }
 
     proptest! {
