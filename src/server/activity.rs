@@ -1,6 +1,6 @@
 //! What a connection is doing, told by the parts that see it (bytes, requests, answers) to the one that keeps time.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use crate::telemetry::metrics::Open;
@@ -23,6 +23,26 @@ pub(super) enum Phase {
     Busy,
 }
 
+/// What follows a request's head on an HTTP/1.1 connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// So many bytes of its body, and then the next head.
+    Bytes(u64),
+    /// Nothing but its body: this is the connection's last request.
+    Rest,
+}
+
+/// What a request's bytes are followed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next head.
+    Head,
+    /// That shows when the answer does: the request asks for a tunnel.
+    Unknown,
+    /// Bytes that are not HTTP.
+    Tunnel,
+}
+
 /// Shared by the parts of one connection. All of them run on one thread; the numbers are atomic only because hyper wants the socket, which holds
 /// a share of them, to be `Send`.
 #[derive(Debug)]
@@ -30,6 +50,12 @@ pub(super) struct Activity {
     protocol: Protocol,
     /// HTTP/1.1: bytes of a head have come. HTTP/2: bytes have come.
     head_begun: AtomicBool,
+    /// HTTP/1.1: hyper has a head to its end and has made no request of it yet.
+    head_given: AtomicBool,
+    /// HTTP/1.1: what follows the last head; [`REST`] is [`Extent::Rest`].
+    extent: AtomicU64,
+    /// HTTP/1.1: the last request asks for a tunnel and is not answered.
+    tunnel_asked: AtomicBool,
     begun: AtomicU32,
     in_flight: AtomicU32,
     finished: AtomicU32,
@@ -40,11 +66,17 @@ pub(super) struct Activity {
     tunnel: OnceLock<Open>,
 }
 
+/// Not a length: hyper's end below it.
+const REST: u64 = u64::MAX;
+
 impl Activity {
     pub(super) fn new(protocol: Protocol) -> Arc<Self> {
         Arc::new(Self {
             protocol,
             head_begun: AtomicBool::new(false),
+            head_given: AtomicBool::new(false),
+            extent: AtomicU64::new(REST),
+            tunnel_asked: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             finished: AtomicU32::new(0),
@@ -74,13 +106,45 @@ impl Activity {
         self.begun.load(Relaxed)
     }
 
-    /// Bytes came. Whether they belong to a head: HTTP/1.1, and no request is in flight.
-    pub(super) fn bytes_read(&self) -> bool {
-        if self.in_flight.load(Relaxed) > 0 || self.tunnel.get().is_some() {
-            return false;
-        }
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Bytes of a head were given to hyper (HTTP/1.1), or any bytes (HTTP/2).
+    pub(super) fn head_begun(&self) {
         self.head_begun.store(true, Relaxed);
-        self.protocol == Protocol::Http1
+    }
+
+    /// HTTP/1.1: hyper was given a head to its end.
+    pub(super) fn head_given(&self) {
+        self.head_given.store(true, Relaxed);
+    }
+
+    /// HTTP/1.1: what follows the head that was given; `None` if hyper has made no request of it.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        if self.head_given.load(Relaxed) {
+            return None;
+        }
+        Some(match self.extent.load(Relaxed) {
+            REST => Extent::Rest,
+            bytes => Extent::Bytes(bytes),
+        })
+    }
+
+    /// HTTP/1.1: what follows the last request.
+    pub(super) fn next(&self) -> Next {
+        match self.tunnel_asked.load(Relaxed) {
+            _ if self.tunnel.get().is_some() => Next::Tunnel,
+            true => Next::Unknown,
+            false => Next::Head,
+        }
+    }
+
+    /// The last request is answered, and whether it made a tunnel is known. True if somebody may wait for this.
+    pub(super) fn answered(&self) -> bool {
+        let asked = self.tunnel_asked.load(Relaxed);
+        self.tunnel_asked.store(false, Relaxed);
+        asked
     }
 
     /// The downstream took something, or everything.
@@ -112,11 +176,22 @@ impl Activity {
         abandoned > UNSUSPICIOUS && abandoned > self.finished.load(Relaxed)
     }
 
+    /// HTTP/1.1: hyper made a request of the head that it was given. False if it was given none to the end.
+    pub(super) fn head_taken(&self, extent: Extent, asks_for_tunnel: bool) -> bool {
+        let given = self.head_given.load(Relaxed);
+        let extent = match extent {
+            Extent::Bytes(bytes) => bytes,
+            Extent::Rest => REST,
+        };
+        self.head_begun.store(false, Relaxed);
+        self.head_given.store(false, Relaxed);
+        self.extent.store(extent, Relaxed);
+        self.tunnel_asked.store(asks_for_tunnel, Relaxed);
+        given
+    }
+
     /// A request's head is complete.
     pub(super) fn request_begun(self: &Arc<Self>) -> InFlight {
-        if self.protocol == Protocol::Http1 {
-            self.head_begun.store(false, Relaxed);
-        }
         add(&self.begun, 1);
         add(&self.in_flight, 1);
         InFlight { activity: Arc::clone(self), finished: false }

@@ -15,13 +15,15 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 
-use super::activity::{Activity, InFlight};
+use super::activity::{Activity, Extent, InFlight, Protocol};
 use super::cores::{Core, Local};
 use super::framing::{Afterwards, judge};
 use super::request_body::RequestBody;
 use super::{BoxError, ConnectionInfo};
+use crate::fault::Fault;
 use crate::reason::Reason;
 
 /// The service as one connection has it.
@@ -44,7 +46,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = self.activity.request_begun();
-        let judged = judge(request.version(), request.headers());
+        let judged = self.judge(&request);
         let afterwards = *judged.as_ref().unwrap_or(&Afterwards::Close);
         let connect = request.method() == Method::CONNECT;
         let version = request.version();
@@ -68,6 +70,25 @@ where
             tunnel_by: if connect { Tunnel::Connect } else { Tunnel::Upgrade },
             version,
         }
+    }
+}
+
+impl<S, P> Answer<S, P> {
+    /// Judges what hyper has parsed, and lets the stream know where it ends.
+    fn judge(&self, request: &Request<Incoming>) -> Result<Afterwards, Fault> {
+        let judged = judge(request.version(), request.headers());
+        if self.activity.protocol() == Protocol::Http1 {
+            // hyper's own reading of the length: there must not be two.
+            let extent = request.body().size_hint().exact().map_or(Extent::Rest, Extent::Bytes);
+            let asks_for_tunnel = request.extensions().get::<OnUpgrade>().is_some();
+            if !self.activity.head_taken(extent, asks_for_tunnel) {
+                return Err(Fault::new(Reason::RequestMalformed, "the request came without a head that was watched to its end"));
+            }
+            if extent == Extent::Rest && judged == Ok(Afterwards::KeepAlive) {
+                return Ok(Afterwards::Close);
+            }
+        }
+        judged
     }
 }
 
@@ -140,10 +161,17 @@ where
             Tunnel::Connect => status.is_success(),
             Tunnel::Upgrade => status == StatusCode::SWITCHING_PROTOCOLS,
         };
-        if tunnel && *this.version != Version::HTTP_2 {
-            if let Some(in_flight) = &response.body().in_flight {
+        if let Some(in_flight) = response.body().in_flight.as_ref().filter(|_| *this.version != Version::HTTP_2) {
+            if tunnel {
                 in_flight.activity().became_tunnel(metrics.tunnel_opened());
             }
+            if in_flight.activity().answered() {
+                // The same task reads: what it was not given yet it may have now.
+                cx.waker().wake_by_ref();
+            }
+        }
+        if tunnel && *this.version != Version::HTTP_2 {
+            // Its bytes have no end that we know of.
         } else if *this.version != Version::HTTP_2 && (*this.afterwards == Afterwards::Close || local.drain.has_begun()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

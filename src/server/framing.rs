@@ -5,7 +5,8 @@
 //! through is dealt with here:
 //!
 //! - **A bare LF as line end.** RFC 9112 §2.2 allows it ("MAY"); whoever takes it for a part of a value sees one request where we see two.
-//!   [`LineEnds`] turns it into NUL, which no parser takes: 400.
+//!   [`LineEnds`] turns it into NUL, which no parser takes: 400. The stream gives hyper one head at a time and learns from hyper where its
+//!   body ends, so that each head is watched, also one that came along with the request before it, and no body is.
 //! - **`Content-Length` beside `Transfer-Encoding`.** hyper drops the length before anybody sees it. RFC 9112 §6.1 lets a server go by the coding
 //!   alone, but then it "MUST close the connection after responding"; as the case cannot be told, every request with a coding is
 //!   the last on its connection.
@@ -41,7 +42,7 @@ pub(super) fn judge(version: Version, headers: &HeaderMap) -> Result<Afterwards,
 }
 
 /// Walks over the bytes of one request's head as they arrive, in pieces of any size.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LineEnds {
     /// How many bytes the line has so far, its CR included.
     line: usize,
@@ -56,8 +57,10 @@ pub(super) struct LineEnds {
 pub(super) enum Head {
     /// More is to come.
     Open,
-    /// It ended in this piece, or was spoilt.
-    Over,
+    /// So many bytes of this piece are its last.
+    Ends(usize),
+    /// It will not be parsed.
+    Spoilt,
 }
 
 impl LineEnds {
@@ -71,10 +74,10 @@ impl LineEnds {
                 if let Some(byte) = piece.get_mut(at) {
                     *byte = 0;
                 }
-                return Head::Over;
+                return Head::Spoilt;
             }
             if self.line + found == 1 && self.begun {
-                return Head::Over;
+                return Head::Ends(at + 1);
             }
             self.begun |= self.line + found > 1;
             self.line = 0;
@@ -83,6 +86,11 @@ impl LineEnds {
         self.line += piece.len() - start.min(piece.len());
         self.last = piece.last().copied().unwrap_or(self.last);
         Head::Open
+    }
+
+    /// Whether anything but empty lines has come.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.begun || self.line > 0
     }
 }
 
@@ -101,13 +109,17 @@ mod tests {
 
     use super::*;
 
+    /// What the bytes have become, and where in all of them the head ends.
     fn watched(text: &str, pieces: usize) -> (Vec<u8>, Head) {
         let mut bytes = text.as_bytes().to_vec();
         let mut ends = LineEnds::default();
         let mut head = Head::Open;
-        for piece in bytes.chunks_mut(pieces.max(1)) {
+        for (number, piece) in bytes.chunks_mut(pieces).enumerate() {
             if head == Head::Open {
-                head = ends.watch(piece);
+                head = match ends.watch(piece) {
+                    Head::Ends(at) => Head::Ends(number * pieces + at),
+                    other => other,
+                };
             }
         }
         (bytes, head)
@@ -117,14 +129,14 @@ mod tests {
     fn a_bare_line_feed_in_a_head_is_spoilt_and_one_in_a_body_is_not() {
         for pieces in [1, 2, 3, 7, 1000] {
             for (text, expected, head) in [
-                ("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nbody", None, Head::Over),
-                ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\n", None, Head::Over),
+                ("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nbody", None, Head::Ends(27)),
+                ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\n", None, Head::Ends(31)),
                 ("GET / HTTP/1.1\r\nHost: a", None, Head::Open),
-                ("GET / HTTP/1.1\nHost: a\r\n\r\n", Some(14), Head::Over),
-                ("GET / HTTP/1.1\r\nX: y\n\nGET /evil", Some(20), Head::Over),
-                ("\nGET / HTTP/1.1\r\n\r\n", Some(0), Head::Over),
-                ("\r\n\nGET / HTTP/1.1\r\n\r\n", Some(2), Head::Over),
-                ("GET / HTTP/1.1\r\nX: y\r\n\n", Some(22), Head::Over),
+                ("GET / HTTP/1.1\nHost: a\r\n\r\n", Some(14), Head::Spoilt),
+                ("GET / HTTP/1.1\r\nX: y\n\nGET /evil", Some(20), Head::Spoilt),
+                ("\nGET / HTTP/1.1\r\n\r\n", Some(0), Head::Spoilt),
+                ("\r\n\nGET / HTTP/1.1\r\n\r\n", Some(2), Head::Spoilt),
+                ("GET / HTTP/1.1\r\nX: y\r\n\n", Some(22), Head::Spoilt),
             ] {
                 let (bytes, found) = watched(text, pieces);
                 assert_eq!((bytes.iter().position(|byte| *byte == 0), found), (expected, head), "{text:?} in pieces of {pieces}");

@@ -40,6 +40,10 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
         let Some(frames) = &mut this.frames else { return Poll::Ready(None) };
+        // hyper lets go of a body that ends after its answer only with the next request.
+        if frames.is_end_stream() {
+            return Poll::Ready(None);
+        }
         match Pin::new(frames).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer = None;

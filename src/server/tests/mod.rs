@@ -3,6 +3,7 @@
 mod draining;
 mod http;
 mod limits;
+mod messages;
 mod smuggling;
 mod tls;
 
@@ -10,8 +11,8 @@ use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::{Request, Response, StatusCode};
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::reason::Reason;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
@@ -182,22 +184,44 @@ async fn answer(core: usize, mut request: Request<RequestBody>, info: Rc<Connect
             Ok(body) => reply(StatusCode::OK, body.to_bytes()),
             Err(fault) => reply(StatusCode::BAD_REQUEST, fault.reason.as_str()),
         },
-        "/upgrade" => {
-            let upgrade = hyper::upgrade::on(&mut request);
+        "/early" => {
+            // Answered to the end at once; the upload goes on.
+            let name = request.uri().query().unwrap_or_default().to_owned();
             tokio::task::spawn_local(async move {
-                let mut stream = TokioIo::new(upgrade.await.unwrap());
-                let mut piece = [0; 1024];
-                while let Ok(read @ 1..) = stream.read(&mut piece).await {
-                    stream.write_all(&piece[..read]).await.unwrap();
-                }
+                let body = request.into_body().collect().await.map(|body| body.to_bytes()).map_err(|fault| fault.reason);
+                UPLOADS.lock().unwrap().push((name, body));
             });
-            let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "");
-            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
-            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            response
+            reply(StatusCode::OK, "early")
         }
+        "/upgrade-later" => {
+            sleep(Duration::from_millis(200)).await;
+            upgraded(&mut request)
+        }
+        "/upgrade" => upgraded(&mut request),
         _ => reply(StatusCode::OK, "hello"),
     }
+}
+
+/// What `/early` has read, by the query.
+static UPLOADS: Mutex<Vec<(String, Result<Bytes, Reason>)>> = Mutex::new(Vec::new());
+
+fn uploaded(name: &str) -> Option<Result<Bytes, Reason>> {
+    UPLOADS.lock().unwrap().iter().find(|(found, _)| found == name).map(|(_, body)| body.clone())
+}
+
+fn upgraded(request: &mut Request<RequestBody>) -> Response<TestBody> {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::task::spawn_local(async move {
+        let mut stream = TokioIo::new(upgrade.await.unwrap());
+        let mut piece = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut piece).await {
+            stream.write_all(&piece[..read]).await.unwrap();
+        }
+    });
+    let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "");
+    response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    response
 }
 
 struct Pieces {

@@ -93,6 +93,44 @@ async fn a_spoilt_head_is_400_also_on_a_kept_connection_and_in_pieces() {
     assert_eq!((server.seen(), after), (1, After::Closed));
 }
 
+/// Sound requests come first, in the same write or before; the spoilt head after them is 400, and nothing behind it is a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_line_feed_is_refused_in_every_head_of_a_connection() {
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let slow = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let unread = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let hidden = "GET /hidden HTTP/1.1\nHost: a\n\n";
+    let in_value = format!("GET /second HTTP/1.1\r\nHost: a\r\nX-V: v\n\n{hidden}");
+    for (name, writes, sound) in [
+        ("second in one write", vec![format!("{get}{hidden}")], 1),
+        ("in the second's value, before a third", vec![format!("{get}{in_value}")], 1),
+        ("third in one write", vec![format!("{get}{get}{hidden}{get}")], 2),
+        ("with the end of a body", vec![post.to_owned(), format!("hello{hidden}")], 1),
+        ("with a whole body", vec![format!("{post}hello{hidden}")], 1),
+        ("with the end of a body, in its value", vec![format!("{post}he"), format!("llo{in_value}")], 1),
+        ("after a body that nobody read", vec![format!("{unread}hello{hidden}")], 1),
+        ("while a request is in flight", vec![slow.to_owned(), hidden.to_owned()], 1),
+        ("while a request is in flight, in pieces", vec![format!("{slow}GET /hid"), "den HTTP/1.1".to_owned(), hidden.to_owned()], 1),
+        ("after an upgrade that came to nothing", vec![format!("{upgrade}{hidden}")], 1),
+        ("the blank line alone", vec![format!("{get}GET / HTTP/1.1\r\nHost: a\r\n\n{get}")], 1),
+        ("between two requests", vec![format!("{get}\n{get}")], 1),
+        ("after stray empty lines", vec![format!("{get}\r\n\r\n{hidden}")], 1),
+    ] {
+        let server = TestServer::start(limits());
+        let mut stream = server.connect().await;
+        for bytes in writes {
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            sleep(Duration::from_millis(50)).await;
+        }
+        let mut text = String::new();
+        within(stream.read_to_string(&mut text)).await.unwrap();
+        assert_eq!((text.matches("HTTP/1.1 200").count(), text.matches("HTTP/1.1 400").count()), (sound, 1), "{name}: {text}");
+        assert_eq!(server.seen(), sound, "{name}");
+    }
+}
+
 /// One HTTP/2 frame (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
