@@ -84,6 +84,12 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
+    /// How far it was moved so far.
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        Duration::from_secs(self.ahead_seconds.load(Ordering::SeqCst))
+    }
+
     /// Moves the time of day forward.
     pub fn advance(&self, by: Duration) {
         self.ahead_seconds.fetch_add(by.as_secs(), Ordering::SeqCst);

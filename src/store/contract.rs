@@ -30,7 +30,8 @@ pub enum Expiry {
 /// # Panics
 /// When a row does not hold; the message names it.
 pub async fn run(store: Arc<dyn SessionStore>, clock: Arc<ManualClock>, expiry: Expiry) {
-    let suite = Suite { store, clock, expiry };
+    let start = clock.now().minus(clock.ahead());
+    let suite = Suite { store, clock, start, expiry };
     suite.it_answers().await;
     suite.a_session_is_what_was_put_and_gone_when_deleted().await;
     suite.a_second_put_replaces_the_first_and_its_index_entries().await;
@@ -47,6 +48,8 @@ pub async fn run(store: Arc<dyn SessionStore>, clock: Arc<ManualClock>, expiry: 
 struct Suite {
     store: Arc<dyn SessionStore>,
     clock: Arc<ManualClock>,
+    /// When the suite began, before anything was advanced.
+    start: UnixTime,
     expiry: Expiry,
 }
 
@@ -65,8 +68,13 @@ fn same<T: PartialEq + Debug>(row: &str, found: Result<T, Outage>, expected: &T)
 }
 
 impl Suite {
+    /// The suite's time: it stands still but for what the suite advances, so that the same moment named twice is the same.
+    fn now(&self) -> UnixTime {
+        self.start.plus(self.clock.ahead())
+    }
+
     fn later(&self, seconds: u64) -> UnixTime {
-        self.clock.now().plus(Duration::from_secs(seconds))
+        self.now().plus(Duration::from_secs(seconds))
     }
 
     fn session(&self, content: &[u8], indexes: &[RecordId]) -> SealedSession {
@@ -74,13 +82,13 @@ impl Suite {
             sealed: content.to_vec(),
             listing: [b"listing of ", content].concat(),
             indexes: indexes.to_vec(),
-            last_used: self.clock.now(),
+            last_used: self.now(),
             expires_at: self.later(3600),
         }
     }
 
     fn read(&self, content: &[u8]) -> Option<StoredSession> {
-        Some(StoredSession { sealed: content.to_vec(), last_used: self.clock.now() })
+        Some(StoredSession { sealed: content.to_vec(), last_used: self.now() })
     }
 
     async fn it_answers(&self) {
@@ -222,7 +230,7 @@ impl Suite {
         let (id, other, index) = (random(), random(), random());
         let ends = match self.expiry {
             Expiry::ByClock => self.later(100),
-            Expiry::ByServer => self.clock.now().minus(Duration::from_secs(600)),
+            Expiry::ByServer => self.now().minus(Duration::from_secs(600)),
         };
         let session = SealedSession { expires_at: ends, ..self.session(b"x", &[index]) };
         answered("put", self.store.put_session(id, session.clone()).await);
