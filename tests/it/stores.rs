@@ -28,6 +28,7 @@ use crate::harness::gateway::{Gateway, GatewayProcess, command, provider};
 use crate::harness::hostile::{Endpoint, HostileProvider};
 use crate::harness::http::{Answer, fetch, get};
 use crate::harness::jose::{base64url, from_base64url};
+use crate::harness::oidc_provider::{self, OidcProvider};
 use crate::harness::process::{Launch, Process};
 use crate::harness::redis::Redis;
 use crate::harness::temp::TempDir;
@@ -228,6 +229,36 @@ async fn two_processes_on_one_redis_are_one_gateway() {
     }
     assert_eq!(world.upstream.count(), 0);
     assert!(world.provider.complaints().is_empty(), "{:?}", world.provider.complaints());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_real_provider_a_login_begun_on_one_process_ends_on_the_other() {
+    let (world, redis) = (World::new(), Redis::start().await);
+    let public = format!("app.localhost:{}", free_port());
+    let callback = format!("http://{public}/oauth2/callback");
+    let real = OidcProvider::start(&callback).await;
+    let table = provider(real.issuer(), oidc_provider::CLIENT_ID, oidc_provider::CLIENT_SECRET);
+    let seal = world.dir.join("keys");
+    let config = format!(
+        "public_url = \"http://{public}\"\nupstream = \"{}\"\nallow = \"any-authenticated\"\n{table}[store]\nkind = \"redis\"\nurl = \"{}\"\n[keys]\nseal_file = \"{}\"\n",
+        world.upstream.url(),
+        redis.url(),
+        seal.display()
+    );
+    let (one, other) = tokio::join!(GatewayProcess::start_on(free_port(), &config), GatewayProcess::start_on(free_port(), &config));
+    let mut browser = Browser::new().resolve(&public, one.address);
+    let page = browser.get(&format!("http://{public}/app?a=1")).await;
+    let page = oidc_provider::walk_to_callback(&mut browser, page, "alice", oidc_provider::PASSWORD, &callback).await;
+    let mut browser = browser.resolve(&public, other.address);
+    let page = browser.follow(&page).await;
+    assert_eq!(page.location(), Some(format!("http://{public}/app?a=1").as_str()), "{}", page.text());
+    let page = browser.follow_all(page).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    for address in [other.address, one.address] {
+        browser = browser.resolve(&public, address);
+        assert_eq!(ask(&mut browser, &format!("http://{public}/app?a=1")).await.status, 200);
+        assert_eq!(world.upstream.last().header("x-forwarded-user").as_deref(), Some("alice"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
