@@ -180,26 +180,22 @@ impl Chromium {
 
     /// What a person reads in the first element of a selector.
     pub async fn text(&self, css: &str) -> String {
-        let Element(id) = self.find(css).await;
-        text(self.get(&format!("element/{id}/text")).await)
+        text(self.on(css, Method::GET, "text", None).await)
     }
 
     /// An attribute of the first element of a selector.
     pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
-        let Element(id) = self.find(css).await;
-        self.get(&format!("element/{id}/attribute/{name}")).await.as_str().map(str::to_owned)
+        self.on(css, Method::GET, &format!("attribute/{name}"), None).await.as_str().map(str::to_owned)
     }
 
     /// Clicks on the first element of a selector.
     pub async fn click(&self, css: &str) {
-        let Element(id) = self.find(css).await;
-        self.post(&format!("element/{id}/click"), json!({})).await;
+        self.on(css, Method::POST, "click", Some(json!({}))).await;
     }
 
     /// Types into the first element of a selector. Keys without a character are WebDriver's: `"\u{e007}"` is Enter, `"\u{e004}"` Tab.
     pub async fn send_keys(&self, css: &str, keys: &str) {
-        let Element(id) = self.find(css).await;
-        self.post(&format!("element/{id}/value"), json!({ "text": keys })).await;
+        self.on(css, Method::POST, "value", Some(json!({ "text": keys }))).await;
     }
 
     /// Types to whatever has the focus, as a person without a mouse does.
@@ -296,6 +292,19 @@ impl Chromium {
         let path = folder.join(format!("{name}.png"));
         std::fs::write(&path, picture).expect("a screenshot can be written");
         path
+    }
+
+    /// Something with the first element of a selector. A page that is just being left takes its elements along: then it is looked for again.
+    async fn on(&self, css: &str, method: Method, what: &str, body: Option<Value>) -> Value {
+        for _ in 0..50 {
+            let Element(id) = self.find(css).await;
+            match self.command(method.clone(), &format!("element/{id}/{what}"), body.clone()).await {
+                Ok(value) => return value,
+                Err(error) if error.contains("stale element") => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => panic!("WebDriver {what} of {css}: {error}"),
+            }
+        }
+        panic!("WebDriver {what} of {css}: the page is left again and again")
     }
 
     async fn get(&self, path: &str) -> Value {
