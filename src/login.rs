@@ -1,6 +1,7 @@
 //! The way through login. A [`Flow`] is a person's way, with the place it leads to; a [`PendingLogin`] is one attempt in it. Both records are
 //! sealed by the key in the flow's own short-lived cookie, so that tabs never disturb each other and a stolen `state` opens nothing.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,68 @@ pub struct Flow {
     pub started_at: UnixTime,
     /// How many attempts failed so far.
     pub failures: u8,
+    /// What the place it leads to wants of the login.
+    #[serde(default, skip_serializing_if = "Asked::is_nothing")]
+    pub asks: Asked,
+    /// Why the last attempt failed, as the reason's word, for the form that is shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
+    /// A form that waits for the same person to come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptForm>,
+}
+
+/// What a login has to be worth (OpenID Connect Core §3.1.2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// `acr`: one of these; empty: any.
+    #[serde(default)]
+    pub acr: Vec<String>,
+    /// The longest time since they proved who they are, in seconds.
+    #[serde(default)]
+    pub max_age: Option<u64>,
+}
+
+impl Asked {
+    /// Whether any login will do.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.acr.is_empty() && self.max_age.is_none()
+    }
+}
+
+/// A form that was posted with a session whose time was over.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptForm {
+    /// Where it was posted to.
+    pub url: String,
+    /// Its `Content-Type`, as it came.
+    pub content_type: String,
+    /// Its bytes.
+    #[serde(with = "base64url")]
+    pub body: Vec<u8>,
+    /// Whose it is: the keyed hash of the ended session's (`iss`, `sub`).
+    pub subject: [u8; 32],
+}
+
+impl fmt::Debug for KeptForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptForm").field("content_type", &self.content_type).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+mod base64url {
+    use serde::de::Error as _;
+
+    use super::{Deserialize as _, secret};
+
+    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&secret::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        secret::decode(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no base64url"))
+    }
 }
 
 /// One attempt: what must come back, and what only we know of it.
@@ -115,6 +178,12 @@ pub struct PendingLogin {
     pub redirect_uri: String,
     /// When it began.
     pub started_at: UnixTime,
+    /// What the login has to be worth.
+    #[serde(default, skip_serializing_if = "Asked::is_nothing")]
+    pub asks: Asked,
+    /// Local accounts: whose password was right, while a code is still missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<String>,
 }
 
 impl PendingLogin {
@@ -196,6 +265,8 @@ mod tests {
             code_verifier: String::new(),
             redirect_uri: String::new(),
             started_at: UnixTime(1000),
+            asks: Asked::default(),
+            proven: None,
         };
         assert!(!attempt.is_over(UnixTime(1599)));
         assert!(attempt.is_over(UnixTime(1600)));

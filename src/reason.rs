@@ -94,6 +94,14 @@ reasons! {
     SessionIdle = "session-idle",
     /// The session reached `session.absolute`.
     SessionExpired = "session-expired",
+    /// The provider's token is over, no new one can be had, and `session.end_with_token` is set.
+    SessionTokenEnded = "session-token-ended",
+    /// The provider refused to renew the session's token.
+    RefreshRefused = "refresh-refused",
+    /// The provider was asked again and does not know the person any more.
+    RevalidationRefused = "revalidation-refused",
+    /// The provider ended the session for which this login was under way.
+    SidEnded = "sid-ended",
     /// Two cookies that both open a session: none counts.
     SessionAmbiguous = "session-ambiguous",
     /// A bearer token that is no JWT.

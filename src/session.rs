@@ -1,5 +1,6 @@
 //! A session of ours: the cookie that opens it, what it holds, how long it lives.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixTime;
 use crate::identity::Identity;
 use crate::reason::Reason;
-use crate::secret;
+use crate::secret::{self, Secret};
 
 const ID: usize = 16;
 const KEY: usize = 32;
@@ -68,9 +69,118 @@ impl Default for SessionCookie {
     }
 }
 
+/// What the provider gave for this session beside the ID token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// For calls in the person's name: userinfo, and upstreams that are told.
+    #[serde(with = "exposed")]
+    pub access_token: Secret,
+    /// Gets the next ones (RFC 6749 §6).
+    #[serde(default, with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<Secret>,
+    /// When the access token is over; `None`: nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<UnixTime>,
+    /// When new ones are due: before `expires_at`, by a part of the token's life that differs from session to session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_at: Option<UnixTime>,
+    /// When the refresh token itself is over, where the provider says so (`refresh_expires_in`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_ends_at: Option<UnixTime>,
+}
+
+/// The longest time before a token's end at which a new one is due.
+const EARLY_AT_MOST: Duration = Duration::from_secs(5 * 60);
+
+impl Tokens {
+    /// What a token response said at the time `now`. `chance` (0–255) spreads the moment at which new tokens are due, so that sessions which
+    /// began together do not ask together: a tenth to a fifth of the token's life before its end, at most five minutes.
+    #[must_use]
+    pub fn new(
+        access_token: Secret,
+        refresh_token: Option<Secret>,
+        lives: Option<Duration>,
+        refresh_lives: Option<Duration>,
+        now: UnixTime,
+        chance: u8,
+    ) -> Self {
+        let early = |lives: Duration| {
+            let share = lives.as_secs().saturating_mul(u64::from(chance) + 256) / 2560;
+            Duration::from_secs(share.min(EARLY_AT_MOST.as_secs()).max(1))
+        };
+        let due = |lives: Duration| now.plus(lives).minus(early(lives));
+        // A refresh token that ends before the access token does must be used before its own end.
+        let refresh_at = match (lives, refresh_lives) {
+            (Some(lives), Some(refresh)) => Some(due(lives.min(refresh))),
+            (Some(lives), None) => Some(due(lives)),
+            (None, Some(refresh)) => Some(due(refresh)),
+            (None, None) => None,
+        };
+        Self {
+            access_token,
+            refresh_at: refresh_at.filter(|_| refresh_token.is_some()),
+            refresh_token,
+            expires_at: lives.map(|lives| now.plus(lives)),
+            refresh_ends_at: refresh_lives.map(|lives| now.plus(lives)),
+        }
+    }
+
+    /// Whether the access token is over.
+    #[must_use]
+    pub fn are_over(&self, now: UnixTime) -> bool {
+        self.expires_at.is_some_and(|at| now >= at)
+    }
+
+    /// Whether new ones can be had: there is a refresh token that is not over.
+    #[must_use]
+    pub fn can_be_renewed(&self, now: UnixTime) -> bool {
+        self.refresh_token.is_some() && self.refresh_ends_at.is_none_or(|at| now < at)
+    }
+
+    /// Whether new ones are due and can be had.
+    #[must_use]
+    pub fn are_due(&self, now: UnixTime) -> bool {
+        self.refresh_at.is_some_and(|at| now >= at) && self.can_be_renewed(now)
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("expires_at", &self.expires_at).field("refresh_at", &self.refresh_at).finish_non_exhaustive()
+    }
+}
+
+/// A secret in a record that is sealed as a whole.
+mod exposed {
+    use super::{Deserialize as _, Secret};
+
+    pub(super) fn serialize<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(Secret::new)
+    }
+}
+
+mod exposed_option {
+    use super::{Deserialize as _, Secret};
+
+    pub(super) fn serialize<S: serde::Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => serializer.serialize_some(secret.expose()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+    }
+}
+
 /// What a session holds. Sealed by the cookie's key wherever it is stored. Unknown members are ignored when it is read, so that a release
 /// can read what its successor wrote.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Who is signed in.
     pub identity: Arc<Identity>,
@@ -87,6 +197,18 @@ pub struct Session {
     pub created_at: UnixTime,
     /// When it ends whatever happens.
     pub ends_at: UnixTime,
+    /// The provider's tokens; `None`: it has none to give, or an older release kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+    /// When the provider last said that this person is still welcome, for `session.revalidate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<UnixTime>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("identity", &self.identity).field("ends_at", &self.ends_at).finish_non_exhaustive()
+    }
 }
 
 /// How long sessions live.
@@ -96,6 +218,17 @@ pub struct Lifetimes {
     pub idle: Duration,
     /// Longest time in all.
     pub absolute: Duration,
+    /// Whether a session outlives the provider's tokens.
+    pub token_end: TokenEnd,
+}
+
+/// What the end of the provider's tokens means (`session.end_with_token`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenEnd {
+    /// Nothing for the session.
+    Outlived,
+    /// The session ends with them, where no new ones can be had.
+    Ends,
 }
 
 /// What the times say of a session.
@@ -116,9 +249,20 @@ pub fn assess(session: &Session, last_used: UnixTime, lifetimes: Lifetimes, now:
         Life::Over(Reason::SessionExpired)
     } else if now >= last_used.plus(lifetimes.idle) {
         Life::Over(Reason::SessionIdle)
+    } else if lifetimes.token_end == TokenEnd::Ends
+        && session.tokens.as_ref().is_some_and(|tokens| tokens.are_over(now) && !tokens.can_be_renewed(now))
+    {
+        Life::Over(Reason::SessionTokenEnded)
     } else {
         Life::Alive
     }
+}
+
+/// When it ended, or will end if it is not used again.
+#[must_use]
+pub fn end_of(session: &Session, last_used: UnixTime, lifetimes: Lifetimes) -> UnixTime {
+    let ends_at = session.ends_at.min(session.created_at.plus(lifetimes.absolute));
+    ends_at.min(last_used.plus(lifetimes.idle))
 }
 
 #[cfg(test)]
@@ -157,8 +301,10 @@ mod tests {
             id_token: String::new(),
             created_at: UnixTime(1000),
             ends_at: UnixTime(2000),
+            tokens: None,
+            checked_at: None,
         };
-        let lifetimes = Lifetimes { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
+        let lifetimes = Lifetimes { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000), token_end: TokenEnd::Outlived };
         for (last_used, now, expected) in [
             (1000, 1099, Life::Alive),
             (1000, 1100, Life::Over(Reason::SessionIdle)),
@@ -170,5 +316,55 @@ mod tests {
         }
         let shorter = Lifetimes { absolute: Duration::from_secs(10), ..lifetimes };
         assert_eq!(assess(&session, UnixTime(1009), shorter, UnixTime(1010)), Life::Over(Reason::SessionExpired));
+    }
+
+    #[test]
+    fn new_tokens_are_due_before_the_end_of_the_old_and_not_all_at_once() {
+        let (now, lives) = (UnixTime(1000), |seconds| Some(Duration::from_secs(seconds)));
+        let tokens = |refresh, length, refresh_length, chance| Tokens::new(Secret::new("a"), refresh, length, refresh_length, now, chance);
+        let refresh = || Some(Secret::new("r"));
+        let dues: Vec<u64> = [0, 128, 255].map(|chance| tokens(refresh(), lives(600), None, chance).refresh_at.unwrap().0).into();
+        assert_eq!(dues, [1540, 1510, 1481]);
+        // An hour, and a day: never more than five minutes early.
+        assert_eq!(tokens(refresh(), lives(86_400), None, 200).refresh_at, Some(UnixTime(1000 + 86_400 - 300)));
+        // A token of a second or two is due at once rather than after its end.
+        assert_eq!(tokens(refresh(), lives(1), None, 0).refresh_at, Some(now));
+        assert_eq!(tokens(None, lives(600), None, 0).refresh_at, None);
+        assert_eq!(tokens(refresh(), None, None, 0).refresh_at, None);
+        assert_eq!(tokens(refresh(), lives(3600), lives(600), 0).refresh_at, Some(UnixTime(1540)));
+        let ended = tokens(refresh(), lives(600), lives(1200), 0);
+        assert!(ended.are_due(UnixTime(1540)) && !ended.are_over(UnixTime(1599)) && ended.are_over(UnixTime(1600)));
+        assert!(ended.can_be_renewed(UnixTime(2199)) && !ended.can_be_renewed(UnixTime(2200)));
+    }
+
+    #[test]
+    fn the_end_of_the_tokens_is_the_end_where_that_is_wanted_and_no_new_ones_can_be_had() {
+        let identity = json!({"issuer": "i", "sub": "s", "source": {"provider": "p"}, "user": "s", "email": "absent",
+            "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null});
+        let session = |refresh: Option<&str>| Session {
+            identity: serde_json::from_value(identity.clone()).unwrap(),
+            client_id: "app".into(),
+            sid: None,
+            id_token: String::new(),
+            created_at: UnixTime(1000),
+            ends_at: UnixTime(90_000),
+            tokens: Some(Tokens::new(Secret::new("a"), refresh.map(Secret::new), Some(Duration::from_secs(60)), None, UnixTime(1000), 0)),
+            checked_at: None,
+        };
+        let day = Duration::from_secs(86_400);
+        let outlives = Lifetimes { idle: day, absolute: day, token_end: TokenEnd::Outlived };
+        let ends = Lifetimes { token_end: TokenEnd::Ends, ..outlives };
+        for (refresh, lifetimes, now, expected) in [
+            (None, outlives, 1060, Life::Alive),
+            (None, ends, 1059, Life::Alive),
+            (None, ends, 1060, Life::Over(Reason::SessionTokenEnded)),
+            (Some("r"), ends, 1060, Life::Alive),
+        ] {
+            assert_eq!(assess(&session(refresh), UnixTime(1000), lifetimes, UnixTime(now)), expected, "{refresh:?} {now}");
+        }
+        // What a record holds comes back whole, and shows nothing of it.
+        let text = serde_json::to_string(&session(Some("r-secret"))).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), session(Some("r-secret")));
+        assert!(!format!("{:?}", session(Some("r-secret"))).contains("r-secret"));
     }
 }

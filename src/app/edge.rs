@@ -46,7 +46,8 @@ pub(super) fn gateway(
 ) -> Result<Gateway, StartError> {
     let Parts { store, ring, people, verifiers } = parts;
     let lifetimes = config.session.lifetimes;
-    let sessions = Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone());
+    let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
+    sessions.watch();
     let registered =
         |provider: &crate::config::Provider| Registration { issuer: provider.issuer.clone(), client_id: provider.client_id.clone() };
     let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).collect();
@@ -60,7 +61,7 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions: Arc::new(sessions), verifiers, registrations },
+        authenticator: Authenticator { sessions, verifiers, registrations },
         providers: people.providers,
         ring,
         metrics: Arc::clone(metrics),

@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::route::{Accept, RouteAudience};
 use crate::secret::Secret;
 use crate::session::{Session, SessionCookie};
-use crate::store::{CachedSession, Loaded, Sessions};
+use crate::store::{CachedSession, Loaded, RecordId, Sessions};
 use crate::token::Audience;
 use crate::verify::Verifiers;
 
@@ -49,11 +49,13 @@ pub struct Outcome {
     pub authentication: Authentication,
     /// The session behind it, with its ready-made headers.
     pub session: Option<Arc<OpenSession>>,
+    /// Whose session it was that time ended less than an hour ago, as the store's `subject_tag` names them.
+    pub ended: Option<RecordId>,
 }
 
 impl Outcome {
     const fn without_session(authentication: Authentication) -> Self {
-        Self { authentication, session: None }
+        Self { authentication, session: None, ended: None }
     }
 }
 
@@ -87,7 +89,7 @@ impl Authenticator {
         for cookie in cookies {
             match self.sessions.load(cookie).await? {
                 Loaded::Absent => {}
-                Loaded::Over(reason) => over = Some(reason),
+                Loaded::Over { reason, subject } => over = Some((reason, subject)),
                 Loaded::Alive(session) if !self.vouches(&session.session) => {}
                 Loaded::Alive(_) if found.is_some() => {
                     let ambiguous = Absence::SessionOver(Reason::SessionAmbiguous);
@@ -99,9 +101,11 @@ impl Authenticator {
         Ok(match (found, over) {
             (Some(session), _) => {
                 let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
-                Outcome { authentication: Authentication::Authenticated(who), session: Some(session) }
+                Outcome { authentication: Authentication::Authenticated(who), session: Some(session), ended: None }
             }
-            (None, Some(reason)) => Outcome::without_session(Authentication::Anonymous(Absence::SessionOver(reason))),
+            (None, Some((reason, ended))) => {
+                Outcome { ended, ..Outcome::without_session(Authentication::Anonymous(Absence::SessionOver(reason))) }
+            }
             (None, None) => Outcome::without_session(Authentication::Anonymous(Absence::NoCredential)),
         })
     }

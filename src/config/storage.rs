@@ -9,7 +9,7 @@ use base64::Engine as _;
 use super::reader::Section;
 use super::secret_file;
 use crate::secret::SecretSource;
-use crate::session::Lifetimes;
+use crate::session::{Lifetimes, TokenEnd};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -82,8 +82,9 @@ pub(super) fn read_session(root: &Section<'_>) -> SessionSettings {
     }
     let words = [("persistent", SessionCookieKept::Persistent), ("browser", SessionCookieKept::UntilBrowserCloses)];
     let cookie = section.choice("cookie", SessionCookieKept::Persistent, &words);
+    let token_end = if section.flag("end_with_token", false) { TokenEnd::Ends } else { TokenEnd::Outlived };
     section.finish();
-    SessionSettings { lifetimes: Lifetimes { idle, absolute }, cookie }
+    SessionSettings { lifetimes: Lifetimes { idle, absolute, token_end }, cookie }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

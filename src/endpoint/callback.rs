@@ -11,7 +11,7 @@ use super::login::{self, FINISHED, append, attempt, home};
 use super::{Served, Visit, small_body};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::{Credential, CredentialKind};
-use crate::fault::{Fault, Outage, Trouble};
+use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
 use crate::login::{FAILURES_PER_FLOW, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
 use crate::provider::{AuthorizationResponse, SignedIn};
@@ -22,7 +22,7 @@ use crate::route::{Accept, RouteAudience};
 use crate::secret::Secret;
 use crate::server::RequestBody;
 use crate::session::{Session, SessionCookie};
-use crate::store::{Listing, Loaded};
+use crate::store::{Created, Listing, Loaded};
 use crate::telemetry::audit;
 
 /// The most that a provider's form may hold.
@@ -119,7 +119,7 @@ async fn complete(visit: &Visit<'_>, headers: &HeaderMap, ended: Ended) -> Serve
         .tasks
         .run(async move {
             let begun = match provider.complete(&pending, response).await {
-                Ok(signed_in) => work.begin(signed_in).await.map_err(Trouble::from),
+                Ok(signed_in) => work.begin(signed_in).await,
                 Err(trouble) => Err(trouble),
             };
             if begun.is_err() {
@@ -161,7 +161,7 @@ struct Work {
 
 impl Work {
     /// A new session with a new id; what the browser held before is dead (fixation).
-    async fn begin(&self, signed_in: SignedIn) -> Result<Begun, Outage> {
+    async fn begin(&self, signed_in: SignedIn) -> Result<Begun, Trouble> {
         let now = self.clock.now();
         let session = Session {
             identity: Arc::new(signed_in.identity),
@@ -170,9 +170,16 @@ impl Work {
             id_token: signed_in.id_token.expose().to_owned(),
             created_at: now,
             ends_at: now.plus(self.lifetimes.absolute),
+            tokens: signed_in.tokens,
+            checked_at: Some(now),
         };
         let listing = Listing::new(&session, self.listing.0, &self.listing.1);
-        let cookie = self.sessions.create(session.clone(), &listing).await?;
+        let cookie = match self.sessions.create(session.clone(), &listing).await? {
+            Created::Session(cookie) => cookie,
+            Created::SidEnded => {
+                return Err(Fault::new(Reason::SidEnded, "the provider ended this session while the login was under way").into());
+            }
+        };
         for old in &self.old {
             self.sessions.end(old).await?;
         }

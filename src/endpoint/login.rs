@@ -8,7 +8,7 @@ use super::form::{Parameters, with_query};
 use super::{Gateway, Served, Visit, cookie};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
-use crate::login::{FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
+use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
 use crate::respond::{Action, Refusal};
@@ -149,7 +149,8 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         Ok(Admission::TooMany) => return visit.refuse(&Fault::new(Reason::PendingLogins, "limits.pending_logins is reached")),
         Err(outage) => return visit.trouble(&outage.into()),
     }
-    let flow = Flow { return_to: wanted.return_to, started_at: gateway.clock.now(), failures: 0 };
+    let flow =
+        Flow { return_to: wanted.return_to, started_at: gateway.clock.now(), failures: 0, asks: Asked::default(), told: None, kept: None };
     let mut served = match attempt(visit, &flow_cookie, &flow, &provider).await {
         Ok(url) => Served::new(visit.reply().see_other(&url), Reason::NoCredential),
         Err(trouble) => {
@@ -183,6 +184,8 @@ pub(super) async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &
         code_verifier: secret::random_token(),
         redirect_uri: own_url(visit, "/callback"),
         started_at: gateway.clock.now(),
+        asks: flow.asks.clone(),
+        proven: None,
     };
     let url = known.authorization_url(&attempt, &state.write()).await?;
     let sessions = &gateway.authenticator.sessions;

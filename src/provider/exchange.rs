@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
 use oauth2::{
@@ -13,18 +14,41 @@ use serde_json::Value;
 use url::Url;
 
 use super::http::{Http, HttpError, HttpFailure};
+use crate::clock::UnixTime;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::identity::Claims;
 use crate::login::PendingLogin;
 use crate::reason::Reason;
-use crate::secret::{Secret, same};
+use crate::secret::{Secret, random, same};
+use crate::session;
 
 /// What came for the code.
 pub(super) struct Tokens {
     pub(super) id_token: Secret,
     pub(super) access_token: Secret,
+    pub(super) refresh_token: Option<Secret>,
+    /// `expires_in` (RFC 6749 §5.1).
+    pub(super) lives: Option<Duration>,
+    /// `refresh_expires_in`, which some providers add.
+    pub(super) refresh_lives: Option<Duration>,
     /// `None` when the answer names none: then they are those that were asked for (RFC 6749 §5.1).
     pub(super) scopes: Option<BTreeSet<String>>,
+}
+
+impl Tokens {
+    /// What a session keeps of them. Where the answer does not say how long the access token lives (`expires_in`), the ID token's `exp` does.
+    pub(super) fn kept(&self, claims: &Claims, now: UnixTime) -> session::Tokens {
+        let until_exp = || claims.get("exp").and_then(Value::as_u64).map(|exp| UnixTime(exp).since(now)).filter(|lives| !lives.is_zero());
+        let [chance] = random();
+        session::Tokens::new(
+            self.access_token.clone(),
+            self.refresh_token.clone(),
+            self.lives.or_else(until_exp),
+            self.refresh_lives,
+            now,
+            chance,
+        )
+    }
 }
 
 /// How we prove ourselves.
@@ -35,22 +59,25 @@ pub(super) struct Registration<'a> {
 }
 
 #[derive(Deserialize, Serialize)]
-struct IdTokenField {
+struct ExtraFields {
     #[serde(default)]
     id_token: Option<String>,
+    /// Seconds; 0 says that it never ends (Keycloak's offline tokens).
+    #[serde(default)]
+    refresh_expires_in: Option<u64>,
 }
 
-impl fmt::Debug for IdTokenField {
+impl fmt::Debug for ExtraFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IdTokenField")
+        f.write_str("ExtraFields")
     }
 }
 
-impl ExtraTokenFields for IdTokenField {}
+impl ExtraTokenFields for ExtraFields {}
 
 type Client = oauth2::Client<
     BasicErrorResponse,
-    StandardTokenResponse<IdTokenField, BasicTokenType>,
+    StandardTokenResponse<ExtraFields, BasicTokenType>,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -95,6 +122,9 @@ pub(super) async fn spend_code(
     Ok(Tokens {
         id_token: Secret::new(id_token),
         access_token: Secret::new(answer.access_token().secret().clone()),
+        refresh_token: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
+        lives: answer.expires_in(),
+        refresh_lives: answer.extra_fields().refresh_expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
         scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
     })
 }

@@ -19,6 +19,7 @@ use crate::fault::Trouble;
 use crate::identity::Identity;
 use crate::login::PendingLogin;
 use crate::secret::Secret;
+use crate::session::Tokens;
 
 pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
 pub use times::CallTimes;
@@ -37,6 +38,8 @@ pub struct SignedIn {
     pub sid: Option<String>,
     /// The ID token, kept as the hint for signing out.
     pub id_token: Secret,
+    /// What else the provider gave.
+    pub tokens: Option<Tokens>,
 }
 
 /// The answer to an authorization request, as the browser brought it: what no check has looked at yet.

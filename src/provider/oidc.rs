@@ -145,6 +145,7 @@ impl OpenIdProvider {
         };
         let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, registration, attempt, &code)).await?;
         let claims = self.verify_id_token(&tokens.id_token, &tokens.access_token, attempt).await?;
+        let kept = tokens.kept(&claims, self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
         let told = match document.userinfo_endpoint() {
@@ -161,7 +162,7 @@ impl OpenIdProvider {
         })?;
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         let client_id = self.settings.client_id.clone();
-        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token: tokens.id_token })
+        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token: tokens.id_token, tokens: Some(kept) })
     }
 
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.

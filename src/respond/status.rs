@@ -29,6 +29,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::ReturnToRefused
         | Reason::StateUnknown
         | Reason::AttemptSpent
+        | Reason::SidEnded
         | Reason::FlowExhausted
         | Reason::ProviderError
         | Reason::ResponseIssuer
@@ -45,6 +46,9 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::NoCredential
         | Reason::SessionIdle
         | Reason::SessionExpired
+        | Reason::SessionTokenEnded
+        | Reason::RefreshRefused
+        | Reason::RevalidationRefused
         | Reason::SessionAmbiguous
         | Reason::TokenMalformed
         | Reason::TokenIssuerUnknown
@@ -183,6 +187,20 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::NoCredential => words("Please sign in", "This page needs you to be signed in.", "login_required"),
         Reason::SessionIdle => words("Please sign in again", "You were away for a while, so your session has ended.", "login_required"),
+        Reason::SessionTokenEnded => {
+            words("Please sign in again", "The sign-in service gave your session a certain time, and that is over.", "login_required")
+        }
+        Reason::RefreshRefused => {
+            words("Please sign in again", "The sign-in service does not prolong your session any more.", "login_required")
+        }
+        Reason::RevalidationRefused => {
+            words("Please sign in again", "The sign-in service says that your access has ended.", "login_required")
+        }
+        Reason::SidEnded => words(
+            "Signed out meanwhile",
+            "The sign-in service ended this sign-in while it was under way. Please sign in again.",
+            "login_required",
+        ),
         Reason::SessionExpired => words("Please sign in again", "Your session has reached its longest time.", "login_required"),
         Reason::SessionAmbiguous => words("Please sign in again", "Your browser shows two sessions, so none counts.", "login_required"),
         Reason::TokenMalformed => words("The token cannot be read", "It is not a signed JWT.", "invalid_token"),

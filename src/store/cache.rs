@@ -1,6 +1,6 @@
 //! Opened sessions kept in this process, so that a request with a known session asks nobody.
 //!
-//! Only for stores that no other process writes to: nothing tells this cache of a change made elsewhere.
+//! Where other processes write to the store too, it has to tell of every change they make; while it cannot, nothing here is believed.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,21 +73,37 @@ impl<P> CachedSession<P> {
 
 /// The state of a part of the cache when a store was asked; see [`SessionCache::insert`].
 #[derive(Clone, Copy)]
-pub struct Mark(u64);
+pub struct Mark {
+    era: u64,
+    removals: u64,
+}
 
 /// A bounded number of opened sessions.
 pub struct SessionCache<P> {
     entries: Cache<RecordId, Arc<CachedSession<P>>, UnitWeighter, BuildHasherDefault<IdHasher>>,
     /// How often something was removed, by the id's first byte.
     removals: [Mutex<u64>; STRIPES],
+    /// Odd while the store tells of every change. Each change of that is an era of its own.
+    era: AtomicU64,
 }
 
 impl<P> SessionCache<P> {
-    /// Holds at most about `entries` sessions.
+    /// Holds at most about `entries` sessions of a store that nobody else writes to.
     #[must_use]
     pub fn new(entries: usize) -> Self {
+        Self::in_era(entries, 1)
+    }
+
+    /// The same for a store that others write to: believed once the store tells of their changes ([`SessionCache::trust`]).
+    #[must_use]
+    pub fn watched(entries: usize) -> Self {
+        Self::in_era(entries, 0)
+    }
+
+    fn in_era(entries: usize, era: u64) -> Self {
         let entries = entries.max(1);
         Self {
+            era: AtomicU64::new(era),
             entries: Cache::with(entries, entries as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default()),
             removals: std::array::from_fn(|_| Mutex::new(0)),
         }
@@ -108,20 +124,48 @@ impl<P> SessionCache<P> {
     /// The session under this id, whoever asks: see [`CachedSession::opens_with`].
     #[must_use]
     pub fn get(&self, id: &RecordId) -> Option<Arc<CachedSession<P>>> {
-        self.entries.get(id)
+        if self.is_trusted() { self.entries.get(id) } else { None }
+    }
+
+    /// Whether what is in it may be believed.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.era.load(Ordering::Acquire) % 2 == 1
+    }
+
+    /// From now on every change is told. What was read before counts no more.
+    pub fn trust(&self) {
+        self.begin_era(1);
+    }
+
+    /// Changes may be missed: nothing is believed until [`SessionCache::trust`].
+    pub fn distrust(&self) {
+        self.begin_era(0);
+    }
+
+    fn begin_era(&self, odd: u64) {
+        let next = |era: u64| Some(if (era + 1) % 2 == odd { era + 1 } else { era + 2 });
+        // Always `Some`, so this cannot fail.
+        let _ = self.era.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        // Whoever inserts has its stripe: after this nobody is still inserting what was read in an era before.
+        for stripe in &self.removals {
+            drop(stripe.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.entries.clear();
     }
 
     /// To be taken before the store is asked.
     #[must_use]
     pub fn mark(&self, id: &RecordId) -> Mark {
-        Mark(self.with_removals(id, |removals| *removals))
+        Mark { era: self.era.load(Ordering::SeqCst), removals: self.with_removals(id, |removals| *removals) }
     }
 
     /// Keeps what the store answered, unless something was removed since `mark`: an answer from before a removal must not bring a session
     /// back. A removal of a neighbour only costs one more question.
     pub fn insert(&self, id: RecordId, mark: Mark, session: Arc<CachedSession<P>>) {
         self.with_removals(&id, |removals| {
-            if *removals == mark.0 {
+            let now = Mark { era: self.era.load(Ordering::SeqCst), removals: *removals };
+            if now.era % 2 == 1 && (now.era, now.removals) == (mark.era, mark.removals) {
                 self.entries.insert(id, session);
             }
         });
@@ -197,6 +241,31 @@ mod tests {
         assert!(cache.get(&id).is_none());
         cache.insert(id, cache.mark(&id), entry(&cookie));
         assert!(cache.get(&id).is_some());
+    }
+
+    #[test]
+    fn what_was_read_while_changes_were_missed_is_never_believed() {
+        let (cookie, cache) = (SessionCookie::new(), SessionCache::watched(10));
+        let id = cookie.record_id();
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        assert!(cache.get(&id).is_none());
+        let before = cache.mark(&id);
+        cache.trust();
+        cache.insert(id, before, entry(&cookie));
+        assert!(cache.get(&id).is_none());
+        let mark = cache.mark(&id);
+        cache.insert(id, mark, entry(&cookie));
+        assert!(cache.get(&id).is_some());
+        cache.distrust();
+        assert!(cache.get(&id).is_none());
+        cache.trust();
+        assert!(cache.get(&id).is_none());
+        cache.insert(id, mark, entry(&cookie));
+        assert!(cache.get(&id).is_none());
+        // Trusting twice forgets what lies between.
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        cache.trust();
+        assert!(cache.get(&id).is_none() && cache.is_trusted());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoredSession};
+use super::{Admission, LoginBounds, LoginRecord, RecordId, Replaced, SealedSession, SessionStore, StoredSession};
 use crate::clock::{Clock, ManualClock, UnixTime};
 use crate::fault::Outage;
 use crate::secret::random;
@@ -43,6 +43,12 @@ pub async fn run(store: Arc<dyn SessionStore>, clock: Arc<ManualClock>, expiry: 
     suite.records_end_with_their_time().await;
     suite.admission_is_bounded_by_address_and_in_all().await;
     suite.of_fifty_flows_at_once_no_more_than_the_bound_are_let_in().await;
+    suite.a_session_is_replaced_only_if_it_is_still_what_was_read().await;
+    suite.of_fifty_writers_who_read_the_same_one_wins().await;
+    suite.a_walk_meets_every_session().await;
+    suite.a_lease_has_one_owner_and_ends_by_itself().await;
+    suite.a_mark_is_set_once_and_ends_with_its_time().await;
+    suite.counts_add_up_until_they_are_forgotten().await;
 }
 
 struct Suite {
@@ -318,5 +324,138 @@ impl Suite {
         for flow in flows {
             answered("out", self.store.release_login(flow, address).await);
         }
+    }
+
+    async fn a_session_is_replaced_only_if_it_is_still_what_was_read(&self) {
+        let (id, index) = (random(), random());
+        let replace = |before: &[u8], sealed: &[u8]| self.store.replace_session(id, before.to_vec(), sealed.to_vec());
+        same("nothing to replace", replace(b"one", b"two").await, &Replaced::Gone);
+        same("and nothing came of it", self.store.session(id).await, &None);
+        answered("put", self.store.put_session(id, self.session(b"one", &[index])).await);
+        same("another was expected", replace(b"zero", b"two").await, &Replaced::Changed);
+        same("it is as it was", self.store.session(id).await, &self.read(b"one"));
+        same("as expected", replace(b"one", b"two\x00\xff").await, &Replaced::Replaced);
+        same("it is as it was wanted", self.store.session(id).await, &self.read(b"two\x00\xff"));
+        same("its listing stays", self.store.listing(id).await, &Some(b"listing of one".to_vec()));
+        same("its index entry stays", self.store.sessions_under(index).await, &vec![id]);
+        same("not twice", replace(b"one", b"three").await, &Replaced::Changed);
+        same("deleted", self.store.delete_session(id).await, &true);
+        same("what is gone stays gone", replace(b"two\x00\xff", b"three").await, &Replaced::Gone);
+        same("still gone", self.store.session(id).await, &None);
+        same("its index entry gone", self.store.sessions_under(index).await, &vec![]);
+    }
+
+    async fn of_fifty_writers_who_read_the_same_one_wins(&self) {
+        let id = random();
+        answered("put", self.store.put_session(id, self.session(b"before", &[])).await);
+        let mut writers = JoinSet::new();
+        for number in 0..50_u8 {
+            let store = Arc::clone(&self.store);
+            writers.spawn(async move { (number, store.replace_session(id, b"before".to_vec(), vec![number]).await) });
+        }
+        let replaced = writers.join_all().await.into_iter().filter(|(_, replaced)| {
+            let replaced = answered("replace", replaced.clone());
+            assert_ne!(replaced, Replaced::Gone, "it is there all the while");
+            replaced == Replaced::Replaced
+        });
+        let winners: Vec<u8> = replaced.map(|(number, _)| number).collect();
+        assert_eq!(winners.len(), 1, "one winner");
+        same("the winner's", self.store.session(id).await.map(|session| session.map(|session| session.sealed)), &Some(winners));
+        same("deleted", self.store.delete_session(id).await, &true);
+    }
+
+    async fn a_walk_meets_every_session(&self) {
+        let ids: BTreeSet<RecordId> = (0..700).map(|_| random()).collect();
+        for id in &ids {
+            answered("put", self.store.put_session(*id, self.session(b"x", &[])).await);
+            answered("put", self.store.put_login(LoginRecord::Flow, *id, b"x".to_vec(), self.later(600)).await);
+        }
+        let (mut found, mut from) = (BTreeSet::new(), None);
+        loop {
+            let (part, next) = answered("walk", self.store.all_sessions(from).await);
+            found.extend(part);
+            match next {
+                Some(_) => from = next,
+                None => break,
+            }
+        }
+        assert!(found.is_superset(&ids), "every session comes");
+        assert!(found.len() < ids.len() + 20, "and hardly anything else: {}", found.len());
+        for id in &ids {
+            same("deleted", self.store.delete_session(*id).await, &true);
+            answered("taken", self.store.take_login(LoginRecord::Flow, *id).await);
+        }
+    }
+
+    async fn a_lease_has_one_owner_and_ends_by_itself(&self) {
+        let (name, other_name, one, other) = (random(), random(), random(), random());
+        let (long, short) = (Duration::from_secs(60), Duration::from_millis(50));
+        same("free", self.store.lease(name, one, long).await, &true);
+        same("held", self.store.lease(name, other, long).await, &false);
+        same("prolonged", self.store.lease(name, one, long).await, &true);
+        same("another name", self.store.lease(other_name, other, long).await, &true);
+        answered("not the other's to give back", self.store.release_lease(name, other).await);
+        same("still held", self.store.lease(name, other, long).await, &false);
+        answered("given back", self.store.release_lease(name, one).await);
+        same("free again", self.store.lease(name, other, short).await, &true);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        same("over by itself", self.store.lease(name, one, long).await, &true);
+        answered("too late", self.store.release_lease(name, other).await);
+        same("it is the next one's", self.store.lease(name, other, long).await, &false);
+        answered("given back", self.store.release_lease(name, one).await);
+        answered("given back", self.store.release_lease(other_name, other).await);
+        let mut takers = JoinSet::new();
+        for _ in 0..50 {
+            let store = Arc::clone(&self.store);
+            takers.spawn(async move { store.lease(name, random(), long).await });
+        }
+        let taken = takers.join_all().await.into_iter().filter(|taken| answered("lease", taken.clone())).count();
+        assert_eq!(taken, 1, "one owner");
+    }
+
+    async fn a_mark_is_set_once_and_ends_with_its_time(&self) {
+        let (mark, other) = (random(), random());
+        same("not there", self.store.remembered(mark).await, &false);
+        same("set", self.store.remember(mark, self.later(1000)).await, &true);
+        same("there", self.store.remembered(mark).await, &true);
+        same("not set twice", self.store.remember(mark, self.later(2000)).await, &false);
+        same("another", self.store.remembered(other).await, &false);
+        let mut setters = JoinSet::new();
+        for _ in 0..50 {
+            let (store, until) = (Arc::clone(&self.store), self.later(600));
+            setters.spawn(async move { store.remember(other, until).await });
+        }
+        assert_eq!(setters.join_all().await.into_iter().filter(|set| answered("set", set.clone())).count(), 1, "one was first");
+        let short = random();
+        match self.expiry {
+            Expiry::ByClock => {
+                same("set", self.store.remember(short, self.later(1000)).await, &true);
+                self.clock.advance(Duration::from_secs(1000));
+            }
+            Expiry::ByServer => {
+                same("set", self.store.remember(short, self.now().minus(Duration::from_secs(600))).await, &true);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+        same("over", self.store.remembered(short).await, &false);
+        same("and may be set again", self.store.remember(short, self.later(1000)).await, &true);
+    }
+
+    async fn counts_add_up_until_they_are_forgotten(&self) {
+        let (name, other, short) = (random(), random(), random());
+        let window = Duration::from_secs(60);
+        same("none", self.store.counted(name).await, &0);
+        for expected in 1..=3 {
+            same("one more", self.store.count(name, window).await, &expected);
+        }
+        same("so many", self.store.counted(name).await, &3);
+        same("another", self.store.counted(other).await, &0);
+        answered("forgotten", self.store.forget_count(name).await);
+        same("none", self.store.counted(name).await, &0);
+        same("from the beginning", self.store.count(name, window).await, &1);
+        same("a short one", self.store.count(short, Duration::from_millis(50)).await, &1);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        same("over", self.store.counted(short).await, &0);
+        same("from the beginning", self.store.count(short, window).await, &1);
     }
 }

@@ -2,8 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoreFuture, StoredSession};
+use super::{
+    Admission, Cursor, LoginBounds, LoginRecord, OnChange, Part, RecordId, Replaced, SealedSession, SessionStore, StoreFuture,
+    StoredSession,
+};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
 use crate::telemetry::Metrics;
@@ -79,6 +83,46 @@ impl SessionStore for Measured {
 
     fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()> {
         self.timed("release_login", self.store.release_login(flow, address))
+    }
+
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
+        self.timed("replace_session", self.store.replace_session(id, before, sealed))
+    }
+
+    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part> {
+        self.timed("all_sessions", self.store.all_sessions(from))
+    }
+
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
+        self.timed("lease", self.store.lease(name, owner, length))
+    }
+
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
+        self.timed("release_lease", self.store.release_lease(name, owner))
+    }
+
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.timed("remember", self.store.remember(mark, until))
+    }
+
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
+        self.timed("remembered", self.store.remembered(mark))
+    }
+
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
+        self.timed("count", self.store.count(name, window))
+    }
+
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
+        self.timed("counted", self.store.counted(name))
+    }
+
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
+        self.timed("forget_count", self.store.forget_count(name))
+    }
+
+    fn watch(&self, told: OnChange) {
+        self.store.watch(told);
     }
 
     fn ping(&self) -> StoreFuture<'_, ()> {

@@ -3,8 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoreFuture, StoredSession};
+use super::volatile::Volatile;
+use super::{
+    Admission, Cursor, LoginBounds, LoginRecord, Part, RecordId, Replaced, SealedSession, SessionStore, StoreFuture, StoredSession,
+};
 use crate::clock::{SharedClock, UnixTime};
 
 /// How many records over their time each write clears away, so that memory follows use even when nobody sweeps.
@@ -16,6 +20,7 @@ const SWEPT_PER_HOLD: usize = 512;
 pub struct Memory {
     clock: SharedClock,
     state: Mutex<State>,
+    volatile: Volatile,
 }
 
 #[derive(Default)]
@@ -26,6 +31,7 @@ struct State {
     /// Flow → the address it counts for, and until when.
     admitted: HashMap<RecordId, (RecordId, UnixTime)>,
     admitted_of: HashMap<RecordId, HashSet<RecordId>>,
+    marks: HashMap<RecordId, UnixTime>,
     /// The same records by the time they are over.
     expiries: BTreeSet<(UnixTime, Kept)>,
     admissions_by_expiry: BTreeSet<(UnixTime, RecordId)>,
@@ -36,6 +42,7 @@ enum Kept {
     Session(RecordId),
     Flow(RecordId),
     Attempt(RecordId),
+    Mark(RecordId),
 }
 
 impl Kept {
@@ -51,7 +58,7 @@ impl Memory {
     /// An empty store.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self { clock, state: Mutex::default(), volatile: Volatile::default() }
     }
 
     /// Clears away everything that is over its time; how many records that were.
@@ -112,6 +119,29 @@ impl State {
         Some(session)
     }
 
+    fn replace_session(&mut self, id: &RecordId, before: &[u8], sealed: Vec<u8>, now: UnixTime) -> Replaced {
+        match self.sessions.get_mut(id).filter(|session| session.expires_at > now) {
+            None => Replaced::Gone,
+            Some(session) if session.sealed != before => Replaced::Changed,
+            Some(session) => {
+                session.sealed = sealed;
+                Replaced::Replaced
+            }
+        }
+    }
+
+    fn remember(&mut self, mark: RecordId, until: UnixTime, now: UnixTime) -> bool {
+        if let Some(before) = self.marks.get(&mark).copied() {
+            if before > now {
+                return false;
+            }
+            self.expiries.remove(&(before, Kept::Mark(mark)));
+        }
+        self.marks.insert(mark, until);
+        self.expiries.insert((until, Kept::Mark(mark)));
+        true
+    }
+
     fn put_login(&mut self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) {
         self.take_login(kind, id);
         self.expiries.insert((expires_at, Kept::login(kind, id)));
@@ -168,6 +198,10 @@ impl State {
                 Kept::Session(id) => drop(self.delete_session(&id)),
                 Kept::Flow(id) => drop(self.take_login(LoginRecord::Flow, id)),
                 Kept::Attempt(id) => drop(self.take_login(LoginRecord::Attempt, id)),
+                Kept::Mark(mark) => {
+                    self.expiries.pop_first();
+                    self.marks.remove(&mark);
+                }
             }
             swept += 1;
         }
@@ -238,6 +272,44 @@ impl SessionStore for Memory {
         self.write(|state, _| state.release(&flow))
     }
 
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
+        self.write(move |state, now| state.replace_session(&id, &before, sealed, now))
+    }
+
+    fn all_sessions(&self, _from: Option<Cursor>) -> StoreFuture<'_, Part> {
+        self.read(|state, now| (state.sessions.iter().filter(|(_, one)| one.expires_at > now).map(|(id, _)| *id).collect(), None))
+    }
+
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
+        Box::pin(ready(Ok(self.volatile.lease(name, owner, length, self.clock.instant()))))
+    }
+
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
+        self.volatile.release_lease(name, owner);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.write(move |state, now| state.remember(mark, until, now))
+    }
+
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
+        self.read(move |state, now| state.marks.get(&mark).is_some_and(|until| *until > now))
+    }
+
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
+        Box::pin(ready(Ok(self.volatile.count(name, window, self.clock.instant()))))
+    }
+
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
+        Box::pin(ready(Ok(self.volatile.counted(&name, self.clock.instant()))))
+    }
+
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
+        self.volatile.forget_count(&name);
+        Box::pin(ready(Ok(())))
+    }
+
     fn ping(&self) -> StoreFuture<'_, ()> {
         Box::pin(ready(Ok(())))
     }
@@ -273,12 +345,14 @@ mod tests {
             store.put_login(LoginRecord::Flow, id, vec![1], until).await.unwrap();
             store.put_login(LoginRecord::Attempt, id, vec![1], until).await.unwrap();
             store.admit_login(id, [9; 32], until, LoginBounds { per_address: 5000, total: 5000 }).await.unwrap();
+            assert!(store.remember(id, until).await.unwrap());
         }
         assert_eq!(store.sweep(), 0);
         clock.advance(Duration::from_secs(61));
-        assert_eq!(store.sweep(), 6000);
+        assert_eq!(store.sweep(), 8000);
         let state = store.lock();
         assert!(state.sessions.is_empty() && state.index.is_empty() && state.logins.is_empty() && state.expiries.is_empty());
+        assert!(state.marks.is_empty());
         assert!(state.admitted.is_empty() && state.admitted_of.is_empty() && state.admissions_by_expiry.is_empty());
     }
 }

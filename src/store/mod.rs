@@ -12,9 +12,13 @@ pub mod memory;
 pub mod record;
 pub mod redis;
 mod sessions;
+mod streams;
+mod volatile;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::fault::Outage;
@@ -22,7 +26,7 @@ use crate::fault::Outage;
 pub use cache::{CachedSession, SessionCache};
 pub use measured::Measured;
 pub use record::Listing;
-pub use sessions::{Loaded, Sessions};
+pub use sessions::{Created, Listed, Loaded, Renewal, Sessions, Under};
 
 /// The hashed name of a record.
 pub type RecordId = [u8; 32];
@@ -83,6 +87,38 @@ pub enum Admission {
     TooMany,
 }
 
+/// What became of a compare-and-set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// It was as expected and now is as wanted.
+    Replaced,
+    /// Somebody else wrote it meanwhile; it is theirs.
+    Changed,
+    /// It is not there.
+    Gone,
+}
+
+/// Where a walk over all sessions goes on. Its text is the store's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// A part of a walk over all sessions, and where the next part begins; `None`: that was all.
+pub type Part = (Vec<RecordId>, Option<Cursor>);
+
+/// What a store tells of what others do to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This session was written or is gone.
+    Session(RecordId),
+    /// Changes may be missed from now on: nothing that was read before may be relied on.
+    Lost,
+    /// From now on every change is told.
+    Watched,
+}
+
+/// Hears of changes. Called on the control runtime; it must not block.
+pub type OnChange = Arc<dyn Fn(Change) + Send + Sync>;
+
 /// The contract of a store. Every implementation passes the same suite.
 pub trait SessionStore: Send + Sync {
     /// Writes a session; its index entries are there before the session is (an entry may dangle, a session is never unlisted). An overwrite
@@ -95,6 +131,9 @@ pub trait SessionStore: Send + Sync {
     /// Notes a use. Never brings a session back that is gone, and never moves a touch backwards.
     fn touch_session(&self, id: RecordId, last_used: UnixTime) -> StoreFuture<'_, ()>;
 
+    /// Writes `sealed` in place of `before`, and only of that (compare-and-set). Listing, index entries, touch and expiry stay as they are.
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced>;
+
     /// Deletes a session with its touch and index entries; whether it was there. When this returns it is gone on every replica.
     fn delete_session(&self, id: RecordId) -> StoreFuture<'_, bool>;
 
@@ -103,6 +142,9 @@ pub trait SessionStore: Send + Sync {
 
     /// What a list shows of a session, as sealed by the gateway's key.
     fn listing(&self, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>>;
+
+    /// Walks over all sessions, part by part. What is there all the while comes at least once; what comes may be gone already.
+    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part>;
 
     /// Writes a login record over whatever is there.
     fn put_login(&self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) -> StoreFuture<'_, ()>;
@@ -119,6 +161,31 @@ pub trait SessionStore: Send + Sync {
 
     /// Counts a flow out; of one that was never counted, nothing happens.
     fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()>;
+
+    /// Takes a lease, or prolongs one's own: whether `owner` holds it now. It ends by itself after `length` of real time, whatever clock the
+    /// gateway has: it is about work that is under way.
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool>;
+
+    /// Gives a lease back. One that is somebody else's by now stays theirs.
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()>;
+
+    /// Notes that something happened, until then; `true`: for the first time. Of many who note the same at once, on any replica, one is first.
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool>;
+
+    /// Whether it was noted.
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool>;
+
+    /// Counts one more; how many there are now. They are forgotten together, `window` of real time after the first.
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64>;
+
+    /// How many there are.
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64>;
+
+    /// Forgets a count.
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()>;
+
+    /// Has changes told that other processes make. A store that no other process writes to has none to tell.
+    fn watch(&self, _told: OnChange) {}
 
     /// Whether the store answers.
     fn ping(&self) -> StoreFuture<'_, ()>;

@@ -25,6 +25,7 @@ const SESSION: &[u8] = b"session";
 const LISTING: &[u8] = b"listing";
 const FLOW: &[u8] = b"flow";
 const ATTEMPT: &[u8] = b"attempt";
+const ENDED: &[u8] = b"ended";
 
 /// Seals a session with the key that only its cookie holds.
 #[must_use]
@@ -36,6 +37,53 @@ pub fn seal_session(session: &Session, cookie: &SessionCookie) -> Vec<u8> {
 #[must_use]
 pub fn open_session(sealed: &[u8], cookie: &SessionCookie) -> Option<Session> {
     open(cookie.key(), SESSION, &cookie.record_id(), sealed)
+}
+
+/// What is left of a session whose time is over: enough to tell its person that it was, and to know them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The keyed hash of (`iss`, `sub`): see [`subject_tag`].
+    pub subject: RecordId,
+    /// When it was over.
+    pub at: UnixTime,
+    /// Why.
+    pub why: EndedBy,
+}
+
+/// The ways in which time ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndedBy {
+    /// It was not used.
+    Idle,
+    /// It reached its longest time.
+    Absolute,
+    /// The provider's token was over.
+    Token,
+}
+
+/// Seals what is left of a session, in its place.
+#[must_use]
+pub fn seal_ended(ended: &Ended, cookie: &SessionCookie) -> Vec<u8> {
+    seal(cookie.key(), ENDED, &cookie.record_id(), ended)
+}
+
+/// Opens what is left of a session.
+#[must_use]
+pub fn open_ended(sealed: &[u8], cookie: &SessionCookie) -> Option<Ended> {
+    open(cookie.key(), ENDED, &cookie.record_id(), sealed)
+}
+
+/// Names a person to whoever has one of the gateway's keys, and to nobody else. Its first key's; look-ups try [`subject_tags`].
+#[must_use]
+pub fn subject_tag(ring: &SealRing, issuer: &str, sub: &str) -> RecordId {
+    ring.index(&[b"subject", issuer.as_bytes(), sub.as_bytes()])
+}
+
+/// The same under every key.
+#[must_use]
+pub fn subject_tags(ring: &SealRing, issuer: &str, sub: &str) -> Vec<RecordId> {
+    ring.indexes(&[b"subject", issuer.as_bytes(), sub.as_bytes()])
 }
 
 /// Seals a flow with the key in its own cookie.
@@ -121,6 +169,18 @@ pub fn indexes(ring: &SealRing, issuer: &str, sub: &str, sid: Option<&str>) -> V
     tags
 }
 
+/// Where to look for the sessions of a person, under every key.
+#[must_use]
+pub fn entries_of_sub(ring: &SealRing, issuer: &str, sub: &str) -> Vec<RecordId> {
+    ring.indexes(&[b"sub", issuer.as_bytes(), sub.as_bytes()])
+}
+
+/// Where to look for the sessions that came of one session at the provider, under every key.
+#[must_use]
+pub fn entries_of_sid(ring: &SealRing, issuer: &str, sid: &str) -> Vec<RecordId> {
+    ring.indexes(&[b"sid", issuer.as_bytes(), sid.as_bytes()])
+}
+
 /// Names the address that a login came from without telling it. IPv6 counts by its /64, since a person has at least that; an IPv4 address in
 /// IPv6 clothes counts as IPv4.
 #[must_use]
@@ -180,6 +240,8 @@ mod tests {
             id_token: "a.b.c".into(),
             created_at: UnixTime(1000),
             ends_at: UnixTime(2000),
+            tokens: None,
+            checked_at: None,
         }
     }
 
@@ -190,6 +252,8 @@ mod tests {
             code_verifier: "v".into(),
             redirect_uri: "https://app.test/callback".into(),
             started_at: UnixTime(1000),
+            asks: Default::default(),
+            proven: None,
         }
     }
 
@@ -225,6 +289,17 @@ mod tests {
         let sealed = seal_flow(&flow, &cookie);
         assert_eq!(open_flow(&sealed, &cookie), Some(flow));
         assert_eq!(open_attempt(&sealed, &state, &cookie), None);
+    }
+
+    #[test]
+    fn what_is_left_of_a_session_is_no_session() {
+        let (cookie, ring) = (SessionCookie::new(), SealRing::new(&[[1; 32]]).unwrap());
+        let ended = Ended { subject: subject_tag(&ring, "i", "s"), at: UnixTime(5), why: EndedBy::Idle };
+        let sealed = seal_ended(&ended, &cookie);
+        assert_eq!(open_ended(&sealed, &cookie), Some(ended));
+        assert_eq!(open_session(&sealed, &cookie), None);
+        assert_eq!(open_ended(&seal_session(&session(), &cookie), &cookie), None);
+        assert_eq!(open_ended(&sealed, &SessionCookie::new()), None);
     }
 
     #[test]

@@ -6,14 +6,13 @@
 //! - `pool`: connections that wait for their next request.
 //! - `forward`: one request there, one answer back. `framing`: where a message ends, the same for both hops.
 //! - `request_body`, `body`: the two bodies on their way. `deadlines`: when to give up waiting.
-//! - `upgrade`: what follows a `101`. `ending`: the word that a tunnel is to end.
+//! - `upgrade`: what follows a `101`.
 
 mod address;
 mod body;
 mod connection;
 mod deadlines;
 mod dial;
-mod ending;
 mod forward;
 mod framing;
 mod pool;
@@ -32,9 +31,9 @@ use std::time::Duration;
 use http::StatusCode;
 use hyper::client::conn::http1;
 
+pub use crate::tasks::{Ender, Ending};
 pub use address::{AddressError, UpstreamAddress};
 pub use body::UpstreamBody;
-pub use ending::{Ender, Ending};
 pub use forward::forward;
 pub use upgrade::Tunnels;
 

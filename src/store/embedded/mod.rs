@@ -3,7 +3,7 @@
 //! `open` finds or makes the file and says what to do when it cannot; `tables` is what stands in it; `writer` is the one thread that writes,
 //! many changes to a transaction, so that logins which come together share a flush to the disk.
 //!
-//! What a return means: a session that was put or deleted is on the disk. Touches and login records follow within a second, or with the next
+//! What a return means: a session that was put, replaced or deleted is on the disk, and so is a mark. Leases and counts are in memory alone. Touches and login records follow within a second, or with the next
 //! session: losing them to a crash costs a person one more login at most. Reads run on the blocking pool: from memory they take about a
 //! microsecond, but a page that has to come from a slow disk must not stop the thread that carries requests.
 
@@ -13,6 +13,7 @@ mod tables;
 mod tests;
 mod writer;
 
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,10 @@ use redb::{ReadTransaction, ReadableDatabase as _};
 
 pub use open::OpenError;
 
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoreFuture, StoredSession};
+use super::volatile::Volatile;
+use super::{
+    Admission, Cursor, LoginBounds, LoginRecord, Part, RecordId, Replaced, SealedSession, SessionStore, StoreFuture, StoredSession,
+};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
 use open::File;
@@ -44,6 +48,7 @@ pub struct Embedded {
     writer: Writer,
     file: Arc<File>,
     clock: SharedClock,
+    volatile: Volatile,
 }
 
 impl Embedded {
@@ -54,7 +59,7 @@ impl Embedded {
     pub fn open(settings: &EmbeddedSettings, clock: SharedClock) -> Result<Self, OpenError> {
         let file = Arc::new(File::open(&settings.path)?);
         let writer = Writer::start(Arc::clone(&file), Arc::clone(&clock)).map_err(|error| OpenError::thread(&settings.path, &error))?;
-        Ok(Self { writer, file, clock })
+        Ok(Self { writer, file, clock, volatile: Volatile::default() })
     }
 
     /// Clears away everything that is over its time; how many records that were.
@@ -155,6 +160,46 @@ impl SessionStore for Embedded {
 
     fn release_login(&self, flow: RecordId, _address: RecordId) -> StoreFuture<'_, ()> {
         self.write(Durability::Eventual, move |tables| tables.release(&flow))
+    }
+
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
+        let now = self.clock.now();
+        self.write(Durability::Immediate, move |tables| tables.replace_session(&id, &before, &sealed, now))
+    }
+
+    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part> {
+        self.read(move |reading, now| tables::all_sessions(reading, from.as_ref(), now))
+    }
+
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
+        Box::pin(ready(Ok(self.volatile.lease(name, owner, length, self.clock.instant()))))
+    }
+
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
+        self.volatile.release_lease(name, owner);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
+        let now = self.clock.now();
+        self.write(Durability::Immediate, move |tables| tables.remember(&mark, until, now))
+    }
+
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
+        self.read(move |reading, now| tables::remembered(reading, &mark, now))
+    }
+
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
+        Box::pin(ready(Ok(self.volatile.count(name, window, self.clock.instant()))))
+    }
+
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
+        Box::pin(ready(Ok(self.volatile.counted(&name, self.clock.instant()))))
+    }
+
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
+        self.volatile.forget_count(&name);
+        Box::pin(ready(Ok(())))
     }
 
     fn ping(&self) -> StoreFuture<'_, ()> {

@@ -3,7 +3,8 @@
 use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, TableError, WriteTransaction};
 
 use crate::clock::UnixTime;
-use crate::store::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, StoredSession};
+use crate::secret;
+use crate::store::{Admission, Cursor, LoginBounds, LoginRecord, Part, RecordId, Replaced, SealedSession, StoredSession};
 
 /// Raised when an older release could not read what this one writes.
 pub(super) const FORMAT: u64 = 1;
@@ -25,6 +26,8 @@ const LOGINS: TableDefinition<'_, (u8, Id), (u64, Bytes)> = TableDefinition::new
 const ADMITTED: TableDefinition<'_, Id, (u64, Id)> = TableDefinition::new("admitted");
 /// (address, flow).
 const ADMITTED_OF: TableDefinition<'_, (Id, Id), ()> = TableDefinition::new("admitted_of");
+/// Mark → its end. Unknown to releases before 0.2, which leave it alone.
+const MARKS: TableDefinition<'_, Id, u64> = TableDefinition::new("marks");
 /// (kind, end, name) of everything above: what a sweep walks.
 const EXPIRIES: TableDefinition<'_, (u8, u64, Id), ()> = TableDefinition::new("expiries");
 
@@ -33,6 +36,10 @@ const ADMISSION: u8 = 0;
 const FLOW: u8 = 1;
 const ATTEMPT: u8 = 2;
 const SESSION: u8 = 3;
+const MARK: u8 = 4;
+
+/// How many sessions one part of a walk looks at.
+const PART: usize = 256;
 
 const LOWEST: RecordId = [0; 32];
 const HIGHEST: RecordId = [255; 32];
@@ -84,6 +91,38 @@ pub(super) fn sessions_under(reading: &ReadTransaction, index: &RecordId) -> Res
     entries.range((index, &LOWEST)..=(index, &HIGHEST))?.map(|entry| Ok(*entry?.0.value().1)).collect()
 }
 
+/// The cursor is the last name that was looked at.
+pub(super) fn all_sessions(reading: &ReadTransaction, from: Option<&Cursor>, now: UnixTime) -> Result<Part, redb::Error> {
+    let after = from.and_then(|cursor| secret::decode(&cursor.0)).and_then(|bytes| RecordId::try_from(bytes).ok());
+    let sessions = reading.open_table(SESSIONS)?;
+    let (mut found, mut looked, mut last) = (Vec::new(), 0, None);
+    for row in sessions.range::<&RecordId>(after.as_ref().unwrap_or(&LOWEST)..)? {
+        let (id, row) = row?;
+        let id = *id.value();
+        if Some(id) == after {
+            continue;
+        }
+        if looked == PART {
+            return Ok((found, last.map(|last: RecordId| Cursor(secret::encode(&last)))));
+        }
+        looked += 1;
+        last = Some(id);
+        if row.value().0 > now.0 {
+            found.push(id);
+        }
+    }
+    Ok((found, None))
+}
+
+pub(super) fn remembered(reading: &ReadTransaction, mark: &RecordId, now: UnixTime) -> Result<bool, redb::Error> {
+    match reading.open_table(MARKS) {
+        Ok(marks) => Ok(marks.get(mark)?.is_some_and(|until| until.value() > now.0)),
+        // A file that the release before this one made.
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn login(reading: &ReadTransaction, kind: LoginRecord, id: &RecordId, now: UnixTime) -> Result<Option<Vec<u8>>, redb::Error> {
     let row = reading.open_table(LOGINS)?.get((code(kind), id))?;
     Ok(row.and_then(|row| {
@@ -100,6 +139,7 @@ pub(super) struct Tables<'txn> {
     logins: Table<'txn, (u8, Id), (u64, Bytes)>,
     admitted: Table<'txn, Id, (u64, Id)>,
     admitted_of: Table<'txn, (Id, Id), ()>,
+    marks: Table<'txn, Id, u64>,
     expiries: Table<'txn, (u8, u64, Id), ()>,
 }
 
@@ -112,6 +152,7 @@ impl<'txn> Tables<'txn> {
             logins: writing.open_table(LOGINS)?,
             admitted: writing.open_table(ADMITTED)?,
             admitted_of: writing.open_table(ADMITTED_OF)?,
+            marks: writing.open_table(MARKS)?,
             expiries: writing.open_table(EXPIRIES)?,
         })
     }
@@ -147,6 +188,35 @@ impl<'txn> Tables<'txn> {
             self.touches.insert(id, last_used.0)?;
         }
         Ok(())
+    }
+
+    pub(super) fn replace_session(&mut self, id: &RecordId, before: &[u8], sealed: &[u8], now: UnixTime) -> Result<Replaced, redb::Error> {
+        let (until, indexes, listing) = {
+            let Some(row) = self.sessions.get(id)? else { return Ok(Replaced::Gone) };
+            let (until, indexes, listing, known) = row.value();
+            if until <= now.0 {
+                return Ok(Replaced::Gone);
+            }
+            if known != before {
+                return Ok(Replaced::Changed);
+            }
+            (until, indexes.to_vec(), listing.to_vec())
+        };
+        self.sessions.insert(id, (until, indexes.as_slice(), listing.as_slice(), sealed))?;
+        Ok(Replaced::Replaced)
+    }
+
+    /// Whether it was not noted yet.
+    pub(super) fn remember(&mut self, mark: &RecordId, until: UnixTime, now: UnixTime) -> Result<bool, redb::Error> {
+        let before = self.marks.get(mark)?.map(|before| before.value());
+        match before {
+            Some(before) if before > now.0 => return Ok(false),
+            Some(before) => drop(self.expiries.remove((MARK, before, mark))?),
+            None => {}
+        }
+        self.marks.insert(mark, until.0)?;
+        self.expiries.insert((MARK, until.0, mark), ())?;
+        Ok(true)
     }
 
     pub(super) fn put_login(&mut self, kind: LoginRecord, id: &RecordId, sealed: &[u8], until: UnixTime) -> Result<(), redb::Error> {
@@ -214,7 +284,7 @@ impl<'txn> Tables<'txn> {
     /// Deletes up to `most` records that are over; how many there were.
     pub(super) fn sweep(&mut self, now: UnixTime, most: usize) -> Result<usize, redb::Error> {
         let mut swept = 0;
-        for kind in [ADMISSION, FLOW, ATTEMPT, SESSION] {
+        for kind in [ADMISSION, FLOW, ATTEMPT, SESSION, MARK] {
             swept += self.sweep_kind(kind, now, most - swept)?;
         }
         Ok(swept)
@@ -234,6 +304,7 @@ impl<'txn> Tables<'txn> {
                 ADMISSION => self.release(id)?,
                 FLOW => drop(self.take_login(LoginRecord::Flow, id)?),
                 ATTEMPT => drop(self.take_login(LoginRecord::Attempt, id)?),
+                MARK => drop(self.marks.remove(id)?),
                 _ => drop(self.delete_session(id)?),
             }
         }

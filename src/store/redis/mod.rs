@@ -10,13 +10,16 @@
 //! | `session:{ID}` | hash | `sealed`, `listing`, `indexes`, `used` |
 //! | `touch:{ID}` | string | the last use; apart, so that a touch will not invalidate what is cached of the session |
 //! | `index:{TAG}` | sorted set | sessions by their end |
+//! | `lease:{ID}` | string | who refreshes this session now |
+//! | `mark:{TAG}` | string | something that happened: a `jti`, a code that was used, a `sid` that was ended |
+//! | `count:{TAG}` | string | failures of late |
 //! | `flow:{ID}`, `attempt:{ID}` | string | login records |
 //! | `{logins}:all`, `{logins}:of:ADDRESS` | sorted set | flows under way by their end |
 //!
 //! # Rights
 //! A user of its own needs these and nothing else (`select` only for another database than 0):
 //! `~doorward:* +ping +get +set +getdel +del +hget +hmget +hset +expire +pttl +zadd +zcard +zscore +zrem +zrangebyscore +zremrangebyscore
-//! +zrevrange +evalsha +script|load +select`
+//! +zrevrange +scan +exists +incr +pexpire +evalsha +script|load +select`
 
 mod connect;
 mod link;
@@ -31,7 +34,9 @@ use tokio::runtime::Handle;
 
 pub use settings::{PasswordSource, RedisSettings, RedisSettingsError, RedisUrl};
 
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore, StoreFuture, StoredSession};
+use super::{
+    Admission, Cursor, LoginBounds, LoginRecord, Part, RecordId, Replaced, SealedSession, SessionStore, StoreFuture, StoredSession,
+};
 use crate::clock::{SharedClock, UnixTime};
 use crate::secret;
 use connect::Target;
@@ -40,6 +45,9 @@ use scripts::Scripts;
 
 /// Records outlive their time by this much: our clock and the server's are not the same, and lifetimes are judged by the records.
 const SLACK: Duration = Duration::from_secs(60);
+
+/// How many keys one part of a walk looks at.
+const SCANNED: u32 = 500;
 
 /// What is read of a session: `sealed` and `used`.
 type Record = (Option<Vec<u8>>, Option<u64>);
@@ -200,7 +208,90 @@ impl SessionStore for Redis {
         })
     }
 
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
+        self.call(async move |mut redis| {
+            let mut replace = self.scripts.replace_session.key(self.key("session", &id));
+            let answer: u8 = replace.arg(before).arg(sealed).invoke_async(&mut redis).await?;
+            Ok(match answer {
+                0 => Replaced::Replaced,
+                1 => Replaced::Changed,
+                _ => Replaced::Gone,
+            })
+        })
+    }
+
+    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part> {
+        self.call(async move |mut redis| {
+            let from = from.map_or_else(|| "0".to_owned(), |cursor| cursor.0);
+            let begins = format!("{}session:{{", self.prefix);
+            let mut scan = cmd("SCAN");
+            scan.arg(from).arg("MATCH").arg(format!("{}*", glob_literal(&begins))).arg("COUNT").arg(SCANNED);
+            let (next, keys): (String, Vec<String>) = scan.query_async(&mut redis).await?;
+            let id = |key: &String| secret::decode(key.strip_prefix(&begins)?.strip_suffix('}')?)?.try_into().ok();
+            Ok((keys.iter().filter_map(id).collect(), (next != "0").then_some(Cursor(next))))
+        })
+    }
+
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
+        self.call(async move |mut redis| {
+            let mut lease = self.scripts.lease.key(self.key("lease", &name));
+            lease.arg(&owner).arg(milliseconds(length)).invoke_async(&mut redis).await
+        })
+    }
+
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
+        self.call(async move |mut redis| {
+            self.scripts.release_lease.key(self.key("lease", &name)).arg(&owner).invoke_async(&mut redis).await
+        })
+    }
+
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.call(async move |mut redis| {
+            let mut set = cmd("SET");
+            set.arg(self.key("mark", &mark)).arg("").arg("NX").arg("EX").arg(self.seconds_until(until));
+            let set: Option<String> = set.query_async(&mut redis).await?;
+            Ok(set.is_some())
+        })
+    }
+
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
+        self.ask(cmd("EXISTS").arg(self.key("mark", &mark)).take())
+    }
+
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
+        self.call(async move |mut redis| {
+            self.scripts.count.key(self.key("count", &name)).arg(milliseconds(window)).invoke_async(&mut redis).await
+        })
+    }
+
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
+        self.call(async move |mut redis| {
+            let count: Option<u64> = cmd("GET").arg(self.key("count", &name)).query_async(&mut redis).await?;
+            Ok(count.unwrap_or_default())
+        })
+    }
+
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
+        self.ask(cmd("DEL").arg(self.key("count", &name)).take())
+    }
+
     fn ping(&self) -> StoreFuture<'_, ()> {
         self.ask(cmd("PING"))
     }
+}
+
+fn milliseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A text that matches nothing but itself in `SCAN`'s patterns.
+fn glob_literal(text: &str) -> String {
+    let mut pattern = String::new();
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
 }

@@ -8,6 +8,10 @@ pub(super) struct Scripts {
     pub(super) delete_session: Script,
     pub(super) put_index: Script,
     pub(super) admit_login: Script,
+    pub(super) replace_session: Script,
+    pub(super) lease: Script,
+    pub(super) release_lease: Script,
+    pub(super) count: Script,
 }
 
 impl Scripts {
@@ -18,6 +22,10 @@ impl Scripts {
             delete_session: Script::new(DELETE_SESSION),
             put_index: Script::new(PUT_INDEX),
             admit_login: Script::new(ADMIT_LOGIN),
+            replace_session: Script::new(REPLACE_SESSION),
+            lease: Script::new(LEASE),
+            release_lease: Script::new(RELEASE_LEASE),
+            count: Script::new(COUNT),
         }
     }
 }
@@ -42,6 +50,35 @@ if left > 0 then
 else
     redis.call('SET', KEYS[2], ARGV[1])
 end
+";
+
+/// session; sealed before, sealed now → 0 replaced, 1 changed, 2 gone.
+const REPLACE_SESSION: &str = r"
+local known = redis.call('HGET', KEYS[1], 'sealed')
+if not known then return 2 end
+if known ~= ARGV[1] then return 1 end
+redis.call('HSET', KEYS[1], 'sealed', ARGV[2])
+return 0
+";
+
+/// lease; owner, milliseconds → whether it is the owner's now.
+const LEASE: &str = r"
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+";
+
+/// lease; owner.
+const RELEASE_LEASE: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+";
+
+/// count; milliseconds → how many.
+const COUNT: &str = r"
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return count
 ";
 
 /// session, touch → whether it was there, its index entries.

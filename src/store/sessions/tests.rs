@@ -5,8 +5,10 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::clock::{Clock as _, ManualClock};
+use crate::login::{Flow, FlowCookie, FlowHandle, PendingLogin, State};
+use crate::session::TokenEnd;
 use crate::store::memory::Memory;
-use crate::store::{StoreFuture, StoredSession};
+use crate::store::{Admission, Change, Cursor, LoginBounds, LoginRecord, OnChange, Part, Replaced, StoreFuture};
 
 /// A memory store that counts what it is asked and can be out of order.
 struct Watched {
@@ -14,9 +16,14 @@ struct Watched {
     reads: AtomicU64,
     touches: AtomicU64,
     down: AtomicU64,
+    told: Mutex<Option<OnChange>>,
 }
 
 impl Watched {
+    fn tell(&self, change: Change) {
+        (self.told.lock().unwrap().as_ref().expect("somebody listens"))(change);
+    }
+
     fn answer<'a, T: Send + 'a>(&'a self, count: &AtomicU64, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
         count.fetch_add(1, Ordering::SeqCst);
         if self.down.load(Ordering::SeqCst) == 0 { answer } else { Box::pin(async { Err(Outage::store("down")) }) }
@@ -60,6 +67,36 @@ impl SessionStore for Watched {
     fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()> {
         self.store.release_login(flow, address)
     }
+    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
+        self.store.replace_session(id, before, sealed)
+    }
+    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part> {
+        self.store.all_sessions(from)
+    }
+    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
+        self.store.lease(name, owner, length)
+    }
+    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
+        self.store.release_lease(name, owner)
+    }
+    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.store.remember(mark, until)
+    }
+    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
+        self.store.remembered(mark)
+    }
+    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
+        self.store.count(name, window)
+    }
+    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
+        self.store.counted(name)
+    }
+    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
+        self.store.forget_count(name)
+    }
+    fn watch(&self, told: OnChange) {
+        *self.told.lock().unwrap() = Some(told);
+    }
     fn ping(&self) -> StoreFuture<'_, ()> {
         panic!("nobody pings through Sessions")
     }
@@ -76,7 +113,7 @@ struct House {
     store: Arc<Watched>,
     ring: Arc<SealRing>,
     tasks: Tasks,
-    sessions: Sessions<()>,
+    sessions: Arc<Sessions<()>>,
 }
 
 const IDLE: u64 = 1800;
@@ -87,38 +124,48 @@ impl House {
         let clock = Arc::new(ManualClock::default());
         let store = Memory::new(Arc::clone(&clock) as SharedClock);
         let zero = || AtomicU64::new(0);
-        let store = Arc::new(Watched { store, reads: zero(), touches: zero(), down: zero() });
+        let store = Arc::new(Watched { store, reads: zero(), touches: zero(), down: zero(), told: Mutex::default() });
         let (ring, tasks) = (Arc::new(SealRing::new(&[[1; 32]]).unwrap()), Tasks::new(Handle::current()));
         let sessions = Self::another(&clock, &store, &ring, &tasks, cached);
         Self { clock, store, ring, tasks, sessions }
     }
 
-    fn another(clock: &Arc<ManualClock>, store: &Arc<Watched>, ring: &Arc<SealRing>, tasks: &Tasks, cached: Cached) -> Sessions<()> {
+    fn another(clock: &Arc<ManualClock>, store: &Arc<Watched>, ring: &Arc<SealRing>, tasks: &Tasks, cached: Cached) -> Arc<Sessions<()>> {
         let cache = (cached == Cached::Yes).then(|| SessionCache::new(100));
-        let lifetimes = Lifetimes { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(ABSOLUTE) };
+        let lifetimes =
+            Lifetimes { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(ABSOLUTE), token_end: TokenEnd::Outlived };
         let (clock, store): (SharedClock, Arc<dyn SessionStore>) = (Arc::clone(clock) as SharedClock, Arc::clone(store) as _);
-        Sessions::new(store, cache, Arc::clone(ring), clock, lifetimes, tasks.clone())
+        Arc::new(Sessions::new(store, cache, Arc::clone(ring), clock, lifetimes, tasks.clone()))
     }
 
     /// Another gateway on the same store.
-    fn neighbour(&self, cached: Cached) -> Sessions<()> {
+    fn neighbour(&self, cached: Cached) -> Arc<Sessions<()>> {
         Self::another(&self.clock, &self.store, &self.ring, &self.tasks, cached)
     }
 
-    async fn create(&self) -> SessionCookie {
+    fn session(&self) -> Session {
         let identity = json!({"issuer": "https://idp.test", "sub": "1", "source": {"provider": "p"}, "user": "alice", "email": "absent",
             "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null});
         let created_at = self.clock.now();
-        let session = Session {
+        Session {
             identity: serde_json::from_value(identity).unwrap(),
             client_id: "app".into(),
             sid: Some("s".into()),
             id_token: "token".into(),
             created_at,
             ends_at: created_at.plus(Duration::from_secs(ABSOLUTE)),
-        };
+            tokens: None,
+            checked_at: None,
+        }
+    }
+
+    async fn create(&self) -> SessionCookie {
+        let session = self.session();
         let listing = Listing::new(&session, "192.0.2.1".parse().unwrap(), "Mozilla");
-        self.sessions.create(session, &listing).await.unwrap()
+        match self.sessions.create(session, &listing).await.unwrap() {
+            Created::Session(cookie) => cookie,
+            Created::SidEnded => panic!("no sid was ended"),
+        }
     }
 
     fn pass(&self, seconds: u64) {
@@ -143,7 +190,7 @@ async fn see(sessions: &Sessions<()>, cookie: &SessionCookie) -> String {
     match sessions.load(cookie).await {
         Ok(Loaded::Alive(session)) => session.session.identity.user.clone(),
         Ok(Loaded::Absent) => "absent".into(),
-        Ok(Loaded::Over(reason)) => reason.to_string(),
+        Ok(Loaded::Over { reason, .. }) => reason.to_string(),
         Err(outage) => outage.reason().to_string(),
     }
 }
@@ -242,11 +289,13 @@ async fn a_session_in_use_lives_on_and_an_idle_one_ends() {
             assert_eq!(house.see(&used).await, "alice");
             house.tasks.drained().await;
         }
+        // Most of an hour ago, and still known; what is left of it says so, and then it never was.
         assert_eq!(house.see(&idle).await, "session-idle");
         house.tasks.drained().await;
-        assert_eq!(house.see(&idle).await, "absent");
+        assert_eq!(house.see(&idle).await, "session-idle");
         house.pass(IDLE);
         assert_eq!(house.see(&used).await, "session-idle");
+        assert_eq!(house.see(&idle).await, "absent");
     }
 }
 
@@ -263,8 +312,10 @@ async fn a_session_reaches_its_end_however_much_it_is_used() {
         house.pass(20);
         assert_eq!(house.see(&cookie).await, "session-expired");
         house.tasks.drained().await;
-        assert_eq!(house.see(&cookie).await, "absent");
+        assert_eq!(house.see(&cookie).await, "session-expired");
         assert_eq!(house.sessions.cached(), 0);
+        house.pass(3600);
+        assert_eq!(house.see(&cookie).await, "absent");
     }
 }
 
@@ -295,6 +346,8 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
         code_verifier: "v".into(),
         redirect_uri: "https://app.test/callback".into(),
         started_at,
+        asks: Default::default(),
+        proven: None,
     };
     let state = State::new(cookie.handle);
     let sessions = &house.sessions;
@@ -361,4 +414,126 @@ async fn flows_are_counted_by_network() {
     assert_eq!(admit(FlowCookie::new().handle, "2001:db8::2").await, Ok(Admission::Admitted));
     house.pass(3600);
     assert_eq!(admit(FlowCookie::new().handle, "2001:db8::3").await, Ok(Admission::Admitted));
+}
+
+#[tokio::test]
+async fn what_time_ended_is_in_no_list_and_holds_nothing_but_whose_it_was() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    assert_eq!(house.sessions.listed(None).await.unwrap().len(), 1);
+    house.pass(IDLE);
+    let Loaded::Over { subject: Some(subject), .. } = house.sessions.load(&cookie).await.unwrap() else { panic!("it is over") };
+    house.tasks.drained().await;
+    assert!(house.sessions.is_subject(&subject, "https://idp.test", "1") && !house.sessions.is_subject(&subject, "https://idp.test", "2"));
+    assert_eq!(house.sessions.listed(None).await.unwrap(), []);
+    let under = Under::Sub { issuer: "https://idp.test", sub: "1" };
+    assert_eq!(house.sessions.listed(Some(under)).await.unwrap(), []);
+    assert_eq!(house.sessions.end_under(under).await.unwrap(), []);
+    let left = house.store.store.session(cookie.record_id()).await.unwrap().unwrap();
+    assert_eq!(record::open_session(&left.sealed, &cookie), None);
+    assert_eq!(house.store.store.listing(cookie.record_id()).await.unwrap(), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn sessions_are_found_and_ended_by_who_they_are_of_after_a_rotation_of_keys_too() {
+    let house = House::new(Cached::Yes);
+    let (one, two) = (house.create().await, house.create().await);
+    let rotated = Arc::new(SealRing::new(&[[2; 32], [1; 32]]).unwrap());
+    let later = House::another(&house.clock, &house.store, &rotated, &house.tasks, Cached::Yes);
+    let under = Under::Sid { issuer: "https://idp.test", sid: "s" };
+    assert_eq!(later.listed(Some(Under::Sub { issuer: "https://idp.test", sub: "1" })).await.unwrap().len(), 2);
+    assert_eq!(later.listed(Some(Under::Sub { issuer: "https://idp.test", sub: "2" })).await.unwrap(), []);
+    let listed = later.listed(None).await.unwrap();
+    assert!(listed.iter().all(|one| one.listing.name == "alice"));
+    assert_eq!(later.end_record(one.record_id()).await.unwrap().unwrap().sub, "1");
+    assert_eq!(later.end_record(one.record_id()).await.unwrap(), None);
+    assert_eq!(later.end_under(under).await.unwrap().len(), 1);
+    for cookie in [one, two] {
+        assert_eq!(see(&later, &cookie).await, "absent");
+    }
+    // A key that is gone finds nothing.
+    house.create().await;
+    let forgot = House::another(&house.clock, &house.store, &Arc::new(SealRing::new(&[[2; 32]]).unwrap()), &house.tasks, Cached::No);
+    assert_eq!(forgot.end_under(under).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_login_that_arrives_with_an_ended_sid_gets_no_session() {
+    let house = House::new(Cached::Yes);
+    let session = |sid: &str| Session { sid: Some(sid.to_owned()), ..house.session() };
+    let listing = |session: &Session| Listing::new(session, "192.0.2.1".parse().unwrap(), "Mozilla");
+    let create = async |sid: &str| {
+        let session = session(sid);
+        let listing = listing(&session);
+        house.sessions.create(session, &listing).await.unwrap()
+    };
+    house.sessions.mark_ended_sid("https://idp.test", "s").await.unwrap();
+    assert!(matches!(create("s").await, Created::SidEnded));
+    assert!(matches!(create("another").await, Created::Session(_)));
+    assert_eq!(house.sessions.listed(None).await.unwrap().len(), 1);
+    house.pass(10 * 60);
+    assert!(matches!(create("s").await, Created::Session(_)));
+}
+
+#[tokio::test]
+async fn a_renewal_wins_over_nothing_that_came_between() {
+    let house = House::new(Cached::Yes);
+    let cookie = house.create().await;
+    let before = house.sessions.reload(&cookie).await.unwrap().unwrap();
+    let renewed = |user: &str| {
+        let mut session = before.session.clone();
+        session.id_token = user.to_owned();
+        session
+    };
+    assert_eq!(house.sessions.renew(&cookie, &before, &renewed("new")).await.unwrap(), Replaced::Replaced);
+    let now = house.sessions.reload(&cookie).await.unwrap().unwrap();
+    assert_eq!(now.session.id_token, "new");
+    let Some(Loaded::Alive(cached)) = house.sessions.peek(&cookie) else { panic!("it is cached") };
+    assert_eq!(cached.session.id_token, "new");
+    assert_eq!(house.sessions.renew(&cookie, &before, &renewed("late")).await.unwrap(), Replaced::Changed);
+    house.sessions.end(&cookie).await.unwrap();
+    assert_eq!(house.sessions.renew(&cookie, &now, &renewed("dead")).await.unwrap(), Replaced::Gone);
+    assert_eq!(house.see(&cookie).await, "absent");
+    assert!(house.sessions.reload(&cookie).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn streams_end_with_their_session_wherever_it_was_ended() {
+    let house = House::new(Cached::Yes);
+    house.sessions.watch();
+    let neighbour = house.neighbour(Cached::No);
+    let open = async |cookie: &SessionCookie| {
+        let Loaded::Alive(session) = house.sessions.load(cookie).await.unwrap() else { panic!("it is alive") };
+        house.sessions.stream(cookie, &session)
+    };
+    // Ended here.
+    let cookie = house.create().await;
+    let mut stream = open(&cookie).await;
+    house.sessions.end(&cookie).await.unwrap();
+    stream.ended().await;
+    // Ended elsewhere, and told; another's streams go on.
+    let (cookie, other) = (house.create().await, house.create().await);
+    let (mut stream, kept) = (open(&cookie).await, open(&other).await);
+    neighbour.end(&cookie).await.unwrap();
+    assert_eq!(house.see(&cookie).await, "alice", "nobody told yet");
+    house.store.tell(Change::Session(cookie.record_id()));
+    house.store.tell(Change::Session(other.record_id()));
+    stream.ended().await;
+    assert_eq!(house.see(&cookie).await, "absent");
+    assert_eq!(house.sessions.open_streams(), 1);
+    // Ended while nobody could tell.
+    let cookie = house.create().await;
+    let mut stream = open(&cookie).await;
+    house.store.tell(Change::Lost);
+    neighbour.end(&cookie).await.unwrap();
+    assert_eq!(house.see(&cookie).await, "absent", "nothing is believed");
+    house.store.tell(Change::Watched);
+    stream.ended().await;
+    // Ended before it was opened.
+    let cookie = house.create().await;
+    let Loaded::Alive(session) = house.sessions.load(&cookie).await.unwrap() else { panic!("it is alive") };
+    house.sessions.end(&cookie).await.unwrap();
+    house.sessions.stream(&cookie, &session).ended().await;
+    drop(kept);
+    assert_eq!(house.sessions.open_streams(), 0);
 }

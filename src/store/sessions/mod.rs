@@ -1,36 +1,60 @@
 //! Sessions and logins under way as the rest of the gateway sees them: opened by their cookies, judged by their times, cached where that is
 //! safe. Work on the store runs to its end though the request that asked for it has left.
+//!
+//! `renewal` writes new tokens into a session, `elsewhere` is what needs no cookie (lists, endings, marks, counts), `watch` hears of what
+//! other processes do and ends open streams, `logins` is the way through login.
+
+mod elsewhere;
+mod logins;
+mod renewal;
+mod watch;
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use elsewhere::{Listed, Under};
+pub use renewal::Renewal;
+
 use super::cache::{CachedSession, SessionCache};
-use super::record::{self, Listing};
-use super::{Admission, LoginBounds, LoginRecord, RecordId, SealedSession, SessionStore};
+use super::record::{self, Ended, EndedBy, Listing};
+use super::streams::Streams;
+use super::{RecordId, SealedSession, SessionStore, StoredSession};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
-use crate::login::{ATTEMPT_LIFETIME, FLOW_LIFETIME, Flow, FlowCookie, FlowHandle, PendingLogin, State};
 use crate::reason::Reason;
 use crate::secret::SealRing;
-use crate::session::{Life, Lifetimes, Session, SessionCookie, assess};
+use crate::session::{Life, Lifetimes, Session, SessionCookie, assess, end_of};
 use crate::tasks::Tasks;
 
 /// The store hears of a session's use at most this often.
 const TOUCH_PAUSE: Duration = Duration::from_secs(60);
-/// A session is kept this long after its end, so that whoever comes back is told that it expired rather than that it never was.
+/// What is left of a session is kept this long after its end, so that whoever comes back is told that it expired rather than that it never was,
+/// and finds the form that they were sending.
 const KEPT_AFTER_END: Duration = Duration::from_secs(60 * 60);
 
 /// What a cookie turned out to be.
 pub enum Loaded<P> {
     /// It opens nothing.
     Absent,
-    /// It opened a session whose time is over; the record is being deleted.
-    Over(Reason),
+    /// It opened a session whose time is over.
+    Over {
+        /// Why.
+        reason: Reason,
+        /// Whose it was, as [`record::subject_tag`] names them; only for an hour after the end.
+        subject: Option<RecordId>,
+    },
     /// It opens this session, whose use was noted.
     Alive(Arc<CachedSession<P>>),
+}
+
+/// What became of a new session.
+pub enum Created {
+    /// It is there; the cookie that opens it.
+    Session(SessionCookie),
+    /// The provider ended the session it stands for while the login was under way: there is none.
+    SidEnded,
 }
 
 /// The one way to sessions and login records. `P` is what users of a session keep ready with it.
@@ -41,12 +65,14 @@ pub struct Sessions<P> {
     clock: SharedClock,
     lifetimes: Lifetimes,
     tasks: Tasks,
+    streams: Arc<Streams>,
     /// Sessions whose touch is on its way to the store.
     touching: Arc<Mutex<HashSet<RecordId>>>,
 }
 
 impl<P: Default + Send + Sync + 'static> Sessions<P> {
-    /// Over `store`; with a cache only where no other process writes to that store.
+    /// Over `store`. With a cache only where no other process writes to that store, or where it tells of what they write: see
+    /// [`Sessions::watch`].
     #[must_use]
     pub fn new(
         store: Arc<dyn SessionStore>,
@@ -56,7 +82,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         lifetimes: Lifetimes,
         tasks: Tasks,
     ) -> Self {
-        Self { store, cache: cache.map(Arc::new), ring, clock, lifetimes, tasks, touching: Arc::default() }
+        Self { store, cache: cache.map(Arc::new), ring, clock, lifetimes, tasks, streams: Arc::default(), touching: Arc::default() }
     }
 
     /// The answer, where this process knows it without asking anybody: a session that is alive, or a cookie whose key does not fit. Everything
@@ -93,12 +119,13 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
             self.forget(&id);
             return Ok(Loaded::Absent);
         };
-        let Some(session) = record::open_session(&stored.sealed, cookie) else {
-            return Ok(Loaded::Absent);
-        };
         let now = self.clock.now();
+        let Some(session) = record::open_session(&stored.sealed, cookie) else {
+            return Ok(self.ended(cookie, &stored, now));
+        };
         let here = self.cache.as_ref().and_then(|cache| cache.get(&id)).map_or(stored.last_used, |known| known.last_used());
-        match assess(&session, stored.last_used.max(here), self.lifetimes, now) {
+        let last_used = stored.last_used.max(here);
+        match assess(&session, last_used, self.lifetimes, now) {
             Life::Alive => {
                 let entry = Arc::new(CachedSession::new(cookie, session, stored.last_used));
                 if let (Some(cache), Some(mark)) = (&self.cache, mark) {
@@ -106,19 +133,53 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                 }
                 Ok(self.alive(&id, entry, now))
             }
-            Life::Over(reason) => {
-                // Nobody waits for this: a record that stays is judged the same way next time.
-                drop(self.delete(id));
-                Ok(Loaded::Over(reason))
-            }
+            Life::Over(reason) => Ok(self.over(cookie, &session, last_used, reason, now)),
         }
     }
 
-    /// Writes a new session; the cookie that opens it.
+    /// What a cookie opens that opens no session: nothing, or what is left of one.
+    fn ended(&self, cookie: &SessionCookie, stored: &StoredSession, now: UnixTime) -> Loaded<P> {
+        let Some(ended) = record::open_ended(&stored.sealed, cookie) else { return Loaded::Absent };
+        let reason = match ended.why {
+            EndedBy::Idle => Reason::SessionIdle,
+            EndedBy::Absolute => Reason::SessionExpired,
+            EndedBy::Token => Reason::SessionTokenEnded,
+        };
+        Loaded::Over { reason, subject: (now < ended.at.plus(KEPT_AFTER_END)).then_some(ended.subject) }
+    }
+
+    /// A session whose time is over. What is left of it takes its place, without its tokens and out of every list; nobody waits for that, since a
+    /// record that stays is judged the same way next time.
+    fn over(&self, cookie: &SessionCookie, session: &Session, last_used: UnixTime, reason: Reason, now: UnixTime) -> Loaded<P> {
+        let id = cookie.record_id();
+        let (why, at) = match reason {
+            Reason::SessionIdle => (EndedBy::Idle, end_of(session, last_used, self.lifetimes)),
+            Reason::SessionTokenEnded => (EndedBy::Token, session.tokens.as_ref().and_then(|tokens| tokens.expires_at).unwrap_or(now)),
+            _ => (EndedBy::Absolute, end_of(session, now, self.lifetimes)),
+        };
+        self.forget(&id);
+        self.streams.end(&id);
+        if now >= at.plus(KEPT_AFTER_END) {
+            drop(self.delete(id));
+            return Loaded::Over { reason, subject: None };
+        }
+        let subject = record::subject_tag(&self.ring, &session.identity.issuer, &session.identity.sub);
+        let left = SealedSession {
+            sealed: record::seal_ended(&Ended { subject, at, why }, cookie),
+            listing: Vec::new(),
+            indexes: Vec::new(),
+            last_used,
+            expires_at: at.plus(KEPT_AFTER_END),
+        };
+        drop(self.ask(async move |store| store.put_session(id, left).await));
+        Loaded::Over { reason, subject: Some(subject) }
+    }
+
+    /// Writes a new session; the cookie that opens it. One whose `sid` the provider has just ended does not begin.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn create(&self, session: Session, listing: &Listing) -> Result<SessionCookie, Outage> {
+    pub async fn create(&self, session: Session, listing: &Listing) -> Result<Created, Outage> {
         let cookie = SessionCookie::new();
         let id = cookie.record_id();
         let now = self.clock.now();
@@ -131,11 +192,25 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
             expires_at: session.ends_at.plus(KEPT_AFTER_END),
         };
         let mark = self.cache.as_ref().map(|cache| cache.mark(&id));
-        self.ask(async move |store| store.put_session(id, sealed).await).await?;
+        let ended_sid = session.sid.as_deref().map(|sid| self.sid_marks(&session.identity.issuer, sid)).unwrap_or_default();
+        let begun = self.ask(async move |store| {
+            store.put_session(id, sealed).await?;
+            // After the write: whoever ends the `sid` marks it first and looks for sessions then, so one of the two sees the other.
+            for mark in ended_sid {
+                if store.remembered(mark).await? {
+                    store.delete_session(id).await?;
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        if !begun.await? {
+            return Ok(Created::SidEnded);
+        }
         if let (Some(cache), Some(mark)) = (&self.cache, mark) {
             cache.insert(id, mark, Arc::new(CachedSession::new(&cookie, session, now)));
         }
-        Ok(cookie)
+        Ok(Created::Session(cookie))
     }
 
     /// Ends the session that this cookie opens; what it was. A cookie that opens nothing ends nothing, so a guessed id does no harm.
@@ -144,7 +219,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     /// When the store does not answer; then the session may still be there.
     pub async fn end(&self, cookie: &SessionCookie) -> Result<Option<Arc<Session>>, Outage> {
         let id = cookie.record_id();
-        let (cookie, cache) = (cookie.clone(), self.cache.clone());
+        let (cookie, cache, streams) = (cookie.clone(), self.cache.clone(), Arc::clone(&self.streams));
         self.ask(async move |store| {
             let session = match cache.as_ref().and_then(|cache| cache.get(&id)) {
                 Some(known) if known.opens_with(&cookie) => Some(Arc::clone(&known.session)),
@@ -152,7 +227,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                 None => store.session(id).await?.and_then(|stored| record::open_session(&stored.sealed, &cookie)).map(Arc::new),
             };
             if session.is_some() {
-                delete(&*store, cache.as_deref(), id).await?;
+                delete(&*store, cache.as_deref(), &streams, id).await?;
             }
             Ok(session)
         })
@@ -186,8 +261,8 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     }
 
     fn delete(&self, id: RecordId) -> impl Future<Output = Result<(), Outage>> + use<P> {
-        let cache = self.cache.clone();
-        self.ask(async move |store| delete(&*store, cache.as_deref(), id).await)
+        let (cache, streams) = (self.cache.clone(), Arc::clone(&self.streams));
+        self.ask(async move |store| delete(&*store, cache.as_deref(), &streams, id).await.map(drop))
     }
 
     fn forget(&self, id: &RecordId) {
@@ -199,117 +274,18 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
 
 /// From the cache before and after: before, so that nobody is let in by it while the store deletes; after, so that nothing read meanwhile
 /// stays.
-async fn delete<P>(store: &dyn SessionStore, cache: Option<&SessionCache<P>>, id: RecordId) -> Result<(), Outage> {
+async fn delete<P>(store: &dyn SessionStore, cache: Option<&SessionCache<P>>, streams: &Streams, id: RecordId) -> Result<bool, Outage> {
     let forget = || cache.map_or((), |cache| cache.remove(&id));
     forget();
     let deleted = store.delete_session(id).await;
     forget();
-    deleted.map(drop)
+    if deleted.is_ok() {
+        streams.end(&id);
+    }
+    deleted
 }
 
-/// The way through login.
 impl<P> Sessions<P> {
-    /// Writes a flow over what is there of it.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn put_flow(&self, cookie: &FlowCookie, flow: &Flow) -> Result<(), Outage> {
-        let (id, sealed, until) = (cookie.handle.record_id(), record::seal_flow(flow, cookie), flow.started_at.plus(FLOW_LIFETIME));
-        self.ask(async move |store| store.put_login(LoginRecord::Flow, id, sealed, until).await).await
-    }
-
-    /// The flow of this cookie; `None` when there is none, when it is over, or when the cookie does not open it.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn flow(&self, cookie: &FlowCookie) -> Result<Option<Flow>, Outage> {
-        let id = cookie.handle.record_id();
-        let sealed = self.ask(async move |store| store.login(LoginRecord::Flow, id).await).await?;
-        let flow = sealed.and_then(|sealed| record::open_flow(&sealed, cookie));
-        Ok(flow.filter(|flow| self.clock.now() < flow.started_at.plus(FLOW_LIFETIME)))
-    }
-
-    /// Writes an attempt in place of the flow's former one: a flow has one at a time, so bounded flows are bounded records.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn put_attempt(&self, cookie: &FlowCookie, state: &State, attempt: &PendingLogin) -> Result<(), Outage> {
-        let until = attempt.started_at.plus(ATTEMPT_LIFETIME);
-        let (id, sealed) = (state.flow.record_id(), record::seal_attempt(attempt, state, cookie));
-        self.ask(async move |store| store.put_login(LoginRecord::Attempt, id, sealed, until).await).await
-    }
-
-    /// Reads an attempt and leaves it; `None` when it is spent, over, or belongs to another browser.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn attempt(&self, cookie: &FlowCookie, state: &State) -> Result<Option<PendingLogin>, Outage> {
-        let id = state.flow.record_id();
-        let sealed = self.ask(async move |store| store.login(LoginRecord::Attempt, id).await).await?;
-        Ok(self.running(sealed.and_then(|sealed| record::open_attempt(&sealed, state, cookie))))
-    }
-
-    /// Takes an attempt: of many who try at once, one gets it. What this cookie does not open is `None` and stays where it is, so that a foreign
-    /// browser cannot burn another's login.
-    ///
-    /// # Errors
-    /// When the store does not answer; then the attempt may be spent.
-    pub async fn take_attempt(&self, cookie: &FlowCookie, state: &State) -> Result<Option<PendingLogin>, Outage> {
-        let (cookie, state) = (cookie.clone(), *state);
-        let taken = self
-            .ask(async move |store| {
-                let id = state.flow.record_id();
-                let open = |sealed: Option<Vec<u8>>| sealed.and_then(|sealed| record::open_attempt(&sealed, &state, &cookie));
-                if open(store.login(LoginRecord::Attempt, id).await?).is_none() {
-                    return Ok(None);
-                }
-                Ok(open(store.take_login(LoginRecord::Attempt, id).await?))
-            })
-            .await?;
-        Ok(self.running(taken))
-    }
-
-    /// Counts a flow in for as long as its record lives, unless too many are under way.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn admit(&self, flow: FlowHandle, address: IpAddr, bounds: LoginBounds) -> Result<Admission, Outage> {
-        let (id, address, until) = (flow.record_id(), record::address_tag(&self.ring, address), self.clock.now().plus(FLOW_LIFETIME));
-        self.ask(async move |store| store.admit_login(id, address, until, bounds).await).await
-    }
-
-    /// Counts a flow out: it led to a session.
-    ///
-    /// # Errors
-    /// When the store does not answer; the count ends with the flow's time then.
-    pub async fn release(&self, flow: FlowHandle, address: IpAddr) -> Result<(), Outage> {
-        let (id, address) = (flow.record_id(), record::address_tag(&self.ring, address));
-        self.ask(async move |store| store.release_login(id, address).await).await
-    }
-
-    /// Gives up a flow that its browser holds no longer: its records go and it counts no more. What this cookie does not open stays.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn abandon(&self, cookie: &FlowCookie, address: IpAddr) -> Result<(), Outage> {
-        let (id, cookie) = (cookie.handle.record_id(), cookie.clone());
-        let address = record::address_tag(&self.ring, address);
-        self.ask(async move |store| {
-            let sealed = store.login(LoginRecord::Flow, id).await?;
-            if sealed.is_some_and(|sealed| record::open_flow(&sealed, &cookie).is_some()) {
-                store.take_login(LoginRecord::Attempt, id).await?;
-                store.take_login(LoginRecord::Flow, id).await?;
-                store.release_login(id, address).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    fn running(&self, attempt: Option<PendingLogin>) -> Option<PendingLogin> {
-        attempt.filter(|attempt| !attempt.is_over(self.clock.now()))
-    }
-
     /// Runs work on the store to its end, whether or not the returned future is waited for.
     fn ask<T, W, F>(&self, work: W) -> impl Future<Output = Result<T, Outage>> + use<T, W, F, P>
     where

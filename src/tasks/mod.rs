@@ -3,11 +3,15 @@
 //! hyper drops a request's future when the browser goes away. Whatever spends something one-time (a code, a session) is therefore handed to
 //! the control runtime with [`Tasks::run`]; draining waits for it.
 
+mod ending;
+
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+pub use ending::{Ender, Ending};
 
 /// Hands work to the control runtime and knows what is still running.
 #[derive(Clone)]
