@@ -104,6 +104,8 @@ impl Tokens {
         now: UnixTime,
         chance: u8,
     ) -> Self {
+        // A length of nothing says nothing.
+        let (lives, refresh_lives) = (lives.filter(|lives| !lives.is_zero()), refresh_lives.filter(|lives| !lives.is_zero()));
         let early = |lives: Duration| {
             let share = lives.as_secs().saturating_mul(u64::from(chance) + 256) / 2560;
             Duration::from_secs(share.min(EARLY_AT_MOST.as_secs()).max(1))

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::providers::People;
 use super::stores::Opened;
 use super::{Answering, StartError, never_told};
-use crate::authenticate::{Authenticator, Registration};
+use crate::authenticate::{Authenticator, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
 use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
 use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway};
@@ -48,6 +48,16 @@ pub(super) fn gateway(
     let lifetimes = config.session.lifetimes;
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
+    let settings_of_renewals = RenewalSettings { revalidate: config.session.revalidate, token_end: lifetimes.token_end };
+    let renewals = Renewals::new(
+        Arc::clone(&sessions),
+        people.providers.clone(),
+        settings_of_renewals,
+        tasks.clone(),
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    );
+    renewals.watch_streams();
     let registered =
         |provider: &crate::config::Provider| Registration { issuer: provider.issuer.clone(), client_id: provider.client_id.clone() };
     let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).collect();
@@ -61,7 +71,7 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions, verifiers, registrations },
+        authenticator: Authenticator { sessions, renewals, verifiers, registrations },
         providers: people.providers,
         ring,
         metrics: Arc::clone(metrics),

@@ -1,16 +1,19 @@
 //! From the credential that counts to somebody, nobody, a refusal or an outage: the only step of a request that may wait on a network.
 //!
-//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it.
+//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it; `renewals` keeps what a session holds
+//! fresh.
 
 mod present;
+mod renewals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use present::present;
+pub use renewals::{Kept, Patience, RenewalSettings, Renewals};
 
 use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind};
-use crate::fault::Trouble;
+use crate::fault::{Outage, Trouble};
 use crate::header::PreparedHeaders;
 use crate::identity::Source;
 use crate::reason::Reason;
@@ -28,6 +31,8 @@ pub type OpenSession = CachedSession<PreparedHeaders>;
 pub struct Authenticator {
     /// Sessions of ours.
     pub sessions: Arc<Sessions<PreparedHeaders>>,
+    /// Keeps them fresh.
+    pub renewals: Arc<Renewals>,
     /// Issuers of bearer tokens.
     pub verifiers: Verifiers,
     /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
@@ -49,13 +54,17 @@ pub struct Outcome {
     pub authentication: Authentication,
     /// The session behind it, with its ready-made headers.
     pub session: Option<Arc<OpenSession>>,
+    /// The cookie that opened it, for what stays open in its name.
+    pub cookie: Option<SessionCookie>,
+    /// Why the session's tokens are over and no new ones are there. Whatever needs them cannot go on.
+    pub without_tokens: Option<Outage>,
     /// Whose session it was that time ended less than an hour ago, as the store's `subject_tag` names them.
     pub ended: Option<RecordId>,
 }
 
 impl Outcome {
     const fn without_session(authentication: Authentication) -> Self {
-        Self { authentication, session: None, ended: None }
+        Self { authentication, session: None, cookie: None, without_tokens: None, ended: None }
     }
 }
 
@@ -64,11 +73,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// A refusal only for a credential that cannot be read (400); an outage when nobody could be asked. Both are no answer to "who is it".
-    pub async fn authenticate(&self, credential: Credential, accept: &Accept) -> Result<Outcome, Trouble> {
+    pub async fn authenticate(&self, credential: Credential, accept: &Accept, patience: Patience) -> Result<Outcome, Trouble> {
         match credential {
             Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             Credential::Unreadable(fault) => Err(fault.into()),
-            Credential::Session(cookies) => self.by_session(&cookies).await,
+            Credential::Session(cookies) => self.by_session(&cookies, patience).await,
             Credential::Bearer(token) => self.by_token(&token, accept).await,
         }
     }
@@ -83,31 +92,35 @@ impl Authenticator {
     }
 
     /// One session opens: somebody. None: as if no cookie were there. Two: none counts, since nobody could say which the browser means.
-    async fn by_session(&self, cookies: &[SessionCookie]) -> Result<Outcome, Trouble> {
-        let mut found: Option<Arc<OpenSession>> = None;
-        let mut over = None;
+    async fn by_session(&self, cookies: &[SessionCookie], patience: Patience) -> Result<Outcome, Trouble> {
+        let mut found: Option<(&SessionCookie, Arc<OpenSession>)> = None;
+        let mut ended = None;
         for cookie in cookies {
             match self.sessions.load(cookie).await? {
                 Loaded::Absent => {}
-                Loaded::Over { reason, subject } => over = Some((reason, subject)),
+                Loaded::Over { reason, subject } => ended = Some((reason, subject)),
                 Loaded::Alive(session) if !self.vouches(&session.session) => {}
                 Loaded::Alive(_) if found.is_some() => {
                     let ambiguous = Absence::SessionOver(Reason::SessionAmbiguous);
                     return Ok(Outcome::without_session(Authentication::Anonymous(ambiguous)));
                 }
-                Loaded::Alive(session) => found = Some(session),
+                Loaded::Alive(session) => found = Some((cookie, session)),
             }
         }
-        Ok(match (found, over) {
-            (Some(session), _) => {
-                let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
-                Outcome { authentication: Authentication::Authenticated(who), session: Some(session), ended: None }
-            }
-            (None, Some((reason, ended))) => {
-                Outcome { ended, ..Outcome::without_session(Authentication::Anonymous(Absence::SessionOver(reason))) }
-            }
-            (None, None) => Outcome::without_session(Authentication::Anonymous(Absence::NoCredential)),
-        })
+        let over = |reason, ended| {
+            let absence = Authentication::Anonymous(Absence::SessionOver(reason));
+            Ok(Outcome { ended, ..Outcome::without_session(absence) })
+        };
+        match (found, ended) {
+            (Some((cookie, session)), _) if self.renewals.is_fresh(&session.session) => Ok(somebody(cookie, session, None)),
+            (Some((cookie, session)), _) => match self.renewals.keep(cookie, session, patience).await? {
+                Kept::Good(session, without_tokens) => Ok(somebody(cookie, session, without_tokens)),
+                Kept::Over(reason) => over(reason, None),
+                Kept::Gone => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
+            },
+            (None, Some((reason, ended))) => over(reason, ended),
+            (None, None) => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
+        }
     }
 
     async fn by_token(&self, token: &Secret, accept: &Accept) -> Result<Outcome, Trouble> {
@@ -122,4 +135,10 @@ impl Authenticator {
         };
         Ok(Outcome::without_session(authentication))
     }
+}
+
+fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, without_tokens: Option<Outage>) -> Outcome {
+    let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
+    let authentication = Authentication::Authenticated(who);
+    Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None }
 }

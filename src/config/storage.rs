@@ -11,6 +11,7 @@ use super::secret_file;
 use crate::secret::SecretSource;
 use crate::session::{Lifetimes, TokenEnd};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -21,6 +22,8 @@ pub struct SessionSettings {
     pub lifetimes: Lifetimes,
     /// How long the browser keeps the cookie.
     pub cookie: SessionCookieKept,
+    /// How often the provider is asked again whether somebody is still welcome; `None`: never.
+    pub revalidate: Option<Duration>,
 }
 
 /// `session.cookie`.
@@ -83,8 +86,13 @@ pub(super) fn read_session(root: &Section<'_>) -> SessionSettings {
     let words = [("persistent", SessionCookieKept::Persistent), ("browser", SessionCookieKept::UntilBrowserCloses)];
     let cookie = section.choice("cookie", SessionCookieKept::Persistent, &words);
     let token_end = if section.flag("end_with_token", false) { TokenEnd::Ends } else { TokenEnd::Outlived };
+    let revalidate = section.parsed("revalidate", |text| match (text, humantime::parse_duration(text)) {
+        ("off", _) => Ok(None),
+        (_, Ok(every)) if (MINUTE..=DAY).contains(&every) => Ok(Some(every)),
+        _ => Err(format!("expected \"off\" or a time such as \"15m\", from 1m to 1day; found {text:?}")),
+    });
     section.finish();
-    SessionSettings { lifetimes: Lifetimes { idle, absolute, token_end }, cookie }
+    SessionSettings { lifetimes: Lifetimes { idle, absolute, token_end }, cookie, revalidate: revalidate.flatten() }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::access::AccessLine;
+use crate::tasks::Ending;
 use crate::upstream::UpstreamBody;
 
 pin_project! {
@@ -26,6 +27,7 @@ pin_project! {
     enum Source {
         Ready { #[pin] body: Full<Bytes> },
         Upstream { #[pin] body: UpstreamBody },
+        Stream { #[pin] body: UpstreamBody, ended: Pin<Box<dyn Future<Output = ()>>> },
     }
 }
 
@@ -34,6 +36,12 @@ impl Body {
     #[must_use]
     pub fn ready(bytes: Bytes) -> Self {
         Self { source: Source::Ready { body: Full::new(bytes) }, line: None }
+    }
+
+    /// What the upstream sends, until the word comes: then it breaks off.
+    pub(super) fn until(body: UpstreamBody, mut ending: Ending) -> Self {
+        let ended = Box::pin(async move { ending.ended().await });
+        Self { source: Source::Stream { body, ended }, line: None }
     }
 
     pub(super) fn with_line(self, line: AccessLine) -> Self {
@@ -56,6 +64,12 @@ impl http_body::Body for Body {
         let frame = match this.source.project() {
             SourceProjection::Ready { body } => ready!(body.poll_frame(context)).map(|frame| frame.map_err(|never| match never {})),
             SourceProjection::Upstream { body } => ready!(body.poll_frame(context)),
+            SourceProjection::Stream { body, ended } => {
+                if ended.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Some(Err("the session of this stream has ended".into())));
+                }
+                ready!(body.poll_frame(context))
+            }
         };
         if let (Some(Ok(frame)), Some(line)) = (&frame, this.line)
             && let Some(data) = frame.data_ref()
@@ -68,14 +82,14 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Ready { body } => body.is_end_stream(),
-            Source::Upstream { body } => body.is_end_stream(),
+            Source::Upstream { body } | Source::Stream { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Ready { body } => body.size_hint(),
-            Source::Upstream { body } => body.size_hint(),
+            Source::Upstream { body } | Source::Stream { body, .. } => body.size_hint(),
         }
     }
 }

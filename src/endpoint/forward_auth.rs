@@ -10,13 +10,14 @@ use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
 use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
-use super::{Gateway, Served, Visit, login};
+use super::proxy::patience;
+use super::{Gateway, Served, Visit, login, tokens};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
-use crate::header::{IdentityHeaders, Naming, downstream_address};
+use crate::header::{IdentityHeaders, Naming, TokensToTell, downstream_address};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
 use crate::respond::{Refusal, bare, challenge};
@@ -82,7 +83,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = match gateway.authenticator.authenticate(credential, accept).await {
+    let outcome = match gateway.authenticator.authenticate(credential, accept, patience(visit.facts)).await {
         Ok(outcome) => outcome,
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.
@@ -92,6 +93,11 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     };
     let decision = decide(route, visit.facts, outcome.authentication, extra);
+    let decision =
+        match tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now()) {
+            Ok(decision) => decision,
+            Err(missing) => return outage(visit, &missing.into()),
+        };
     act(visit, headers, decision, outcome.session.as_ref(), style).await
 }
 
@@ -109,8 +115,8 @@ fn permitted(visit: &Visit<'_>, permit: Permit, session: Option<&Arc<OpenSession
     let mut answer = bare(StatusCode::OK);
     if let Some(who) = permit.who() {
         let made = match session {
-            Some(session) => session.prepared.get(&who.identity, route.index, Naming::ForwardAuth, &route.headers),
-            None => IdentityHeaders::new(&who.identity, Naming::ForwardAuth, &route.headers).map(Arc::new),
+            Some(session) => session.prepared.get(&session.session, route.index, Naming::ForwardAuth, &route.headers),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::default(), Naming::ForwardAuth, &route.headers).map(Arc::new),
         };
         match made {
             Ok(made) => made.set(answer.headers_mut()),

@@ -1,7 +1,8 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
-//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows.
+//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows; `tokens`
+//! says what becomes of a request whose route tells the provider's tokens when they are over.
 
 mod access;
 mod body;
@@ -16,6 +17,7 @@ mod logout;
 mod proxy;
 mod session;
 mod sign_in;
+mod tokens;
 mod userinfo;
 
 use std::time::Duration;

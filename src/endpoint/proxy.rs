@@ -7,20 +7,24 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use super::login::{self, append, here, own_url};
-use super::{Body, Core, Gateway, Served, Visit, logout};
-use crate::authenticate::{OpenSession, present};
+use super::{Body, Core, Gateway, Served, Visit, logout, tokens};
+use crate::authenticate::{OpenSession, Patience, present};
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
-use crate::header::{Forwarding, IdentityHeaders, Naming, OwnCookies, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity};
+use crate::header::{
+    Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
+};
 use crate::reason::Reason;
-use crate::request::{Audience, RequestFacts};
+use crate::request::{Audience, RequestFacts, Upgrade};
 use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_of};
 use crate::route::Route;
 use crate::server::{ConnectionInfo, RequestBody};
+use crate::session::SessionCookie;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::{self, Ending};
@@ -58,16 +62,26 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
     }
 }
 
+/// A session and the cookie that opened it.
+type Known = (Arc<OpenSession>, SessionCookie);
+
 /// Credential, authentication, decision.
-async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<(Decision, Option<Arc<OpenSession>>), Trouble> {
+async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<(Decision, Option<Known>), Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
         return Ok((decision, None));
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = gateway.authenticator.authenticate(credential, accept).await?;
-    Ok((decide(route, visit.facts, outcome.authentication, &Extra::default()), outcome.session))
+    let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts)).await?;
+    let decision = decide(route, visit.facts, outcome.authentication, &Extra::default());
+    let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now())?;
+    Ok((decision, outcome.session.zip(outcome.cookie)))
+}
+
+/// A form that was sent must not fail over a token that ends on the way; what is only read may go on with the old one.
+pub(super) fn patience(facts: &RequestFacts) -> Patience {
+    if facts.method.is_safe() { Patience::Brief } else { Patience::Long }
 }
 
 /// Sends the request on; takes the permit that only a decision makes.
@@ -75,25 +89,35 @@ async fn pass(
     core: &Core,
     visit: &Visit<'_>,
     permit: Permit,
-    session: Option<Arc<OpenSession>>,
+    session: Option<Known>,
     request: Request<RequestBody>,
     info: &ConnectionInfo,
 ) -> Served {
     let gateway = visit.gateway;
     let began = gateway.clock.instant();
-    let outgoing = match outgoing(visit, &permit, session.as_deref(), request, info, &core.ids) {
+    // What stays open in the name of a session ends with it.
+    let stream = || match &session {
+        Some((open, cookie)) => gateway.authenticator.sessions.stream(cookie, open),
+        None => Ending::never(),
+    };
+    let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let outgoing = match outgoing(visit, &permit, session.as_ref().map(|(open, _)| &**open), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
     let outgoing = with_clean_trailers(core, outgoing);
-    let answer = upstream::forward(&core.upstreams, &permit, outgoing, &Ending::never()).await;
+    let answer = upstream::forward(&core.upstreams, &permit, outgoing, &ending).await;
     let took = gateway.clock.instant().saturating_duration_since(began);
     let mut served = match answer {
         Ok(mut answer) => {
-            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if !switched {
                 remove_hop_by_hop(answer.headers_mut());
             }
-            Served { response: answer.map(Body::from), ..Served::new(bare(StatusCode::OK), permit.reason()) }
+            // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
+            let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
+            let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
+            Served { response, ..Served::new(bare(StatusCode::OK), permit.reason()) }
         }
         Err(fault) => visit.refuse_with(&fault, Refusal { actions: visit.again(), ..Refusal::default() }),
     };
@@ -130,8 +154,8 @@ fn outgoing(
     }
     if let Some(who) = permit.who() {
         match session {
-            Some(session) => session.prepared.get(&who.identity, route.index, Naming::Upstream, &route.headers)?.set(headers),
-            None => IdentityHeaders::new(&who.identity, Naming::Upstream, &route.headers)?.set(headers),
+            Some(session) => session.prepared.get(&session.session, route.index, Naming::Upstream, &route.headers)?.set(headers),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::default(), Naming::Upstream, &route.headers)?.set(headers),
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });

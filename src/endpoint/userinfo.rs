@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::json;
 
 use super::{Served, Visit};
-use crate::authenticate::present;
+use crate::authenticate::{Patience, present};
 use crate::credential::{Authentication, CredentialKind};
 use crate::decision::TokenProblem;
 use crate::fault::Trouble;
@@ -22,7 +22,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let accept =
         Accept { kinds: vec![CredentialKind::Session, CredentialKind::Bearer], audience: RouteAudience::OfIssuer, providers: None };
     let credential = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = match gateway.authenticator.authenticate(credential, &accept).await {
+    let outcome = match gateway.authenticator.authenticate(credential, &accept, Patience::Brief).await {
         Ok(outcome) => outcome,
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
         Err(Trouble::Refused(fault)) => {

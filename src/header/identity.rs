@@ -7,9 +7,12 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::fault::Fault;
 use crate::identity::{ClaimPath, Groups, Identity, texts};
 use crate::reason::Reason;
+use crate::secret::Secret;
 
 /// Names and values together may not be longer, in bytes; beyond it the request is refused, never cut.
 pub const IDENTITY_LIMIT: usize = 8 * 1024;
+/// What one header that tells a token may hold, in bytes.
+pub const TOKEN_LIMIT: usize = 16 * 1024;
 
 /// A header of the operator's own naming.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct HeaderRule {
     pub template: HeaderTemplate,
 }
 
-/// Literal text and `{claims.PATH}`.
+/// Literal text, `{claims.PATH}`, `{access_token}` and `{id_token}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderTemplate(Vec<Piece>);
 
@@ -28,6 +31,17 @@ pub struct HeaderTemplate(Vec<Piece>);
 enum Piece {
     Literal(String),
     Claim(ClaimPath),
+    AccessToken,
+    IdToken,
+}
+
+/// The provider's tokens of a session, for templates that tell them.
+#[derive(Clone, Copy, Default)]
+pub struct TokensToTell<'a> {
+    /// `{access_token}`.
+    pub access_token: Option<&'a Secret>,
+    /// `{id_token}`.
+    pub id_token: Option<&'a str>,
 }
 
 impl HeaderTemplate {
@@ -43,9 +57,16 @@ impl HeaderTemplate {
                 pieces.push(literal(before)?);
             }
             let (name, after) = after.split_once('}').ok_or("expected a closing } in the template")?;
-            let path = name.strip_prefix("claims.").and_then(ClaimPath::parse);
-            let path = path.ok_or_else(|| format!("expected {{claims.PATH}} such as {{claims.tenant}}; found {{{name}}}"))?;
-            pieces.push(Piece::Claim(path));
+            pieces.push(match (name, name.strip_prefix("claims.").and_then(ClaimPath::parse)) {
+                ("access_token", _) => Piece::AccessToken,
+                ("id_token", _) => Piece::IdToken,
+                (_, Some(path)) => Piece::Claim(path),
+                (_, None) => {
+                    return Err(format!(
+                        "expected {{claims.PATH}} such as {{claims.tenant}}, {{access_token}} or {{id_token}}; found {{{name}}}"
+                    ));
+                }
+            });
             rest = after;
         }
         if !rest.is_empty() {
@@ -57,8 +78,14 @@ impl HeaderTemplate {
         Ok(Self(pieces))
     }
 
-    /// The value for somebody; `None` when a claim is missing, so that no half-filled header is sent.
-    fn render(&self, identity: &Identity) -> Option<String> {
+    /// Whether it tells a token of the provider's.
+    #[must_use]
+    pub fn tells_tokens(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::AccessToken | Piece::IdToken))
+    }
+
+    /// The value for somebody; `None` when a claim or token is missing, so that no half-filled header is sent.
+    fn render(&self, identity: &Identity, tokens: TokensToTell<'_>) -> Option<String> {
         let mut out = String::new();
         for piece in &self.0 {
             match piece {
@@ -67,6 +94,8 @@ impl HeaderTemplate {
                     let items = texts(path.find(&identity.claims)?);
                     out.push_str(&join(&items));
                 }
+                Piece::AccessToken => out.push_str(&encode_value(tokens.access_token?.expose())),
+                Piece::IdToken => out.push_str(tokens.id_token.filter(|token| !token.is_empty())?),
             }
         }
         Some(out)
@@ -75,7 +104,7 @@ impl HeaderTemplate {
 
 fn literal(text: &str) -> Result<Piece, String> {
     if text.contains('}') || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(format!("expected printable ASCII and {{claims.PATH}}; found {text:?}"));
+        return Err(format!("expected printable ASCII and {{claims.PATH}}, {{access_token}} or {{id_token}}; found {text:?}"));
     }
     Ok(Piece::Literal(text.to_owned()))
 }
@@ -113,11 +142,11 @@ impl Naming {
 pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl IdentityHeaders {
-    /// Makes them.
+    /// Makes them. Headers that tell tokens have a limit of their own, [`TOKEN_LIMIT`] each.
     ///
     /// # Errors
     /// [`Reason::IdentityTooLarge`] beyond [`IDENTITY_LIMIT`].
-    pub fn new(identity: &Identity, naming: Naming, rules: &[HeaderRule]) -> Result<Self, Fault> {
+    pub fn new(identity: &Identity, tokens: TokensToTell<'_>, naming: Naming, rules: &[HeaderRule]) -> Result<Self, Fault> {
         let [user, email, preferred_username, groups] = naming.names();
         let mut made: Vec<(HeaderName, String)> = vec![(user, encode_value(&identity.user))];
         // What no policy would take for an address is not told as one (GHSA-c5c4).
@@ -132,10 +161,18 @@ impl IdentityHeaders {
             Groups::Listed(list) if !list.is_empty() => made.push((groups, join(list))),
             Groups::Listed(_) | Groups::Overage => {}
         }
+        let mut telling = Vec::new();
         for rule in rules {
-            if let Some(value) = rule.template.render(identity) {
+            if let Some(value) = rule.template.render(identity, tokens) {
                 made.retain(|(name, _)| *name != rule.name);
-                made.push((rule.name.clone(), value));
+                if !rule.template.tells_tokens() {
+                    made.push((rule.name.clone(), value));
+                } else if value.len() <= TOKEN_LIMIT {
+                    telling.push((rule.name.clone(), value));
+                } else {
+                    let detail = format!("{} would hold {} bytes, the limit is {TOKEN_LIMIT}", rule.name, value.len());
+                    return Err(Fault::new(Reason::IdentityTooLarge, detail));
+                }
             }
         }
         let size: usize = made.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -143,7 +180,13 @@ impl IdentityHeaders {
             let detail = format!("the identity headers would hold {size} bytes, the limit is {IDENTITY_LIMIT}");
             return Err(Fault::new(Reason::IdentityTooLarge, detail));
         }
-        let values = made.into_iter().map(|(name, value)| HeaderValue::try_from(value).map(|value| (name, value)));
+        let secret = telling.into_iter().map(|(name, value)| (name, value, true));
+        let values = made.into_iter().map(|(name, value)| (name, value, false)).chain(secret).map(|(name, value, secret)| {
+            HeaderValue::try_from(value).map(|mut value| {
+                value.set_sensitive(secret);
+                (name, value)
+            })
+        });
         // Every value is printable ASCII by now.
         values.collect::<Result<_, _>>().map(Self).map_err(|_| Fault::new(Reason::Internal, "an identity header is not printable"))
     }
@@ -206,7 +249,7 @@ mod tests {
         };
         let rules: Vec<_> = rules.iter().map(rule).collect();
         let mut map = HeaderMap::new();
-        IdentityHeaders::new(&identity(claims), Naming::Upstream, &rules).unwrap().set(&mut map);
+        IdentityHeaders::new(&identity(claims), TokensToTell::default(), Naming::Upstream, &rules).unwrap().set(&mut map);
         map
     }
 
@@ -234,7 +277,8 @@ mod tests {
     #[test]
     fn too_much_is_refused_and_never_cut() {
         let groups: Vec<String> = (0..4096).map(|n| format!("group-number-{n}")).collect();
-        let fault = IdentityHeaders::new(&identity(json!({"sub": "1", "groups": groups})), Naming::Upstream, &[]).unwrap_err();
+        let fault = IdentityHeaders::new(&identity(json!({"sub": "1", "groups": groups})), TokensToTell::default(), Naming::Upstream, &[])
+            .unwrap_err();
         assert_eq!(fault.reason, Reason::IdentityTooLarge);
     }
 
@@ -261,7 +305,7 @@ mod tests {
                 map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), format!("evil-{value}").parse().unwrap());
             }
             strip_identity(&mut map, &IdentityFamily::new([&HeaderName::from_static("x-tenant")]), UnderscoreNames::Pass);
-            IdentityHeaders::new(&identity(json!({"sub": "ann"})), Naming::Upstream, &[]).unwrap().set(&mut map);
+            IdentityHeaders::new(&identity(json!({"sub": "ann"})), TokensToTell::default(), Naming::Upstream, &[]).unwrap().set(&mut map);
             prop_assert!(map.values().all(|value| !value.as_bytes().starts_with(b"evil-")));
             prop_assert_eq!(map.len(), 1);
         }

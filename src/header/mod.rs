@@ -12,7 +12,7 @@ mod strip;
 
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
-pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, encode_value};
+pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TokensToTell, encode_value};
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, after_bearer, strip_credentials, strip_identity};

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{HeaderRule, IdentityHeaders, Naming};
+use super::{HeaderRule, IdentityHeaders, Naming, TokensToTell};
 use crate::fault::Fault;
-use crate::identity::Identity;
+use crate::session::Session;
 
 /// How many routes' headers one session keeps; a person seldom uses more at a time.
 const KEPT: usize = 8;
@@ -25,12 +25,14 @@ impl PreparedHeaders {
     ///
     /// # Errors
     /// As [`IdentityHeaders::new`].
-    pub fn get(&self, identity: &Identity, route: usize, naming: Naming, rules: &[HeaderRule]) -> Result<Arc<IdentityHeaders>, Fault> {
+    pub fn get(&self, session: &Session, route: usize, naming: Naming, rules: &[HeaderRule]) -> Result<Arc<IdentityHeaders>, Fault> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.iter().find(|known| known.route == route && known.naming == naming) {
             return Ok(Arc::clone(&known.headers));
         }
-        let headers = Arc::new(IdentityHeaders::new(identity, naming, rules)?);
+        let tokens =
+            TokensToTell { access_token: session.tokens.as_ref().map(|tokens| &tokens.access_token), id_token: Some(&session.id_token) };
+        let headers = Arc::new(IdentityHeaders::new(&session.identity, tokens, naming, rules)?);
         if kept.len() >= KEPT {
             kept.remove(0);
         }

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
+use ::http::StatusCode;
+use oauth2::basic::{
+    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
+};
 use oauth2::{
-    AuthType, AuthorizationCode, ClientId, ClientSecret, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
+    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,9 +25,11 @@ use crate::reason::Reason;
 use crate::secret::{Secret, random, same};
 use crate::session;
 
-/// What came for the code.
+/// What came for a code or a refresh token.
+#[derive(Clone)]
 pub(super) struct Tokens {
-    pub(super) id_token: Secret,
+    /// Always there for a code; for a refresh token it may be left out (OpenID Connect Core §12.2).
+    pub(super) id_token: Option<Secret>,
     pub(super) access_token: Secret,
     pub(super) refresh_token: Option<Secret>,
     /// `expires_in` (RFC 6749 §5.1).
@@ -36,9 +41,18 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// When new ones are due although no new refresh token came with these: as if one had.
+    pub(super) fn due_again(&self, claims: Option<&Claims>, now: UnixTime) -> Option<UnixTime> {
+        let with_one = Self { refresh_token: Some(Secret::new("")), ..self.clone() };
+        with_one.kept(claims, now).refresh_at
+    }
+
     /// What a session keeps of them. Where the answer does not say how long the access token lives (`expires_in`), the ID token's `exp` does.
-    pub(super) fn kept(&self, claims: &Claims, now: UnixTime) -> session::Tokens {
-        let until_exp = || claims.get("exp").and_then(Value::as_u64).map(|exp| UnixTime(exp).since(now)).filter(|lives| !lives.is_zero());
+    pub(super) fn kept(&self, claims: Option<&Claims>, now: UnixTime) -> session::Tokens {
+        let until_exp = || {
+            let lives = UnixTime(claims?.get("exp")?.as_u64()?).since(now);
+            (!lives.is_zero()).then_some(lives)
+        };
         let [chance] = random();
         session::Tokens::new(
             self.access_token.clone(),
@@ -75,12 +89,18 @@ impl fmt::Debug for ExtraFields {
 
 impl ExtraTokenFields for ExtraFields {}
 
-type Client = oauth2::Client<
+/// One that knows the token endpoint and no other.
+type Client<Token = EndpointSet> = oauth2::Client<
     BasicErrorResponse,
     StandardTokenResponse<ExtraFields, BasicTokenType>,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    Token,
 >;
 
 /// Spends the code. Asked once, whatever comes back.
@@ -93,38 +113,77 @@ pub(super) async fn spend_code(
 ) -> Result<Tokens, Trouble> {
     let redirect =
         RedirectUrl::new(attempt.redirect_uri.clone()).map_err(|_| Fault::new(Reason::Internal, "our own redirect_uri is no URL"))?;
-    let client = Client::new(ClientId::new(registration.client_id.to_owned()))
-        .set_client_secret(ClientSecret::new(registration.client_secret.expose().to_owned()))
-        .set_auth_type(registration.auth_type)
-        .set_token_uri(endpoint.clone())
-        .set_redirect_uri(redirect);
-    let (http, url) = (http.clone(), endpoint.url().clone());
-    let send = move |request: HttpRequest| {
-        let (call, url) = (http.send(request), url.clone());
-        async move {
-            let answer: HttpResponse = call.await?;
-            // A failing server is an outage, not a refusal of the code.
-            if answer.status().is_server_error() { Err(HttpError::status(&url, answer.status())) } else { Ok(answer) }
-        }
-    };
+    let client = client(registration, endpoint).set_redirect_uri(redirect);
+    let send = sender(http, endpoint);
     let answer = client
         .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(attempt.code_verifier.clone()))
         .request_async(&send)
         .await
         .map_err(sort)?;
+    tokens(&answer)
+}
+
+/// Spends a refresh token. Of what may come back only `invalid_grant` speaks of the person; everything else is the provider's trouble or ours.
+pub(super) async fn spend_refresh_token(
+    http: &Http,
+    endpoint: &TokenUrl,
+    registration: Registration<'_>,
+    refresh_token: &Secret,
+) -> Result<Tokens, Trouble> {
+    let client = client(registration, endpoint);
+    let send = sender(http, endpoint);
+    let refresh_token = RefreshToken::new(refresh_token.expose().to_owned());
+    let answer = client.exchange_refresh_token(&refresh_token).request_async(&send).await;
+    let answer = answer.map_err(|error| match error {
+        RequestTokenError::ServerResponse(answer) if matches!(answer.error(), BasicErrorResponseType::InvalidGrant) => {
+            Fault::new(Reason::RefreshRefused, "the token endpoint answered invalid_grant").into()
+        }
+        error => as_outage(sort(error)),
+    })?;
+    tokens(&answer).map_err(as_outage)
+}
+
+fn as_outage(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Refused(fault) => Outage::provider(fault.detail).into(),
+        unreachable @ Trouble::Unreachable(_) => unreachable,
+    }
+}
+
+fn client(registration: Registration<'_>, endpoint: &TokenUrl) -> Client {
+    Client::<EndpointNotSet>::new(ClientId::new(registration.client_id.to_owned()))
+        .set_client_secret(ClientSecret::new(registration.client_secret.expose().to_owned()))
+        .set_auth_type(registration.auth_type)
+        .set_token_uri(endpoint.clone())
+}
+
+type Sending = std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+
+fn sender(http: &Http, endpoint: &TokenUrl) -> impl Fn(HttpRequest) -> Sending + Send + Sync + 'static {
+    let (http, url) = (http.clone(), endpoint.url().clone());
+    move |request: HttpRequest| {
+        let (call, url) = (http.send(request), url.clone());
+        Box::pin(async move {
+            let answer: HttpResponse = call.await?;
+            // A failing server is an outage, not a refusal.
+            if answer.status().is_server_error() { Err(HttpError::status(&url, answer.status())) } else { Ok(answer) }
+        })
+    }
+}
+
+fn tokens(answer: &StandardTokenResponse<ExtraFields, BasicTokenType>) -> Result<Tokens, Trouble> {
     // RFC 6749 §7.1: a token of a type that we do not know must not be used.
     if !matches!(answer.token_type(), BasicTokenType::Bearer) {
         return Err(Fault::new(Reason::TokenResponse, "token_type is not Bearer").into());
     }
-    let id_token = answer.extra_fields().id_token.clone().filter(|token| !token.is_empty());
-    let id_token = id_token.ok_or_else(|| Fault::new(Reason::IdTokenMissing, "the token response holds no id_token"))?;
+    let extra = answer.extra_fields();
     Ok(Tokens {
-        id_token: Secret::new(id_token),
+        id_token: extra.id_token.clone().filter(|token| !token.is_empty()).map(Secret::new),
         access_token: Secret::new(answer.access_token().secret().clone()),
         refresh_token: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
         lives: answer.expires_in(),
-        refresh_lives: answer.extra_fields().refresh_expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+        refresh_lives: extra.refresh_expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
         scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
     })
 }
@@ -150,10 +209,31 @@ fn sort(error: RequestTokenError<HttpError, BasicErrorResponse>) -> Trouble {
 
 /// Asks userinfo, and takes its claims only if it speaks of the same `sub` (OpenID Connect Core §5.3.2).
 pub(super) async fn userinfo(http: &Http, endpoint: &Url, access_token: &Secret, sub: &str) -> Result<Claims, Trouble> {
-    let malformed = |detail: String| Trouble::from(Fault::new(Reason::UserinfoMalformed, detail));
+    match ask_userinfo(http, endpoint, access_token, sub).await {
+        Ok(claims) => Ok(claims),
+        Err(Untold::Fault(fault)) => Err(fault.into()),
+        Err(Untold::Unwelcome(why)) => Err(Fault::new(Reason::UserinfoMalformed, why).into()),
+        Err(Untold::Unreachable(outage)) => Err(outage.into()),
+    }
+}
+
+/// Why userinfo told nothing.
+pub(super) enum Untold {
+    /// It spoke of somebody else, or not as it should.
+    Fault(Fault),
+    /// It refused the access token (RFC 6750 §3.1).
+    Unwelcome(String),
+    /// It did not answer.
+    Unreachable(Outage),
+}
+
+/// The same, for whom it makes a difference why.
+pub(super) async fn ask_userinfo(http: &Http, endpoint: &Url, access_token: &Secret, sub: &str) -> Result<Claims, Untold> {
+    let malformed = |detail: String| Untold::Fault(Fault::new(Reason::UserinfoMalformed, detail));
     let answer = http.get_json(endpoint, Some(access_token)).await.map_err(|error| match error.failure {
+        HttpFailure::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Untold::Unwelcome(error.to_string()),
         HttpFailure::Status(status) if !status.is_server_error() => malformed(error.to_string()),
-        HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Outage::provider(&error).into(),
+        HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Untold::Unreachable(Outage::provider(&error)),
         HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => malformed(error.to_string()),
     })?;
     let Value::Object(claims) = answer else {
@@ -161,7 +241,7 @@ pub(super) async fn userinfo(http: &Http, endpoint: &Url, access_token: &Secret,
     };
     let told = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if told.is_empty() || !same(told.as_bytes(), sub.as_bytes()) {
-        return Err(Fault::new(Reason::UserinfoSubject, "userinfo's sub is missing or not the ID token's").into());
+        return Err(Untold::Fault(Fault::new(Reason::UserinfoSubject, "userinfo's sub is missing or not the ID token's")));
     }
     Ok(claims)
 }

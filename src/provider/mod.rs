@@ -1,13 +1,14 @@
 //! Providers: where people prove who they are.
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
-//! and `keys` for its signatures. `http` makes the calls, `times` times them.
+//! and `keys` for its signatures; `refresh` keeps a session's tokens fresh. `http` makes the calls, `times` times them.
 
 pub mod discovery;
 mod exchange;
 pub mod http;
 pub mod keys;
 mod oidc;
+mod refresh;
 mod times;
 
 use std::future::Future;
@@ -19,7 +20,7 @@ use crate::fault::Trouble;
 use crate::identity::Identity;
 use crate::login::PendingLogin;
 use crate::secret::Secret;
-use crate::session::Tokens;
+use crate::session::{Session, Tokens};
 
 pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
 pub use times::CallTimes;
@@ -40,6 +41,17 @@ pub struct SignedIn {
     pub id_token: Secret,
     /// What else the provider gave.
     pub tokens: Option<Tokens>,
+}
+
+/// What a provider gave in place of a session's tokens.
+#[derive(Clone)]
+pub struct Refreshed {
+    /// The new tokens.
+    pub tokens: Tokens,
+    /// The new ID token, where one came and could be checked.
+    pub id_token: Option<Secret>,
+    /// What is said of the person now; `None`: nothing new.
+    pub identity: Option<Identity>,
 }
 
 /// The answer to an authorization request, as the browser brought it: what no check has looked at yet.
@@ -66,6 +78,13 @@ pub trait IdentityProvider: Send + Sync {
 
     /// Judges the answer and, if nothing speaks against it, spends the code. The attempt has been taken: it is not coming back.
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn>;
+
+    /// Spends the session's refresh token (RFC 6749 §6, OpenID Connect Core §12). A refusal says that the provider does not prolong this session;
+    /// everything that may pass, a server that fails included, is an outage.
+    fn refresh<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Refreshed>;
+
+    /// Asks whether the session's person is still welcome, and what is said of them now; `None`: nobody to ask. A refusal says that they are not.
+    fn revalidate<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Option<Identity>>;
 
     /// The URL that ends the provider's own session (RP-Initiated Logout §2); `None` where it offers none.
     fn end_session_url<'a>(

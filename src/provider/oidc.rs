@@ -9,15 +9,16 @@ use url::Url;
 use super::discovery::{Discovery, Document};
 use super::exchange::{self, Registration};
 use super::keys::{Budget, JwksCache};
-use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, SignedIn, http::Http};
+use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, Refreshed, SignedIn, http::Http};
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
 use crate::identity::{ClaimMapping, Claims, Identity, Source};
 use crate::login::PendingLogin;
 use crate::reason::Reason;
 use crate::secret::{Secret, SecretSource, encode, same, sha256};
+use crate::session::Session;
 use crate::telemetry::Metrics;
-use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, id_token};
+use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, Nonce, id_token};
 
 /// One `[[provider]]`.
 #[derive(Clone)]
@@ -66,11 +67,11 @@ pub enum ResponseMode {
 
 /// An OpenID provider.
 pub struct OpenIdProvider {
-    settings: OpenIdSettings,
-    http: Http,
-    discovery: Arc<Discovery>,
+    pub(super) settings: OpenIdSettings,
+    pub(super) http: Http,
+    pub(super) discovery: Arc<Discovery>,
     keys: JwksCache,
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     metrics: Arc<Metrics>,
 }
 
@@ -89,7 +90,7 @@ impl OpenIdProvider {
     }
 
     /// Notes how long a call of the login took.
-    async fn timed<T>(&self, call: &'static str, work: impl Future<Output = T>) -> T {
+    pub(super) async fn timed<T>(&self, call: &'static str, work: impl Future<Output = T>) -> T {
         let began = self.clock.instant();
         let answer = work.await;
         self.metrics.provider_call(&self.settings.issuer, call, self.clock.instant().saturating_duration_since(began));
@@ -135,17 +136,10 @@ impl OpenIdProvider {
         }
         let code = response.code.ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the response holds neither code nor error"))?;
         let endpoint = document.token_endpoint().ok_or_else(|| Fault::new(Reason::ProviderMetadata, "no token_endpoint"))?;
-        let registration = Registration {
-            client_id: &self.settings.client_id,
-            client_secret: self.settings.client_secret.get(),
-            auth_type: match self.settings.client_authentication {
-                ClientAuthentication::Basic => AuthType::BasicAuth,
-                ClientAuthentication::Post => AuthType::RequestBody,
-            },
-        };
-        let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, registration, attempt, &code)).await?;
-        let claims = self.verify_id_token(&tokens.id_token, &tokens.access_token, attempt).await?;
-        let kept = tokens.kept(&claims, self.clock.now());
+        let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, self.registration(), attempt, &code)).await?;
+        let id_token = tokens.id_token.clone().ok_or_else(|| Fault::new(Reason::IdTokenMissing, "the token response holds no id_token"))?;
+        let claims = self.verify_id_token(&id_token, &tokens.access_token, Nonce::Sent(&attempt.nonce)).await?;
+        let kept = tokens.kept(Some(&claims), self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
         let told = match document.userinfo_endpoint() {
@@ -162,7 +156,18 @@ impl OpenIdProvider {
         })?;
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         let client_id = self.settings.client_id.clone();
-        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token: tokens.id_token, tokens: Some(kept) })
+        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token, tokens: Some(kept) })
+    }
+
+    pub(super) fn registration(&self) -> Registration<'_> {
+        Registration {
+            client_id: &self.settings.client_id,
+            client_secret: self.settings.client_secret.get(),
+            auth_type: match self.settings.client_authentication {
+                ClientAuthentication::Basic => AuthType::BasicAuth,
+                ClientAuthentication::Post => AuthType::RequestBody,
+            },
+        }
     }
 
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.
@@ -178,13 +183,13 @@ impl OpenIdProvider {
     }
 
     /// With the keys at hand; if none of them fits, once more with newer ones, since providers rotate keys at any moment.
-    async fn verify_id_token(&self, token: &Secret, access_token: &Secret, attempt: &PendingLogin) -> Result<Claims, Trouble> {
+    pub(super) async fn verify_id_token(&self, token: &Secret, access_token: &Secret, nonce: Nonce<'_>) -> Result<Claims, Trouble> {
         let expect = IdTokenExpectation {
             issuer: &self.settings.issuer,
             client_id: &self.settings.client_id,
             algorithms: &self.settings.algorithms,
             trusted_audiences: &[],
-            nonce: &attempt.nonce,
+            nonce,
             access_token,
             leeway: self.settings.leeway,
         };
@@ -217,6 +222,14 @@ impl IdentityProvider for OpenIdProvider {
 
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {
         Box::pin(self.completion(attempt, response))
+    }
+
+    fn refresh<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Refreshed> {
+        Box::pin(self.refreshed(session))
+    }
+
+    fn revalidate<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Option<Identity>> {
+        Box::pin(self.revalidated(session))
     }
 
     fn end_session_url<'a>(

@@ -121,6 +121,12 @@ impl Route {
         }
     }
 
+    /// Whether its headers tell the provider's tokens.
+    #[must_use]
+    pub fn tells_tokens(&self) -> bool {
+        self.headers.iter().any(|rule| rule.template.tells_tokens())
+    }
+
     /// Whether it reads this kind of credential.
     #[must_use]
     pub fn takes(&self, kind: CredentialKind) -> bool {

@@ -63,6 +63,19 @@ pub fn session_ended(request_id: &RequestId, provider: &str, sub: &str, ending: 
     );
 }
 
+/// The provider does not prolong a session any more: it ended, on no particular request.
+pub fn session_refused(provider: &str, sub: &str, fault: &Fault) {
+    tracing::warn!(
+        target: TARGET,
+        event = "session-ended",
+        provider,
+        sub,
+        by = fault.reason.as_str(),
+        detail = fault.detail.as_str(),
+        "the provider ended a session"
+    );
+}
+
 /// A request was refused for what it showed or who it was of: a bad token, a policy that says no, a forged origin. `route` is the route's id,
 /// `sub` whoever it was, if anybody.
 pub fn refused(request_id: &RequestId, route: Option<&str>, sub: Option<&str>, fault: &Fault) {

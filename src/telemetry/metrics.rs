@@ -67,6 +67,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Arc<RequestCounts>,
     logins: Family<TwoNames, Counter>,
+    renewals: Family<TwoNames, Counter>,
     store_seconds: Family<[Name; 1], Histogram, Latencies>,
     provider_seconds: Family<TwoNames, Histogram, Latencies>,
     dependency_errors: Family<[Name; 1], Counter>,
@@ -89,6 +90,7 @@ impl Metrics {
         let metrics = Self {
             requests,
             logins: Family::default(),
+            renewals: Family::default(),
             store_seconds: Family::new_with_constructor(Latencies),
             provider_seconds: Family::new_with_constructor(Latencies),
             dependency_errors: Family::default(),
@@ -107,6 +109,7 @@ impl Metrics {
     fn registered(mut self) -> Arc<Self> {
         let registry = &mut self.registry;
         registry.register("logins", "Logins that came back from a provider, by outcome", self.logins.clone());
+        registry.register("session_renewals", "Sessions that were renewed at their provider, by outcome", self.renewals.clone());
         registry.register("store_seconds", "How long the session store took to answer", self.store_seconds.clone());
         registry.register("provider_seconds", "How long a provider or token issuer took to answer", self.provider_seconds.clone());
         registry.register("dependency_errors", "Calls that a dependency did not answer", self.dependency_errors.clone());
@@ -129,6 +132,11 @@ impl Metrics {
     /// A login came back from `provider`: `success`, or the word of the [`Reason`] it was refused for.
     pub fn login(&self, provider: &str, outcome: &'static str) {
         self.logins.get_or_create(&[("provider", provider.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A session was to be renewed at `provider`: `success`, `unreachable`, or the word of the [`Reason`] it ended for.
+    pub fn renewal(&self, provider: &str, outcome: &'static str) {
+        self.renewals.get_or_create(&[("provider", provider.to_owned()), ("outcome", outcome.to_owned())]).inc();
     }
 
     /// The store answered, or gave up, after `took`.
@@ -245,6 +253,7 @@ mod tests {
         metrics.request(None, Reason::Endpoint);
         metrics.login("corp", "success");
         metrics.login("corp", Reason::IdTokenNonce.as_str());
+        metrics.renewal("corp", "success");
         metrics.store_call("get", Duration::from_millis(3));
         metrics.provider_call("corp", "token", Duration::from_millis(30));
         metrics.dependency_error(Dependency::Store);
@@ -262,6 +271,7 @@ mod tests {
             "doorward_requests_total{route=\"doorward\",reason=\"endpoint\"} 1",
             "doorward_logins_total{provider=\"corp\",outcome=\"success\"} 1",
             "doorward_logins_total{provider=\"corp\",outcome=\"id-token-nonce\"} 1",
+            "doorward_session_renewals_total{provider=\"corp\",outcome=\"success\"} 1",
             "doorward_store_seconds_count{operation=\"get\"} 1",
             "doorward_provider_seconds_bucket{le=\"0.05\",provider=\"corp\",call=\"token\"} 1",
             "doorward_dependency_errors_total{dependency=\"store\"} 1",

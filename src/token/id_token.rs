@@ -29,12 +29,34 @@ pub struct IdTokenExpectation<'a> {
     pub algorithms: &'a [Algorithm],
     /// Audiences that may stand beside `client_id`. Usually none.
     pub trusted_audiences: &'a [String],
-    /// The nonce that this attempt sent.
-    pub nonce: &'a str,
+    /// Which nonce it has to hold.
+    pub nonce: Nonce<'a>,
     /// The access token that came with it, for `at_hash`.
     pub access_token: &'a Secret,
     /// How far the provider's clock may be from ours.
     pub leeway: Duration,
+}
+
+/// Which nonce an ID token has to hold.
+#[derive(Clone, Copy)]
+pub enum Nonce<'a> {
+    /// The one that this attempt sent.
+    Sent(&'a str),
+    /// That of the session's first ID token, or none: a refreshed one (§12.2).
+    Original(Option<&'a str>),
+}
+
+impl Nonce<'_> {
+    fn is_held_by(self, claims: &Claims) -> bool {
+        let held = claims.get("nonce");
+        let same = |expected: &str| {
+            held.and_then(serde_json::Value::as_str).is_some_and(|held| secret::same(held.as_bytes(), expected.as_bytes()))
+        };
+        match self {
+            Self::Sent(sent) => same(sent),
+            Self::Original(first) => held.is_none() || first.is_some_and(same),
+        }
+    }
 }
 
 /// Why an ID token does not count.
@@ -140,9 +162,8 @@ pub fn verify(token: &str, keys: &KeySet, expect: &IdTokenExpectation<'_>, now: 
         return Err(Fault::new(Reason::IdTokenNotYetValid, format!("nbf {not_before} lies ahead, it is {now}")).into());
     }
 
-    // (11) `nonce` is the one that was sent.
-    let nonce = claims.get("nonce").and_then(serde_json::Value::as_str);
-    if !nonce.is_some_and(|nonce| secret::same(nonce.as_bytes(), expect.nonce.as_bytes())) {
+    // (11) `nonce` is the one that was sent; §12.2 for a refreshed one: absent or the first one's.
+    if !expect.nonce.is_held_by(&claims) {
         let found = if claims.contains_key("nonce") { "nonce is another" } else { "nonce is missing" };
         return Err(Fault::new(Reason::IdTokenNonce, found).into());
     }

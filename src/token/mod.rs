@@ -17,6 +17,6 @@ pub(crate) mod testing;
 
 pub use access_token::{AccessToken, AccessTokenError, AccessTokenRules, Audience, Presented, Terms, TokenType, peek_issuer};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use id_token::{IdTokenError, IdTokenExpectation};
+pub use id_token::{IdTokenError, IdTokenExpectation, Nonce};
 pub use jwk::{KeySet, KeySetMalformed};
 pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};

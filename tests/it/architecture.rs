@@ -22,7 +22,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("decision", &["route", "policy"]),
     ("route", &["policy", "header"]),
     ("*", &["telemetry", "tasks"]),
-    ("authenticate", &["store", "verify"]),
+    ("authenticate", &["store", "provider", "verify"]),
     ("verify", &["provider", "store"]),
     ("provider", &["store"]),
     ("endpoint", &["server"]),

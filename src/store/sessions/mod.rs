@@ -117,6 +117,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let mark = self.cache.as_ref().map(|cache| cache.mark(&id));
         let Some(stored) = self.ask(async move |store| store.session(id).await).await? else {
             self.forget(&id);
+            self.streams.end(&id);
             return Ok(Loaded::Absent);
         };
         let now = self.clock.now();

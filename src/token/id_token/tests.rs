@@ -35,11 +35,41 @@ impl Case {
             client_id: US,
             algorithms: &self.algorithms,
             trusted_audiences: &self.trusted,
-            nonce: NONCE,
+            nonce: Nonce::Sent(NONCE),
             access_token: &access_token(),
             leeway: Duration::from_secs(60),
         };
         verify(token, keys, &expect, NOW)
+    }
+}
+
+#[test]
+fn a_refreshed_token_holds_the_first_nonce_or_none() {
+    let signer = Signer::new(Algorithm::Es256);
+    let keys = key_set(&[signer.jwk("k")]);
+    let held = |nonce: Value, expected: Nonce<'_>| {
+        let expect = IdTokenExpectation {
+            issuer: ISSUER,
+            client_id: US,
+            algorithms: &Algorithm::DEFAULT,
+            trusted_audiences: &[],
+            nonce: expected,
+            access_token: &access_token(),
+            leeway: Duration::from_secs(60),
+        };
+        let token = signer.token(&signer.header("k"), &with(&claims(), &json!({ "nonce": nonce })));
+        verify(&token, &keys, &expect, NOW).map(drop).map_err(|error| error.into_fault().reason)
+    };
+    let other = Err(Reason::IdTokenNonce);
+    for (nonce, expected, outcome) in [
+        (json!(null), Nonce::Original(Some(NONCE)), Ok(())),
+        (json!(NONCE), Nonce::Original(Some(NONCE)), Ok(())),
+        (json!(null), Nonce::Original(None), Ok(())),
+        (json!("another"), Nonce::Original(Some(NONCE)), other),
+        (json!(NONCE), Nonce::Original(None), other),
+        (json!(null), Nonce::Sent(NONCE), other),
+    ] {
+        assert_eq!(held(nonce.clone(), expected), outcome, "{nonce}");
     }
 }
 

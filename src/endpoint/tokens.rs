@@ -1,0 +1,32 @@
+//! Routes that tell the provider's tokens to their upstream, and sessions whose tokens are over.
+
+use crate::authenticate::OpenSession;
+use crate::clock::UnixTime;
+use crate::decision::{Challenge, CookieFate, Decision, TokenProblem};
+use crate::fault::Outage;
+use crate::reason::Reason;
+use crate::route::Route;
+
+/// A permit stands where the route needs no tokens or there are good ones. Else it is an outage where new ones could not be had, and a question
+/// for a new login where there are none to have. The session stays; other routes go on.
+pub(super) fn with_tokens(
+    route: &Route,
+    decision: Decision,
+    session: Option<&OpenSession>,
+    without_tokens: Option<&Outage>,
+    now: UnixTime,
+) -> Result<Decision, Outage> {
+    let (Decision::Permit(_), Some(session), true) = (&decision, session, route.tells_tokens()) else { return Ok(decision) };
+    if let Some(outage) = without_tokens {
+        return Err(outage.clone());
+    }
+    if session.session.tokens.as_ref().is_some_and(|tokens| !tokens.are_over(now)) {
+        return Ok(decision);
+    }
+    Ok(Decision::Challenge(Challenge {
+        reason: Reason::SessionTokenEnded,
+        detail: "the route tells the provider's tokens, and the session has none that are good".to_owned(),
+        cookie: CookieFate::Kept,
+        token: TokenProblem::None,
+    }))
+}

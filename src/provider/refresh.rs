@@ -1,0 +1,131 @@
+//! Keeping a session's tokens fresh (RFC 6749 §6, OpenID Connect Core §12), and asking whether its person is still welcome.
+
+use serde_json::Value;
+
+use super::Refreshed;
+use super::exchange::{self, Untold};
+use super::oidc::OpenIdProvider;
+use crate::fault::{Fault, Outage, Trouble};
+use crate::identity::{Claims, Identity};
+use crate::reason::Reason;
+use crate::secret::{Secret, decode};
+use crate::session::Session;
+use crate::token::Nonce;
+
+/// What a later ID token may leave out because it speaks of the same authentication as the first (§12.2).
+const OF_THE_FIRST: [&str; 3] = ["auth_time", "acr", "amr"];
+
+impl OpenIdProvider {
+    /// New tokens for old. Once the refresh token is spent whatever came for it is kept, even when the rest cannot be had: another attempt would
+    /// show a used token.
+    pub(super) async fn refreshed(&self, session: &Session) -> Result<Refreshed, Trouble> {
+        let document = self.discovery.document().await?;
+        let endpoint = document.token_endpoint().ok_or_else(|| Outage::provider("the provider's document names no token_endpoint"))?;
+        let old = session.tokens.as_ref();
+        let refresh_token = old.and_then(|tokens| tokens.refresh_token.as_ref());
+        let refresh_token = refresh_token.ok_or_else(|| Fault::new(Reason::RefreshRefused, "the session has no refresh token"))?;
+        let answer = self.timed("refresh", exchange::spend_refresh_token(&self.http, endpoint, self.registration(), refresh_token)).await?;
+
+        let claims = match &answer.id_token {
+            Some(id_token) => match self.verify_id_token(id_token, &answer.access_token, Nonce::Original(nonce_of(session))).await {
+                Ok(claims) => Some(self.same_person(claims, session)?),
+                Err(Trouble::Refused(fault)) => return Err(refused(&fault)),
+                // Its keys cannot be had now. What it says is not believed; the tokens came from the provider itself.
+                Err(Trouble::Unreachable(outage)) => {
+                    tracing::warn!(%outage, "a refreshed ID token could not be checked; what the first one said stays");
+                    None
+                }
+            },
+            None => None,
+        };
+        let mut tokens = answer.kept(claims.as_ref(), self.clock.now());
+        if tokens.refresh_token.is_none() {
+            // RFC 6749 §6: without a new one the old one goes on, to its own end.
+            let (old_token, ends_at) = (Some(refresh_token.clone()), old.and_then(|tokens| tokens.refresh_ends_at));
+            tokens.refresh_token = old_token;
+            tokens.refresh_ends_at = tokens.refresh_ends_at.or(ends_at);
+            tokens.refresh_at = answer.due_again(claims.as_ref(), self.clock.now());
+        }
+        let told = match document.userinfo_endpoint() {
+            Some(endpoint) => {
+                let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &answer.access_token, &session.identity.sub);
+                match self.timed("userinfo", asked).await {
+                    Ok(told) => Some(told),
+                    Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => return Err(refused(&fault)),
+                    Err(Untold::Fault(Fault { detail, .. }) | Untold::Unwelcome(detail)) => {
+                        tracing::warn!(detail, "userinfo told nothing after a refresh; what it said before stays");
+                        None
+                    }
+                    Err(Untold::Unreachable(outage)) => {
+                        tracing::warn!(%outage, "userinfo told nothing after a refresh; what it said before stays");
+                        None
+                    }
+                }
+            }
+            None => Some(Claims::new()),
+        };
+        let identity = match (told, &claims) {
+            (Some(told), claims) => self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session),
+            (None, _) => None,
+        };
+        let scopes = answer.scopes.clone();
+        let identity = identity.map(|identity| Identity { scopes: scopes.unwrap_or_else(|| session.identity.scopes.clone()), ..identity });
+        Ok(Refreshed { tokens, id_token: answer.id_token.filter(|_| claims.is_some()), identity })
+    }
+
+    /// Userinfo once more.
+    pub(super) async fn revalidated(&self, session: &Session) -> Result<Option<Identity>, Trouble> {
+        let document = self.discovery.document().await?;
+        let (Some(endpoint), Some(tokens)) = (document.userinfo_endpoint(), &session.tokens) else { return Ok(None) };
+        let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &tokens.access_token, &session.identity.sub);
+        let refused = |detail: String| Fault::new(Reason::RevalidationRefused, detail).into();
+        match self.timed("userinfo", asked).await {
+            Ok(told) => {
+                let identity = self.identity_of(first_claims(session), told, session);
+                Ok(identity.map(|identity| Identity { scopes: session.identity.scopes.clone(), ..identity }))
+            }
+            Err(Untold::Unwelcome(detail)) => Err(refused(detail)),
+            Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => Err(refused(fault.detail)),
+            Err(Untold::Fault(fault)) => Err(Outage::provider(fault.detail).into()),
+            Err(Untold::Unreachable(outage)) => Err(outage.into()),
+        }
+    }
+
+    /// §12.2: the refreshed ID token speaks of the same `sub` (its `iss` and `aud` were compared when it was verified).
+    fn same_person(&self, mut claims: Claims, session: &Session) -> Result<Claims, Trouble> {
+        if claims.get("sub").and_then(Value::as_str) != Some(&session.identity.sub) {
+            return Err(Fault::new(Reason::RefreshRefused, "the refreshed ID token has another sub").into());
+        }
+        for name in OF_THE_FIRST {
+            if let (false, Some(first)) = (claims.contains_key(name), session.identity.claims.get(name)) {
+                claims.insert(name.to_owned(), first.clone());
+            }
+        }
+        Ok(claims)
+    }
+
+    fn identity_of(&self, id_token: Option<Claims>, told: Claims, session: &Session) -> Option<Identity> {
+        let claims = exchange::join(id_token?, told);
+        Identity::from_claims(&self.settings.issuer, session.identity.source.clone(), &self.settings.mapping, claims)
+    }
+}
+
+fn refused(fault: &Fault) -> Trouble {
+    Fault::new(Reason::RefreshRefused, fault.to_string()).into()
+}
+
+fn nonce_of(session: &Session) -> Option<&str> {
+    session.identity.claims.get("nonce").and_then(Value::as_str)
+}
+
+/// What the ID token says that the session keeps. It was verified when it came.
+fn first_claims(session: &Session) -> Option<Claims> {
+    let payload = Secret::new(session.id_token.split('.').nth(1)?);
+    let mut claims: Claims = serde_json::from_slice(&decode(payload.expose())?).ok()?;
+    for name in OF_THE_FIRST.into_iter().chain(["nonce"]) {
+        if let (false, Some(first)) = (claims.contains_key(name), session.identity.claims.get(name)) {
+            claims.insert(name.to_owned(), first.clone());
+        }
+    }
+    Some(claims)
+}
