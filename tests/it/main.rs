@@ -26,6 +26,7 @@ mod hostile; // a provider that lies: every lie has its reason, and nobody is le
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod paths; // one reading of a path: matched, decided about and forwarded
+mod peers; // the tests' own peers are what they are said to be
 mod policy; // every rule with its yes and its no
 mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
