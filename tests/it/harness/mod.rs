@@ -11,6 +11,7 @@
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
 //! - what is tested: [`gateway`], two of them on one store ([`pair`]), and with provider and upstream around it: [`world`] (people),
 //!   [`scene`] (requests and headers)
+//! - what earlier releases left: [`fixtures`]
 //! - small things: [`certs`], [`durations`], [`temp`], [`wait`], [`background`]
 //!
 //! Servers run on threads of their own ([`background`]), so that a test may block. Every child process is killed and reaped when its
@@ -33,6 +34,7 @@ pub mod certs;
 pub mod chromium;
 pub mod cookies;
 pub mod durations;
+pub mod fixtures;
 pub mod fronts;
 pub mod gateway;
 pub mod held;
