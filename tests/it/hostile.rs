@@ -73,6 +73,7 @@ fn verdict(lie: &Lie) -> Verdict {
 /// The lies after discovery. Those of the discovery document and the keys' endpoint need a gateway that knows nothing yet.
 fn lies() -> Vec<Lie> {
     let mut lies = Lie::of_id_token();
+    lies.extend(Lie::of_refresh());
     lies.extend([
         Lie::UserinfoOtherSub,
         Lie::UserinfoNoSub,
@@ -93,8 +94,10 @@ fn lies() -> Vec<Lie> {
         Lie::TOKEN_ENDPOINT_500,
         Lie::TOKEN_NOT_JSON,
         Lie::USERINFO_DOWN,
-        Lie::RefreshOtherSub,
-        Lie::RefreshRefused,
+        Lie::AcrMissing,
+        Lie::AcrWeaker("guest"),
+        Lie::AuthTimeMissing,
+        Lie::AuthTimeOld,
         Lie::LogoutStateOther,
         Lie::LogoutStateMissing,
         Lie::GroupsOverage,

@@ -20,12 +20,14 @@ mod chromium; // what a person sees: every page in a real browser, without a wor
 mod commands; // what the commands print, where, and how they end
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
+mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod paths; // one reading of a path: matched, decided about and forwarded
+mod peers; // the tests' own peers are what they are said to be
 mod policy; // every rule with its yes and its no
 mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through

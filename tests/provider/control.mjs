@@ -5,27 +5,45 @@ import { read_body } from './interaction.mjs';
 import { endpoints } from './provider.mjs';
 
 const name_of = new Map(Object.entries(endpoints).map(([name, path]) => [path, name]));
+/** The token endpoint is several things in one: it is counted, delayed and failed as a whole and by grant type. */
+const by_grant = ['authorization_code', 'refresh_token', 'client_credentials'].map((grant_type) => `token:${grant_type}`);
+const names = [...Object.keys(endpoints), ...by_grant];
+/** What comes of a request for an `acr` that the session does not have. */
+const acr_modes = ['granted', 'ignored', 'refused'];
 
 export function make_control() {
-  let counts, delays, failures;
+  let counts, delays, failures, acr_mode;
   const reset = () => {
-    counts = Object.fromEntries(Object.keys(endpoints).map((name) => [name, 0]));
+    counts = Object.fromEntries(names.map((name) => [name, 0]));
     delays = new Map();
     failures = new Map();
+    acr_mode = 'granted';
   };
   reset();
 
+  /** The names that a request goes by. */
+  async function names_of(req, path) {
+    const name = name_of.get(path);
+    if (!name || !['GET', 'POST'].includes(req.method)) return [];
+    if (name !== 'token') return [name];
+    // oidc-provider takes a body that was read before it from here.
+    req.body = await read_body(req);
+    const by_type = `token:${new URLSearchParams(req.body).get('grant_type')}`;
+    return by_grant.includes(by_type) ? [name, by_type] : [name];
+  }
+
   /** Counts, delays, fails. True when the request was answered here. */
   async function before(req, res, path) {
-    const name = name_of.get(path);
-    if (!name || !['GET', 'POST'].includes(req.method)) return false;
-    counts[name] += 1;
-    const failure = failures.get(name);
+    const called = await names_of(req, path);
+    for (const name of called) counts[name] += 1;
+    const failing = called.find((name) => failures.has(name));
+    const failure = failures.get(failing);
     if (failure) {
       failure.times -= 1;
-      if (failure.times <= 0) failures.delete(name);
+      if (failure.times <= 0) failures.delete(failing);
     }
-    if (delays.has(name)) await sleep(delays.get(name));
+    const delay = Math.max(0, ...called.map((name) => delays.get(name) ?? 0));
+    if (delay > 0) await sleep(delay);
     if (!failure) return false;
     if (failure.status === 0) req.socket.destroy();
     else send(res, failure.status, { error: 'server_error', error_description: 'failure asked for by the test' });
@@ -36,12 +54,12 @@ export function make_control() {
     let body = {};
     try {
       body = JSON.parse(await read_body(req) || '{}');
-      if ('endpoint' in body && !(body.endpoint in endpoints)) throw new Error(`unknown endpoint; one of ${Object.keys(endpoints).join(', ')}`);
+      if ('endpoint' in body && !names.includes(body.endpoint)) throw new Error(`unknown endpoint; one of ${names.join(', ')}`);
     } catch (err) {
       send(res, 400, { error: err.message });
       return;
     }
-    const { endpoint, ms, status, times = 1 } = body;
+    const { endpoint, ms, status, times = 1, mode } = body;
     switch (`${req.method} ${path}`) {
       case 'GET /control/counts':
         send(res, 200, counts);
@@ -57,6 +75,10 @@ export function make_control() {
         if (!endpoint || !Number.isInteger(status)) { send(res, 400, { error: 'wants endpoint and status' }); return; }
         failures.set(endpoint, { status, times });
         break;
+      case 'POST /control/acr':
+        if (!acr_modes.includes(mode)) { send(res, 400, { error: `wants mode: ${acr_modes.join(', ')}` }); return; }
+        acr_mode = mode;
+        break;
       default:
         send(res, 404, { error: 'no such control' });
         return;
@@ -64,7 +86,7 @@ export function make_control() {
     send(res, 200, {});
   }
 
-  return { before, handle };
+  return { before, handle, acr: () => acr_mode };
 }
 
 function send(res, status, body) {

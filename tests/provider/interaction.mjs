@@ -1,7 +1,7 @@
 // What happens between the authorization request and its answer: the login form. Consent is given without a page.
 import { error_page, login_page } from './pages.mjs';
 
-export function make_interaction({ provider, accounts, acr_values }) {
+export function make_interaction({ provider, accounts, acr_values, acr_mode }) {
   async function consent(req, res, { session, params, prompt: { details }, grantId }) {
     const grant = (grantId && await provider.Grant.find(grantId)) || new provider.Grant({ clientId: params.client_id, accountId: session.accountId });
     if (details.missingOIDCScope) grant.addOIDCScope(details.missingOIDCScope.join(' '));
@@ -17,7 +17,8 @@ export function make_interaction({ provider, accounts, acr_values }) {
       send(res, 401, login_page(uid, form.get('login'), 'Wrong login or password.'));
       return;
     }
-    const acr = (params.acr_values ?? '').split(' ').find((value) => acr_values.includes(value)) ?? acr_values[0];
+    const asked = acr_mode() === 'granted' ? (params.acr_values ?? '').split(' ') : [];
+    const acr = asked.find((value) => acr_values.includes(value)) ?? acr_values[0];
     await provider.interactionFinished(req, res, { login: { accountId: account.sub, acr, amr: [acr] } });
   }
 
@@ -32,6 +33,10 @@ export function make_interaction({ provider, accounts, acr_values }) {
         await login(req, res, uid, details.params);
       } else if (req.method !== 'GET' || action) {
         send(res, 405, error_page({ error: 'method not allowed' }));
+      } else if (acr_mode() === 'refused' && details.prompt.reasons.includes('acr_values')) {
+        // OpenID Connect Core Error Code unmet_authentication_requirements 1.0.
+        const error = { error: 'unmet_authentication_requirements', error_description: 'no such login is to be had here' };
+        await provider.interactionFinished(req, res, error);
       } else if (details.prompt.name === 'consent') {
         await consent(req, res, details);
       } else {

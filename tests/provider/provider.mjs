@@ -31,7 +31,7 @@ export const endpoints = {
   end_session: '/session/end',
 };
 
-export function make_provider(issuer, config) {
+export function make_provider(issuer, config, acr_mode = () => 'granted') {
   const accounts = new Map((config.accounts ?? []).map((account) => [account.sub, account]));
   const resources = config.resources ?? {};
   // What a login without `acr_values` is worth, then what may be asked for.
@@ -74,7 +74,7 @@ export function make_provider(issuer, config) {
       accountId: sub,
       claims: () => ({ ...accounts.get(sub).claims, sub }),
     },
-    interactions: { policy: policy(acr_values), url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    interactions: { policy: policy(acr_values, acr_mode), url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     // As Keycloak and others do: a client that may refresh gets a refresh token. oidc-provider's own rule, the strict one
     // of OpenID Connect Core §11, is `"refresh": "offline_access"`; it wants the scope and `prompt=consent`.
     issueRefreshToken: (_ctx, client, code) => client.grantTypeAllowed('refresh_token')
@@ -108,7 +108,7 @@ export function make_provider(issuer, config) {
       console.error(`${event}: ${err.error_description ?? err.message}${err.error_detail ? ` (${err.error_detail})` : ''}`);
     });
   }
-  return { provider, accounts, acr_values };
+  return { provider, accounts, acr_values, acr_mode };
 }
 
 /** A claim of an account that no standard scope names comes with `profile`, so that tests may invent claims. */
@@ -157,10 +157,11 @@ function resource_server(resources, indicator) {
 }
 
 /** `acr_values` counts (RFC 9470): a session that is worth less logs in again, unless nothing asked for can be had here. */
-function policy(acr_values) {
+function policy(acr_values, acr_mode) {
   const prompts = interactionPolicy.base();
   const { Check } = interactionPolicy;
   prompts.get('login').checks.add(new Check('acr_values', 'a stronger login is asked for', (ctx) => {
+    if (acr_mode() === 'ignored') return false;
     const asked = (ctx.oidc.params.acr_values ?? '').split(' ').filter((value) => acr_values.includes(value));
     return asked.length > 0 && !asked.includes(ctx.oidc.acr);
   }));

@@ -127,6 +127,10 @@ describe('the test provider', () => {
     return redeem(await browser.submit(html, { login: 'ada', password: 'pw' }), verifier);
   }
 
+  const refresh = ({ refresh_token }) => token({ grant_type: 'refresh_token', refresh_token });
+
+  const userinfo_status = async ({ access_token }) => (await fetch(meta.userinfo_endpoint, { headers: { authorization: `Bearer ${access_token}` } })).status;
+
   it('promises what the gateway uses', () => {
     assert.equal(meta.issuer, issuer);
     assert.equal(meta.authorization_response_iss_parameter_supported, true);
@@ -195,6 +199,84 @@ describe('the test provider', () => {
     assert.ok((await login_again(browser, { prompt: 'consent', scope: 'openid offline_access' })).refresh_token);
   });
 
+  it('gives no stronger login, or none at all, when told so', async () => {
+    await control('acr', { mode: 'ignored' });
+    const browser = new Browser(issuer);
+    assert.equal(payload((await login(browser, { acr_values: 'mfa' })).id_token).acr, 'pwd');
+    assert.equal(payload((await login_again(browser, { acr_values: 'mfa' })).id_token).acr, 'pwd', 'no page, no loop');
+    await control('acr', { mode: 'refused' });
+    for (const at of [browser, new Browser(issuer)]) {
+      const { url } = await at.go(authorize({ acr_values: 'mfa' }).url);
+      assert.deepEqual(['error', 'state', 'code'].map((name) => url.searchParams.get(name)), ['unmet_authentication_requirements', 'st', null]);
+    }
+    // oidc-provider names the acr only to those who asked for one.
+    assert.equal(payload((await login_again(browser)).id_token).acr, undefined, 'who asks for nothing is not refused');
+    await control('reset', {});
+    assert.equal(payload((await login(browser, { acr_values: 'mfa' })).id_token).acr, 'mfa');
+    assert.equal((await fetch(`${issuer}/control/acr`, { method: 'POST', body: '{"mode":"sometimes"}' })).status, 400);
+  });
+
+  it('ends the whole grant when a used refresh token comes back', async () => {
+    const browser = new Browser(issuer);
+    const first = await login(browser);
+    const second = await refresh(first);
+    const third = await refresh(second);
+    assert.ok(third.id_token && third.refresh_token !== second.refresh_token);
+    assert.equal(await userinfo_status(third), 200);
+    assert.equal((await refresh(first)).error, 'invalid_grant', 'used');
+    assert.equal((await refresh(third)).error, 'invalid_grant', 'the newest one too');
+    assert.equal(await userinfo_status(third), 401, 'and its access token');
+  });
+
+  it('revokes a refresh token with all that came of it', async () => {
+    const browser = new Browser(issuer);
+    const tokens = await login(browser);
+    const revoked = await fetch(meta.revocation_endpoint, {
+      method: 'POST',
+      body: new URLSearchParams({ token: tokens.refresh_token, token_type_hint: 'refresh_token' }),
+      headers: { authorization: `Basic ${Buffer.from('app:app-secret').toString('base64')}` },
+    });
+    assert.equal(revoked.status, 200);
+    assert.equal((await refresh(tokens)).error, 'invalid_grant');
+    assert.equal(await userinfo_status(tokens), 401);
+  });
+
+  it('counts, delays and fails the token endpoint by grant type', async () => {
+    await control('reset', {});
+    const browser = new Browser(issuer);
+    const tokens = await login(browser);
+    await control('delay', { endpoint: 'token:refresh_token', ms: 4000 });
+    const began = Date.now();
+    const [refreshed] = await Promise.all([refresh(tokens), login_again(browser).then(() => assert.ok(Date.now() - began < 3500, 'a login is not delayed'))]);
+    assert.ok(refreshed.refresh_token && Date.now() - began >= 3990);
+    await control('delay', { endpoint: 'token', ms: 300 });
+    await control('fail', { endpoint: 'token:refresh_token', status: 500, times: 1 });
+    assert.equal((await refresh(refreshed)).status, 500);
+    await control('delay', { endpoint: 'token:refresh_token', ms: 0 });
+    assert.ok((await refresh(refreshed)).refresh_token, 'what failed was not used');
+    const counts = await control('counts');
+    assert.deepEqual([counts.token, counts['token:authorization_code'], counts['token:refresh_token']], [5, 2, 3]);
+    await control('reset', {});
+  });
+
+  it('gives tokens the lifetimes it is told', async () => {
+    const other = start({ ...config, ttl: { AccessToken: 7, IdToken: 8, RefreshToken: 2 } });
+    const { issuer: at } = await other.listening;
+    const browser = new Browser(at);
+    const { verifier, url } = authorize();
+    const { html } = await browser.go(url.replace(issuer, at));
+    const back = await browser.submit(html, { login: 'ada', password: 'pw' });
+    const ask = async (form) => (await fetch(`${at}/token`, {
+      method: 'POST', body: new URLSearchParams(form), headers: { authorization: `Basic ${Buffer.from('app:app-secret').toString('base64')}` },
+    })).json();
+    const tokens = await ask({ grant_type: 'authorization_code', code: back.url.searchParams.get('code'), redirect_uri: callback, code_verifier: verifier });
+    const id = payload(tokens.id_token);
+    assert.deepEqual([tokens.expires_in, id.exp - id.iat], [7, 8]);
+    await new Promise((resolve) => { setTimeout(resolve, 2100); });
+    assert.equal((await ask({ grant_type: 'refresh_token', refresh_token: tokens.refresh_token })).error, 'invalid_grant', 'over');
+    other.child.stdin.end();
+  });
+
   it('answers by form_post and takes pushed requests', async () => {
     const browser = new Browser(issuer);
     await login(browser);
@@ -245,11 +327,33 @@ describe('the test provider', () => {
     const other = start({ ...config, clients: [{ ...config.clients[0], backchannel_logout_uri: uri, backchannel_logout_session_required: true }] });
     const { issuer: at } = await other.listening;
     const browser = new Browser(at);
-    const { html } = await browser.go(authorize().url.replace(issuer, at));
-    await browser.submit(html, { login: 'ada', password: 'pw' });
+    const tokens = async ({ url }, verifier) => (await fetch(`${at}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({ grant_type: 'authorization_code', code: url.searchParams.get('code'), redirect_uri: callback, code_verifier: verifier }),
+      headers: { authorization: `Basic ${Buffer.from('app:app-secret').toString('base64')}` },
+    })).json();
+    const { verifier, url } = authorize();
+    const { html } = await browser.go(url.replace(issuer, at));
+    const first = await tokens(await browser.submit(html, { login: 'ada', password: 'pw' }), verifier);
+    const again = authorize();
+    const second = await tokens(await browser.go(again.url.replace(issuer, at)), again.verifier);
+    const refreshed = await (await fetch(`${at}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: first.refresh_token }),
+      headers: { authorization: `Basic ${Buffer.from('app:app-secret').toString('base64')}` },
+    })).json();
     await browser.submit((await browser.go(`${at}/session/end`)).html);
-    const { sub, sid, events, aud } = payload(told[0]);
-    assert.deepEqual([told.length, sub, typeof sid, aud, Object.keys(events)], [1, 'ada', 'string', 'app', ['http://schemas.openid.net/event/backchannel-logout']]);
+    assert.equal(told.length, 1);
+    const { sub, sid, events, aud, iat, exp, jti, nonce } = payload(told[0]);
+    assert.deepEqual([sub, typeof sid, aud, Object.keys(events)], ['ada', 'string', 'app', ['http://schemas.openid.net/event/backchannel-logout']]);
+    assert.deepEqual([first, second, refreshed].map(({ id_token }) => payload(id_token).sid), [sid, sid, sid], 'one session, one sid');
+    assert.deepEqual([exp - iat, typeof jti, nonce], [120, 'string', undefined]);
+    assert.equal(JSON.parse(Buffer.from(told[0].split('.')[0], 'base64url')).typ, 'logout+jwt');
+    // Another session of the same person has another sid.
+    const elsewhere = new Browser(at);
+    const third = authorize();
+    const page = await elsewhere.go(third.url.replace(issuer, at));
+    assert.notEqual(payload((await tokens(await elsewhere.submit(page.html, { login: 'ada', password: 'pw' }), third.verifier)).id_token).sid, sid);
     party.close();
     other.child.stdin.end();
   });

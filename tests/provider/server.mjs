@@ -22,10 +22,16 @@
 //   resources   {"indicator-uri": {audience, scope, format: "jwt" | "opaque", ttl, claims: [account claims put in its JWTs]}}
 //   scopes      [..] further scopes
 //   control     false: true adds, for the test only,
-//                 GET  /control/counts   how often each endpoint was asked: {"token": 2, ..}
-//                 POST /control/reset    counts to 0, no delays, no failures
+//                 GET  /control/counts   how often each endpoint was asked, the token endpoint by grant type too:
+//                                        {"token": 2, "token:refresh_token": 1, ..}; these names hold for delay and fail as well
+//                 POST /control/reset    counts to 0, no delays, no failures, acr granted
 //                 POST /control/delay    {endpoint, ms}: each answer that much later; 0 ends it
 //                 POST /control/fail     {endpoint, status, times}: that status (0: the connection is closed) this often, then well again
+//                 POST /control/acr      {mode}: what comes of `acr_values`. "granted"; "ignored": a login as plain as any, and
+//                                        tokens say so; "refused": error=unmet_authentication_requirements at once, without a page
+//
+// Not to be had: front-channel logout, of which oidc-provider 8 knows nothing. ID tokens hold `sid` for clients with
+// backchannel_logout_uri and backchannel_logout_session_required.
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -35,7 +41,8 @@ import * as net from 'node:net';
 console.info = () => {};
 console.log = console.error;
 const { warn } = console;
-console.warn = (text, ...more) => String(text).startsWith('oidc-provider WARNING: a quick start') || warn(text, ...more);
+const unwanted = ['oidc-provider WARNING: a quick start', 'oidc-provider WARNING: already parsed request body']; // the control reads bodies first
+console.warn = (text, ...more) => unwanted.some((start) => String(text).startsWith(start)) || warn(text, ...more);
 
 const [{ make_provider }, { make_interaction }, { make_control }] = await Promise.all([
   import('./provider.mjs'), import('./interaction.mjs'), import('./control.mjs'),
@@ -63,9 +70,9 @@ server.on('error', (err) => { console.error(`cannot listen: ${err.message}`); pr
 server.listen(config.port ?? 0, net.isIP(host) ? host : '127.0.0.1', () => {
   const { port } = server.address();
   const issuer = `${config.tls ? 'https' : 'http'}://${net.isIPv6(host) ? `[${host}]` : host}:${port}`;
-  const made = make_provider(issuer, config);
-  const interaction = make_interaction(made);
   const control = config.control ? make_control() : undefined;
+  const made = make_provider(issuer, config, control?.acr);
+  const interaction = make_interaction(made);
   const answer = made.provider.callback();
 
   server.on('request', async (req, res) => {

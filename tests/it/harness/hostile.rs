@@ -10,9 +10,9 @@ use super::browser::Now;
 use super::certs::Leaf;
 use super::hostile_endpoints;
 pub use super::hostile_lie::{Endpoint, Lie};
+pub use super::hostile_mint::LogoutLie;
 pub use super::hostile_state::{ClaimsIn, ClientAuth, Params};
 use super::hostile_state::{Settings, State, merged};
-use super::hostile_token::signed;
 use super::jose::{Algorithm, random};
 use super::server::{Listen, Server};
 use super::wait::unix_now;
@@ -20,6 +20,7 @@ use super::wait::unix_now;
 /// What the provider is to be; starts with sane defaults.
 pub struct HostileBuilder {
     settings: Settings,
+    discovery: Value,
     tls: Option<(Listen, String)>,
     host: String,
 }
@@ -68,7 +69,7 @@ impl HostileBuilder {
         self
     }
 
-    /// Issues refresh tokens; `rotating`: each is good once.
+    /// Issues refresh tokens; `rotating`: each is good once, and one that comes back ends its grant.
     #[must_use]
     pub fn refresh(mut self, rotating: bool) -> Self {
         self.settings.refresh = true;
@@ -83,7 +84,22 @@ impl HostileBuilder {
         self
     }
 
-    /// Lifetime of its tokens in seconds (by default an hour).
+    /// Remembers a login, as a provider with a session does: the next one keeps `auth_time` and `acr` unless `max_age`, `acr_values` or
+    /// `prompt=login` want another. Without this every login is a new one.
+    #[must_use]
+    pub fn remembers_login(mut self) -> Self {
+        self.settings.remembers_login = true;
+        self
+    }
+
+    /// Changes members of the discovery document from the first; null takes one away (`{"end_session_endpoint": null}`).
+    #[must_use]
+    pub fn discovery(mut self, patch: Value) -> Self {
+        self.discovery = patch;
+        self
+    }
+
+    /// Lifetime of its ID tokens and access tokens in seconds (by default an hour).
     #[must_use]
     pub fn lifetime(mut self, seconds: u64) -> Self {
         self.settings.lifetime = seconds;
@@ -115,6 +131,7 @@ impl HostileBuilder {
     #[must_use]
     pub fn start(self) -> HostileProvider {
         let state = Arc::new(State::new(self.settings));
+        state.lock().discovery_patch = self.discovery;
         let answering = Arc::clone(&state);
         let (listen, scheme, host) = match self.tls {
             Some((listen, host)) => (listen, "https", host),
@@ -131,7 +148,7 @@ impl HostileBuilder {
 
 /// The provider; it answers until the value is dropped.
 pub struct HostileProvider {
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     server: Server,
 }
 
@@ -157,9 +174,10 @@ impl HostileProvider {
             rotate_refresh: false,
             client_auth: vec![ClientAuth::Basic, ClientAuth::Post],
             lifetime: 3600,
+            remembers_login: false,
             now: Arc::new(unix_now),
         };
-        HostileBuilder { settings, tls: None, host: "127.0.0.1".to_owned() }
+        HostileBuilder { settings, discovery: json!({}), tls: None, host: "127.0.0.1".to_owned() }
     }
 
     /// Its issuer.
@@ -210,6 +228,42 @@ impl HostileProvider {
         overlay(&mut inner.discovery_patch, patch);
     }
 
+    /// Lifetime in seconds of the access tokens given out from now on, and whether answers say it (`expires_in`).
+    pub fn set_expires_in(&self, seconds: u64, said: bool) {
+        let mut inner = self.state.lock();
+        (inner.expires_in, inner.says_expires_in) = (seconds, said);
+    }
+
+    /// Lifetime in seconds of the refresh tokens given out from now on; answers say it (`refresh_expires_in`).
+    pub fn set_refresh_expires_in(&self, seconds: u64) {
+        self.state.lock().refresh_expires_in = Some(seconds);
+    }
+
+    /// Ends every grant, as an administrator does: no token given out so far is good any more.
+    pub fn end_grants(&self) {
+        let mut inner = self.state.lock();
+        let all = 1..=inner.grant_count;
+        inner.ended_grants.extend(all);
+    }
+
+    /// How many refreshes are under way at this moment. One whose caller went away counts until the provider notices that.
+    #[must_use]
+    pub fn refreshes_under_way(&self) -> usize {
+        self.state.lock().refreshing.values().sum()
+    }
+
+    /// The highest number of refreshes that were under way at once for one refresh token.
+    #[must_use]
+    pub fn refreshes_at_once(&self) -> usize {
+        self.state.lock().refreshing_most
+    }
+
+    /// Parameters of the revocation requests (RFC 7009) that were honoured, in order.
+    #[must_use]
+    pub fn revocations(&self) -> Vec<Params> {
+        self.state.lock().revocations.clone()
+    }
+
     /// Signs with a new key from now on; the former ones stay in the JWKS.
     pub fn rotate_keys(&self) {
         self.state.lock().rotate(&self.state.settings);
@@ -235,6 +289,8 @@ impl HostileProvider {
         inner.token_requests.clear();
         inner.client_auths.clear();
         inner.logouts.clear();
+        inner.revocations.clear();
+        inner.refreshing_most = 0;
     }
 
     /// What the gateway did that an honest provider refuses: empty after a good login.
@@ -244,7 +300,7 @@ impl HostileProvider {
     }
 
     /// Every secret seen or issued, with its kind: `client_secret`, `code`, `code_verifier`, `state`, `nonce`, `access_token`,
-    /// `id_token`, `refresh_token`. None of them may stand in a log.
+    /// `id_token`, `refresh_token`, `logout_token`. None of them may stand in a log.
     #[must_use]
     pub fn secrets(&self) -> Vec<(&'static str, String)> {
         self.state.lock().secrets.clone()
@@ -262,7 +318,7 @@ impl HostileProvider {
         self.state.lock().token_requests.clone()
     }
 
-    /// How the token requests were authenticated, in order.
+    /// How the token and revocation requests were authenticated, in order.
     #[must_use]
     pub fn client_auths(&self) -> Vec<ClientAuth> {
         self.state.lock().client_auths.clone()
@@ -288,44 +344,6 @@ impl HostileProvider {
     /// Listens again at the same address.
     pub fn start_again(&self) {
         self.server.start_again();
-    }
-
-    /// An access token of this issuer with `typ` in its header (empty: none). `iss`, `sub` (`program`), `client_id`, `iat`, `exp` (in
-    /// five minutes) and `jti` are given; `claims` adds, replaces, and by null takes away. The [`Lie`]s about signatures hold here too.
-    #[must_use]
-    pub fn access_token(&self, claims: Value, typ: &str) -> String {
-        self.sign(if typ.is_empty() { json!({}) } else { json!({ "typ": typ }) }, claims)
-    }
-
-    /// The same with any header: its members are laid over `alg` and `kid`.
-    #[must_use]
-    pub fn sign(&self, header: Value, claims: Value) -> String {
-        let now = self.state.now();
-        let mut inner = self.state.lock();
-        let standard = json!({
-            "iss": inner.issuer, "sub": "program", "client_id": "program", "iat": now, "exp": now + 300, "jti": random(),
-        });
-        let header = merged(&inner.key.header(), &header);
-        let token = signed(&self.state.settings, &mut inner, header, &merged(&standard, &claims));
-        inner.secret("access_token", &token);
-        token
-    }
-
-    /// A logout token (OpenID Connect Back-Channel Logout §2.4) for our `client_id`; `claims` adds, replaces, and by null takes away.
-    #[must_use]
-    pub fn logout_token(&self, claims: Value) -> String {
-        let mut all = json!({
-            "aud": self.client_id(), "sub": null, "client_id": null,
-            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
-        });
-        overlay(&mut all, claims);
-        self.sign(json!({ "typ": "logout+jwt" }), all)
-    }
-
-    /// The `sid` of the last login.
-    #[must_use]
-    pub fn last_sid(&self) -> Option<String> {
-        self.state.lock().last_sid.clone()
     }
 }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::body::{TestBody, empty, full, streamed};
+use super::server::Peer;
 
 /// An answer as long as [`Lie::HugeAnswer`](super::hostile_lie::Lie::HugeAnswer) makes it.
 const HUGE: usize = 32 << 20;
@@ -93,6 +94,21 @@ pub async fn dripping(response: Response<TestBody>) -> Response<TestBody> {
         }
     });
     Response::from_parts(head, slow)
+}
+
+/// The same, of which half arrives before the connection closes.
+pub async fn cut_off(response: Response<TestBody>, peer: Peer) -> Response<TestBody> {
+    let (mut head, body) = response.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let (sender, half) = streamed();
+    head.headers.insert(CONTENT_LENGTH, body.len().into());
+    tokio::spawn(async move {
+        sender.send(body.slice(..body.len() / 2)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // the half has to be on its way
+        sender.abort().await;
+        peer.close_now();
+    });
+    Response::from_parts(head, half)
 }
 
 /// Text for HTML.

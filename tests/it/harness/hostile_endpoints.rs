@@ -1,24 +1,23 @@
-//! The endpoints of the hostile provider. What an honest provider would refuse is refused and remembered as a complaint, so that a test
+//! The endpoints of the hostile provider; those about tokens are in `hostile_grants`. What an honest provider would refuse is refused and remembered as a complaint, so that a test
 //! of an ordinary login also says whether the gateway keeps the rules.
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 use url::Url;
 
-use super::body::{TestBody, empty};
-use super::hostile_answer::{blown_up, dripping, endless, escape, json_answer, page, post_back, redirect_back};
+use super::body::TestBody;
+use super::hostile_answer::{blown_up, cut_off, dripping, endless, escape, json_answer, page, post_back, redirect_back};
+use super::hostile_grants::{RefreshUnderWay, revocation, token};
 use super::hostile_lie::{Endpoint, Lie};
 use super::hostile_state::{ClientAuth, Grant, Inner, Params, State, merged};
-use super::hostile_token::{id_token, userinfo};
+use super::hostile_token::userinfo;
 use super::http::pairs;
-use super::jose::{random, s256};
+use super::jose::random;
 use super::server::Peer;
 
 /// Answers one request.
@@ -30,13 +29,18 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
     };
     let query = pairs(head.uri.query().unwrap_or_default().as_bytes());
     let form = pairs(&body);
+    let refreshing = endpoint == Endpoint::Token && form.get("grant_type").is_some_and(|kind| kind == "refresh_token");
+    let under_way = refreshing.then(|| RefreshUnderWay::begin(&state, form.get("refresh_token")));
     let lie = {
         let mut inner = state.lock();
         *inner.counts.entry(endpoint).or_default() += 1;
+        if refreshing {
+            *inner.counts.entry(Endpoint::Refresh).or_default() += 1;
+        }
         inner.secret("code_verifier", form.get("code_verifier").map(String::as_str).unwrap_or_default());
         inner.lie.clone()
     };
-    let concerned = lie.endpoint() == Some(endpoint);
+    let concerned = lie.endpoint() == Some(endpoint) || refreshing && lie.endpoint() == Some(Endpoint::Refresh);
     match &lie {
         Lie::Status(_, status) if concerned => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -45,9 +49,11 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
         Lie::NotJson(_) if concerned => return page(StatusCode::OK, "<h1>Welcome to the hotel's network</h1>"),
         Lie::EndlessAnswer(_) if concerned => return endless(),
         Lie::Closes(_) if concerned => {
+            drop(under_way); // before whoever asked can see it and ask again
             peer.close_now();
             return std::future::pending().await;
         }
+        Lie::Silent(_) if concerned => return std::future::pending().await,
         Lie::SlowAnswer(_, time) if concerned => tokio::time::sleep(*time).await,
         _ => {}
     }
@@ -55,14 +61,16 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
         Endpoint::Discovery => discovery(&state),
         Endpoint::Jwks => json_answer(StatusCode::OK, &state.lock().jwks()),
         Endpoint::Authorization => authorization(&state, if head.method == Method::POST { form } else { query }),
-        Endpoint::Token => token(&state, &head.headers, form),
+        Endpoint::Token | Endpoint::Refresh => token(&state, &head.headers, form),
         Endpoint::Userinfo => userinfo_answer(&state, &head.headers, head.uri.query()),
         Endpoint::EndSession => end_session(&state, if head.method == Method::POST { form } else { query }),
+        Endpoint::Revocation => revocation(&state, &head.headers, form),
         Endpoint::Elsewhere => json_answer(StatusCode::OK, &json!({})),
     };
     match lie {
         Lie::HugeAnswer(_) if concerned => blown_up(response).await,
         Lie::DrippingAnswer(_) if concerned => dripping(response).await,
+        Lie::HalfAnswer(_) if concerned => cut_off(response, peer).await,
         _ => response,
     }
 }
@@ -75,6 +83,7 @@ fn endpoint_at(path: &str) -> Option<Endpoint> {
         "/token" => Endpoint::Token,
         "/userinfo" => Endpoint::Userinfo,
         "/end_session" => Endpoint::EndSession,
+        "/revoke" => Endpoint::Revocation,
         "/elsewhere" => Endpoint::Elsewhere,
         _ => return None,
     })
@@ -100,6 +109,7 @@ fn discovery(state: &State) -> Response<TestBody> {
         "userinfo_endpoint": format!("{issuer}/userinfo"),
         "jwks_uri": format!("{issuer}/jwks"),
         "end_session_endpoint": format!("{issuer}/end_session"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
@@ -108,6 +118,7 @@ fn discovery(state: &State) -> Response<TestBody> {
         "id_token_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA"],
         "token_endpoint_auth_methods_supported": methods,
         "code_challenge_methods_supported": ["S256"],
+        "acr_values_supported": ["pwd", "mfa"],
         "authorization_response_iss_parameter_supported": state.settings.response_iss,
         "backchannel_logout_supported": true,
         "backchannel_logout_session_supported": true,
@@ -138,15 +149,18 @@ fn authorization(state: &State, params: Params) -> Response<TestBody> {
     }
     let code = random();
     inner.secret("code", &code);
+    let (auth_time, acr) = login(state, &mut inner, &params, now);
+    inner.grant_count += 1;
     let grant = Grant {
+        number: inner.grant_count,
         redirect_uri: get("redirect_uri"),
         nonce: params.get("nonce").cloned(),
         code_challenge: get("code_challenge"),
         scope: get("scope"),
         claims: inner.claims.clone(),
         sid: random(),
-        auth_time: now,
-        acr: params.get("acr_values").and_then(|values| values.split(' ').next()).map(str::to_owned),
+        auth_time,
+        acr,
     };
     inner.last_sid = Some(grant.sid.clone());
     inner.codes.insert(code.clone(), grant);
@@ -154,6 +168,21 @@ fn authorization(state: &State, params: Params) -> Response<TestBody> {
     drop(inner);
     let redirect_uri = get("redirect_uri");
     if get("response_mode") == "form_post" { post_back(&redirect_uri, &answer) } else { redirect_back(&redirect_uri, &answer) }
+}
+
+/// When the user logged in and how: now, as asked; or as remembered, where the request has nothing against it.
+fn login(state: &State, inner: &mut Inner, params: &Params, now: u64) -> (u64, Option<String>) {
+    let asked: Vec<&str> = params.get("acr_values").map(|values| values.split(' ').collect()).unwrap_or_default();
+    let max_age = params.get("max_age").and_then(|age| age.parse::<u64>().ok());
+    let wants_login = params.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|word| word == "login"));
+    let remembered = inner.login.clone().filter(|(auth_time, acr)| {
+        let young = max_age.is_none_or(|age| auth_time + age >= now && age > 0);
+        let worth = asked.is_empty() || acr.as_deref().is_some_and(|acr| asked.contains(&acr));
+        state.settings.remembers_login && young && worth && !wants_login
+    });
+    let login = remembered.unwrap_or_else(|| (now, asked.first().map(|acr| (*acr).to_owned())));
+    inner.login = Some(login.clone());
+    login
 }
 
 fn authorization_problems(state: &State, params: &Params) -> Vec<String> {
@@ -213,136 +242,25 @@ fn authorization_response(state: &State, inner: &Inner, code: &str, asked_state:
     answer
 }
 
-fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestBody> {
-    let get = |name: &str| form.get(name).cloned().unwrap_or_default();
-    let refreshing = get("grant_type") == "refresh_token";
-    let grant = {
-        let mut inner = state.lock();
-        inner.token_requests.push(form.clone());
-        if let Err(problem) = check_client(state, &mut inner, headers, &form) {
-            inner.complain(format!("token request: {problem}"));
-            let mut response = json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client", "error_description": problem }));
-            response.headers_mut().insert(WWW_AUTHENTICATE, "Basic realm=\"provider\"".parse().expect("a header value"));
-            return response;
-        }
-        if inner.lie == Lie::RedirectFromTokenEndpoint {
-            let mut response = Response::new(empty());
-            *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-            let elsewhere = format!("{}/elsewhere", inner.issuer);
-            response.headers_mut().insert(LOCATION, elsewhere.parse().expect("a URL is a header value"));
-            return response;
-        }
-        let found = match get("grant_type").as_str() {
-            "authorization_code" => redeem(&mut inner, &form),
-            "refresh_token" => refresh(state, &mut inner, &get("refresh_token")),
-            other => Err(format!("unknown grant_type {other:?}")),
-        };
-        match found {
-            Ok(grant) => grant,
-            Err(problem) => {
-                inner.complain(format!("token request: {problem}"));
-                return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant", "error_description": problem }));
-            }
-        }
-    };
-    let refused = match state.lock().lie {
-        Lie::CodeRefused => !refreshing,
-        Lie::RefreshRefused => refreshing,
-        _ => false,
-    };
-    if refused {
-        return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant", "error_description": "<i>refused</i> as told" }));
-    }
-    token_response(state, &grant, &form, refreshing)
-}
-
-fn token_response(state: &State, grant: &Grant, form: &Params, refreshing: bool) -> Response<TestBody> {
-    let access_token = random();
-    let id_token = id_token(state, grant, &access_token, refreshing);
-    let mut inner = state.lock();
-    inner.secret("access_token", &access_token);
-    inner.access_tokens.insert(access_token.clone(), grant.clone());
-    let mut answer = json!({
-        "access_token": access_token,
-        "token_type": if inner.lie == Lie::TokenTypeOther { "mac" } else { "Bearer" },
-        "expires_in": state.settings.lifetime,
-        "scope": grant.scope,
-        "id_token": id_token,
-    });
-    if state.settings.refresh && (!refreshing || state.settings.rotate_refresh) {
-        let refresh_token = random();
-        inner.secret("refresh_token", &refresh_token);
-        if let Some(used) = form.get("refresh_token") {
-            inner.refresh_tokens.remove(used);
-        }
-        inner.refresh_tokens.insert(refresh_token.clone(), grant.clone());
-        answer["refresh_token"] = json!(refresh_token);
-    }
-    match inner.lie {
-        Lie::NoIdToken => answer = merged(&answer, &json!({ "id_token": null })),
-        Lie::NoAccessToken => answer = merged(&answer, &json!({ "access_token": null })),
-        _ => {}
-    }
-    json_answer(StatusCode::OK, &answer)
-}
-
-fn redeem(inner: &mut Inner, form: &Params) -> Result<Grant, String> {
-    let get = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    let grant = inner.codes.remove(get("code")).ok_or("this code is unknown or was used before")?;
-    if grant.redirect_uri != get("redirect_uri") {
-        return Err(format!("redirect_uri {:?} is not that of the authorization request, {:?}", get("redirect_uri"), grant.redirect_uri));
-    }
-    let verifier = get("code_verifier");
-    if !(43..=128).contains(&verifier.len()) || s256(verifier) != grant.code_challenge {
-        return Err("code_verifier does not fit the code_challenge".to_owned());
-    }
-    Ok(grant)
-}
-
-fn refresh(state: &State, inner: &mut Inner, refresh_token: &str) -> Result<Grant, String> {
-    let found = inner.refresh_tokens.get(refresh_token).cloned();
-    found.filter(|_| state.settings.refresh).ok_or_else(|| "this refresh_token is unknown or was used before".to_owned())
-}
-
-fn check_client(state: &State, inner: &mut Inner, headers: &HeaderMap, form: &Params) -> Result<(), String> {
-    let settings = &state.settings;
-    let decode = |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let basic = headers.get(AUTHORIZATION).map(|value| {
-        let decoded = value.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).and_then(|value| STANDARD.decode(value).ok());
-        let text = String::from_utf8(decoded.unwrap_or_default()).unwrap_or_default();
-        text.split_once(':').map(|(id, secret)| (decode(id), decode(secret))).unwrap_or_default()
-    });
-    let post = form.get("client_secret").map(|secret| (form.get("client_id").cloned().unwrap_or_default(), secret.clone()));
-    let (method, shown) = match (basic, post) {
-        (Some(_), Some(_)) => return Err("two ways of client authentication at once".to_owned()),
-        (Some(basic), None) => (ClientAuth::Basic, basic),
-        (None, Some(post)) => (ClientAuth::Post, post),
-        (None, None) => (ClientAuth::None, (form.get("client_id").cloned().unwrap_or_default(), String::new())),
-    };
-    inner.client_auths.push(method);
-    if !settings.client_auth.contains(&method) {
-        return Err(format!("client authentication {method:?} is not offered"));
-    }
-    let secret = if method == ClientAuth::None { "" } else { settings.client_secret.as_str() };
-    if shown != (settings.client_id.clone(), secret.to_owned()) {
-        return Err("wrong client_id or client_secret".to_owned());
-    }
-    Ok(())
-}
-
 fn userinfo_answer(state: &State, headers: &HeaderMap, query: Option<&str>) -> Response<TestBody> {
+    let now = state.now();
     let mut inner = state.lock();
     if query.is_some_and(|query| query.contains("access_token")) {
         inner.complain("userinfo request: access token in the query");
     }
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
-    match token.and_then(|token| inner.access_tokens.get(token)) {
-        Some(grant) => json_answer(StatusCode::OK, &userinfo(&state.settings, &inner.lie, grant)),
-        None => {
-            inner.complain("userinfo request: unknown access token");
-            json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_token" }))
-        }
+    let found = token.and_then(|token| inner.access_tokens.get(token)).cloned();
+    if let Some(token) = found.as_ref().filter(|token| inner.is_good(token, now)) {
+        let grant = Grant { claims: inner.claims_of(&token.grant), ..token.grant.clone() };
+        return json_answer(StatusCode::OK, &userinfo(&state.settings, &inner.lie, &grant));
     }
+    // One that is over, or whose grant was ended, is no mistake of who shows it.
+    if found.is_none() {
+        inner.complain("userinfo request: unknown access token");
+    }
+    let mut response = json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_token" }));
+    response.headers_mut().insert(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"".parse().expect("a header value"));
+    response
 }
 
 fn end_session(state: &State, params: Params) -> Response<TestBody> {

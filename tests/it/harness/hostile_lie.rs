@@ -11,12 +11,16 @@ pub enum Endpoint {
     Jwks,
     /// `/authorize`.
     Authorization,
-    /// `/token`.
+    /// `/token`, whatever for.
     Token,
+    /// `/token` for a refresh: counted here and as [`Endpoint::Token`], and lied about apart, so that logins beside it go well.
+    Refresh,
     /// `/userinfo`.
     Userinfo,
     /// `/end_session`.
     EndSession,
+    /// `/revoke` (RFC 7009).
+    Revocation,
     /// Where [`Lie::RedirectFromTokenEndpoint`] leads: must never be asked.
     Elsewhere,
 }
@@ -140,18 +144,58 @@ pub enum Lie {
     RedirectFromTokenEndpoint,
     /// `invalid_grant` for a good code.
     CodeRefused,
-    /// On refresh, the ID token is about somebody else.
+
+    // --- a refresh (OpenID Connect Core §12.2; a login is honest)
+    /// The ID token is about somebody else.
     RefreshOtherSub,
-    /// On refresh, `invalid_grant`.
+    /// Its `iss` is another one.
+    RefreshOtherIss,
+    /// Its `aud` is another `client_id`.
+    RefreshOtherAud,
+    /// It has an `azp` that the first one did not have.
+    RefreshOtherAzp,
+    /// It has a `nonce`, and not that of the login.
+    RefreshOtherNonce,
+    /// Its `auth_time` is not that of the login.
+    RefreshOtherAuthTime,
+    /// Its `exp` lies an hour back.
+    RefreshExpired,
+    /// One bit of its signature turned.
+    RefreshBadSignature,
+    /// There is none (accept: §12.2 says that it might not be there).
+    RefreshNoIdToken,
+    /// No access token in the answer.
+    RefreshNoAccessToken,
+    /// No new refresh token: the old one stays good (accept).
+    RefreshNotRotated,
+    /// A scope that is shorter than before.
+    RefreshShorterScope,
+    /// `invalid_grant`; the refresh token is not used up.
     RefreshRefused,
+    /// `invalid_client`.
+    RefreshInvalidClient,
+
+    // --- how the user logged in (a route that asks for nothing does not care)
+    /// No `acr`, whatever was asked for.
+    AcrMissing,
+    /// An `acr` of less worth, by this name, whatever was asked for.
+    AcrWeaker(&'static str),
+    /// No `auth_time`.
+    AuthTimeMissing,
+    /// `auth_time` lies a day back, whatever `max_age` says.
+    AuthTimeOld,
 
     // --- any endpoint
     /// This status instead of an answer.
     Status(Endpoint, u16),
     /// HTML instead of JSON, with status 200.
     NotJson(Endpoint),
-    /// The connection closes instead of an answer.
+    /// The connection closes instead of an answer; nothing was done.
     Closes(Endpoint),
+    /// All was done (a rotating refresh token is used up), and the connection closes in the middle of the answer's body.
+    HalfAnswer(Endpoint),
+    /// No answer at all, on a connection that stays open.
+    Silent(Endpoint),
     /// An answer that never ends, quickly sent.
     EndlessAnswer(Endpoint),
     /// The right answer, blown up to 32 MiB.
@@ -209,9 +253,39 @@ impl Lie {
                 | Self::PromisesPlainOnly
                 | Self::LogoutStateOther
                 | Self::LogoutStateMissing
-                | Self::RefreshOtherSub
-                | Self::RefreshRefused
-        )
+                | Self::AcrMissing
+                | Self::AcrWeaker(_)
+                | Self::AuthTimeMissing
+                | Self::AuthTimeOld
+        ) || Self::of_refresh().contains(self)
+    }
+
+    /// Whether a session must go on after a refresh with it, as the one it was.
+    #[must_use]
+    pub fn must_refresh(&self) -> bool {
+        matches!(self, Self::RefreshNoIdToken | Self::RefreshNotRotated | Self::RefreshShorterScope)
+    }
+
+    /// The lies that hold for a refresh only: each beside an honest login. Those of the transport come on top, with [`Endpoint::Refresh`].
+    #[must_use]
+    pub fn of_refresh() -> Vec<Self> {
+        use Lie as L;
+        vec![
+            L::RefreshOtherSub,
+            L::RefreshOtherIss,
+            L::RefreshOtherAud,
+            L::RefreshOtherAzp,
+            L::RefreshOtherNonce,
+            L::RefreshOtherAuthTime,
+            L::RefreshExpired,
+            L::RefreshBadSignature,
+            L::RefreshNoIdToken,
+            L::RefreshNoAccessToken,
+            L::RefreshNotRotated,
+            L::RefreshShorterScope,
+            L::RefreshRefused,
+            L::RefreshInvalidClient,
+        ]
     }
 
     /// The lies of the ID token, each a login that must fail with the upstream untouched, and those that must not hurt: one table for a
@@ -264,6 +338,8 @@ impl Lie {
             Self::Status(endpoint, _)
             | Self::NotJson(endpoint)
             | Self::Closes(endpoint)
+            | Self::HalfAnswer(endpoint)
+            | Self::Silent(endpoint)
             | Self::EndlessAnswer(endpoint)
             | Self::HugeAnswer(endpoint)
             | Self::SlowAnswer(endpoint, _)

@@ -1,6 +1,6 @@
 //! What the hostile provider knows: its settings, its keys, what it issued, and what it was asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
@@ -57,8 +57,10 @@ pub struct Settings {
     pub rotate_refresh: bool,
     /// What is offered at the token endpoint.
     pub client_auth: Vec<ClientAuth>,
-    /// Lifetime of tokens in seconds.
+    /// Lifetime of ID tokens in seconds.
     pub lifetime: u64,
+    /// Whether a login is remembered, so that the next one keeps its `auth_time` where the request allows it.
+    pub remembers_login: bool,
     /// The clock.
     pub now: Now,
 }
@@ -92,10 +94,26 @@ pub struct Inner {
     pub discovery_patch: Value,
     /// Codes that were not used.
     pub codes: HashMap<String, Grant>,
-    /// Access tokens.
-    pub access_tokens: HashMap<String, Grant>,
-    /// Refresh tokens that are good.
-    pub refresh_tokens: HashMap<String, Grant>,
+    /// Lifetime of access tokens in seconds.
+    pub expires_in: u64,
+    /// Whether token answers say it.
+    pub says_expires_in: bool,
+    /// Lifetime of refresh tokens in seconds, which token answers say then (`refresh_expires_in`); `None`: they live on.
+    pub refresh_expires_in: Option<u64>,
+    /// Access tokens, good and over.
+    pub access_tokens: HashMap<String, Issued>,
+    /// Refresh tokens, good, used and over.
+    pub refresh_tokens: HashMap<String, Issued>,
+    /// Grants whose tokens are good no more.
+    pub ended_grants: HashSet<u64>,
+    /// How many grants there were.
+    pub grant_count: u64,
+    /// Refresh requests under way, by refresh token.
+    pub refreshing: HashMap<String, usize>,
+    /// The highest number of them at once for one refresh token.
+    pub refreshing_most: usize,
+    /// When and how the user logged in, where that is remembered.
+    pub login: Option<(u64, Option<String>)>,
     /// Requests by endpoint.
     pub counts: BTreeMap<Endpoint, usize>,
     /// Every secret seen or issued: kind and value.
@@ -110,13 +128,28 @@ pub struct Inner {
     pub client_auths: Vec<ClientAuth>,
     /// Parameters of logout requests.
     pub logouts: Vec<Params>,
+    /// Parameters of revocation requests that were honoured.
+    pub revocations: Vec<Params>,
     /// The `sid` of the last login.
     pub last_sid: Option<String>,
+}
+
+/// A token that was given out.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// For which login.
+    pub grant: Grant,
+    /// When it ends by itself.
+    pub expires_at: u64,
+    /// Whether it was used, where once is all.
+    pub used: bool,
 }
 
 /// What a login is about.
 #[derive(Clone, Debug)]
 pub struct Grant {
+    /// Its number: all tokens of one login share it.
+    pub number: u64,
     /// Where the code was sent.
     pub redirect_uri: String,
     /// The authorization request's `nonce`.
@@ -131,7 +164,7 @@ pub struct Grant {
     pub sid: String,
     /// When the user logged in.
     pub auth_time: u64,
-    /// The first of the requested `acr_values`.
+    /// How: the first of the requested `acr_values`.
     pub acr: Option<String>,
 }
 
@@ -154,8 +187,16 @@ impl State {
             }),
             discovery_patch: json!({}),
             codes: HashMap::new(),
+            expires_in: settings.lifetime,
+            says_expires_in: true,
+            refresh_expires_in: None,
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
+            ended_grants: HashSet::new(),
+            grant_count: 0,
+            refreshing: HashMap::new(),
+            refreshing_most: 0,
+            login: None,
             counts: BTreeMap::new(),
             secrets: vec![("client_secret", settings.client_secret.clone())],
             complaints: Vec::new(),
@@ -163,6 +204,7 @@ impl State {
             token_requests: Vec::new(),
             client_auths: Vec::new(),
             logouts: Vec::new(),
+            revocations: Vec::new(),
             last_sid: None,
         };
         Self { settings, inner: Mutex::new(inner) }
@@ -188,6 +230,18 @@ impl Inner {
         let kid = format!("{}-{}", settings.name, self.key_count);
         let former = std::mem::replace(&mut self.key, SigningKey::new(settings.algorithm, &kid));
         self.former_keys.push(former);
+    }
+
+    /// Whether a token that was given out is good at this time.
+    #[must_use]
+    pub fn is_good(&self, token: &Issued, now: u64) -> bool {
+        now < token.expires_at && !token.used && !self.ended_grants.contains(&token.grant.number)
+    }
+
+    /// What is said of the user of a grant now: claims that changed since the login are the new ones.
+    #[must_use]
+    pub fn claims_of(&self, grant: &Grant) -> Value {
+        if self.claims["sub"] == grant.claims["sub"] { self.claims.clone() } else { grant.claims.clone() }
     }
 
     /// The key that only lies use, of this algorithm.

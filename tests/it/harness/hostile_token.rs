@@ -20,7 +20,10 @@ pub fn id_token(state: &State, grant: &Grant, access_token: &str, refreshed: boo
     }
     let claims = id_token_claims(&state.settings, &inner, grant, access_token, refreshed, now);
     let header = inner.key.header();
-    let token = signed(&state.settings, &mut inner, header, &claims);
+    let mut token = signed(&state.settings, &mut inner, header, &claims);
+    if refreshed && inner.lie == Lie::RefreshBadSignature {
+        token = with_broken_signature(&token);
+    }
     inner.secret("id_token", &token);
     token
 }
@@ -64,7 +67,17 @@ fn id_token_claims(settings: &Settings, inner: &Inner, grant: &Grant, access_tok
         Lie::SubNotString => json!({ "sub": 12345 }),
         Lie::AtHashWrong => json!({ "at_hash": half_hash(settings.algorithm, "another token") }),
         Lie::AtHashMissing => json!({ "at_hash": null }),
+        Lie::AcrMissing => json!({ "acr": null }),
+        Lie::AcrWeaker(acr) => json!({ "acr": acr }),
+        Lie::AuthTimeMissing => json!({ "auth_time": null }),
+        Lie::AuthTimeOld => json!({ "auth_time": now - 24 * HOUR }),
         Lie::RefreshOtherSub if refreshed => json!({ "sub": "mallory" }),
+        Lie::RefreshOtherIss if refreshed => json!({ "iss": "https://another-issuer.test" }),
+        Lie::RefreshOtherAud if refreshed => json!({ "aud": other_client }),
+        Lie::RefreshOtherAzp if refreshed => json!({ "azp": other_client }),
+        Lie::RefreshOtherNonce if refreshed => json!({ "nonce": "not-the-nonce-of-this-login" }),
+        Lie::RefreshOtherAuthTime if refreshed => json!({ "auth_time": grant.auth_time + 1 }),
+        Lie::RefreshExpired if refreshed => json!({ "iat": now - 2 * HOUR, "exp": now - HOUR }),
         _ => json!({}),
     };
     merged(&claims, &lie)

@@ -2,14 +2,17 @@
 //! them. Nothing here knows the gateway's own types, so that a mistake in those cannot hide itself.
 //!
 //! - speaking HTTP: [`http`] (a client; what it brings: [`answer`]), [`body`] (streamed bodies), [`raw`] (bytes that no client would
-//!   send), [`raw_h2`] (the same for HTTP/2 frames), [`websocket`]
+//!   send), [`raw_h2`] (the same for HTTP/2 frames), [`websocket`], [`held`] (streams that note when they were
+//!   ended)
 //! - a person: [`browser`] with its [`visit`], [`page`], [`cookies`] and [`html`], or the real one, [`chromium`]
 //! - behind the gateway: [`upstream`] with its [`upstream_paths`], on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
-//! - what is tested: [`gateway`], and with provider and upstream around it: [`world`] (people), [`scene`] (requests and headers)
-//! - small things: [`certs`], [`temp`], [`wait`], [`background`]
+//! - what is tested: [`gateway`], two of them on one store ([`pair`]), and with provider and upstream around it: [`world`] (people),
+//!   [`scene`] (requests and headers)
+//! - what earlier releases left: [`fixtures`]
+//! - small things: [`certs`], [`durations`], [`temp`], [`wait`], [`background`]
 //!
 //! Servers run on threads of their own ([`background`]), so that a test may block. Every child process is killed and reaped when its
 //! value is dropped. A missing program fails the test and says how to get it.
@@ -30,12 +33,17 @@ pub mod browser;
 pub mod certs;
 pub mod chromium;
 pub mod cookies;
+pub mod durations;
+pub mod fixtures;
 pub mod fronts;
 pub mod gateway;
+pub mod held;
 pub mod hostile;
 pub mod hostile_answer;
 pub mod hostile_endpoints;
+pub mod hostile_grants;
 pub mod hostile_lie;
+pub mod hostile_mint;
 pub mod hostile_state;
 pub mod hostile_token;
 pub mod html;
@@ -43,6 +51,7 @@ pub mod http;
 pub mod jose;
 pub mod oidc_provider;
 pub mod page;
+pub mod pair;
 pub mod process;
 pub mod raw;
 pub mod raw_h2;

@@ -100,12 +100,49 @@ impl OidcProviderBuilder {
         self
     }
 
+    /// Tells the first client of ended sessions at this URI (OpenID Connect Back-Channel Logout 1.0); its ID tokens hold `sid` then. The provider
+    /// waits 2.5 s for the answer, and goes on whatever it is.
+    #[must_use]
+    pub fn backchannel_logout(self, uri: &str) -> Self {
+        self.client("backchannel_logout_uri", json!(uri)).client("backchannel_logout_session_required", json!(true))
+    }
+
+    /// Each refresh gives a new refresh token; a used one that comes back ends the grant. (Refresh tokens are issued in any case.)
+    #[must_use]
+    pub fn rotating_refresh_tokens(self) -> Self {
+        self.set("rotate_refresh", json!(true))
+    }
+
+    /// How long access tokens, ID tokens and refresh tokens live, in seconds.
+    #[must_use]
+    pub fn lifetimes(self, access_token: u64, id_token: u64, refresh_token: u64) -> Self {
+        self.set("ttl", json!({ "AccessToken": access_token, "IdToken": id_token, "RefreshToken": refresh_token }))
+    }
+
+    /// What logins can be worth: the first is a plain one's `acr` (by default `pwd`, then `mfa`). An ID token names its `acr` only where the
+    /// authorization request asked for one.
+    #[must_use]
+    pub fn acr_values(self, values: &[&str]) -> Self {
+        self.set("acr_values", json!(values))
+    }
+
     /// Starts it.
     pub async fn start(self) -> OidcProvider {
         let mut provider = OidcProvider { builder: self, issuer: String::new(), port: 0, process: None };
         provider.launch().await;
         provider
     }
+}
+
+/// What comes of `acr_values` that the provider's session is not worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcrMode {
+    /// The login form, and with the password the `acr` is there.
+    Granted,
+    /// No more than a plain login, and the ID token says so.
+    Ignored,
+    /// `error=unmet_authentication_requirements` at once, without a page.
+    Refused,
 }
 
 /// The running provider; it ends when the value is dropped.
@@ -140,7 +177,9 @@ impl OidcProvider {
         self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
-    /// How often an endpoint was asked: `discovery`, `jwks`, `authorization`, `token`, `userinfo`, `end_session`…
+    /// How often an endpoint was asked: `discovery`, `jwks`, `authorization`, `token`, `userinfo`, `revocation`, `end_session`… The token
+    /// endpoint also counts by grant type: `token:authorization_code`, `token:refresh_token`. These names hold for [`OidcProvider::delay`]
+    /// and [`OidcProvider::fail`] too.
     pub async fn count(&self, endpoint: &str) -> u64 {
         let counts = self.counts().await;
         counts[endpoint].as_u64().unwrap_or_else(|| panic!("no endpoint {endpoint} in {counts}"))
@@ -151,7 +190,7 @@ impl OidcProvider {
         self.http().get(&format!("{}/control/counts", self.issuer)).await.json()
     }
 
-    /// Counts from 0 again; delays and failures end.
+    /// Counts from 0 again; delays, failures and [`AcrMode`]s end.
     pub async fn reset(&self) {
         self.control("reset", json!({})).await;
     }
@@ -164,6 +203,16 @@ impl OidcProvider {
     /// `endpoint` answers with this status (0: closes the connection) for the next `times` requests.
     pub async fn fail(&self, endpoint: &str, status: u16, times: u64) {
         self.control("fail", json!({ "endpoint": endpoint, "status": status, "times": times })).await;
+    }
+
+    /// What comes of `acr_values` from now on, until [`OidcProvider::reset`].
+    pub async fn acr(&self, mode: AcrMode) {
+        let mode = match mode {
+            AcrMode::Granted => "granted",
+            AcrMode::Ignored => "ignored",
+            AcrMode::Refused => "refused",
+        };
+        self.control("acr", json!({ "mode": mode })).await;
     }
 
     /// Ends the process: from now on nobody is there.
