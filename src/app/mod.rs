@@ -140,7 +140,7 @@ impl App {
 
         let parts = edge::Parts {
             store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
-            ring: Arc::new(keys::ring(&config.keys)?),
+            ring: keys::ring(&config.keys, &tasks)?,
             people: providers::of_people(&config, &clock, &tasks, &metrics)?,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
         };

@@ -69,7 +69,12 @@ pub enum StoreKind {
 #[derive(Clone)]
 pub enum Keys {
     /// The keys of `keys.seal_file`, the sealing one first.
-    Given(Vec<[u8; 32]>),
+    Given {
+        /// The file, which is read again when it changes.
+        file: PathBuf,
+        /// What it held.
+        keys: Vec<[u8; 32]>,
+    },
     /// A file that is made at the first start, beside the embedded store.
     MadeAt(PathBuf),
     /// Made now and forgotten at the end, as the memory store is.
@@ -184,7 +189,7 @@ pub(super) fn read_keys(root: &Section<'_>, store: Option<&Store>) -> Option<Key
         };
         secret_file::warn_if_open(&section, "seal_file", &file);
         return match parse_keys(&text) {
-            Ok(keys) => Some(Keys::Given(keys)),
+            Ok(keys) => Some(Keys::Given { file, keys }),
             Err(error) => {
                 section.problem("seal_file", format!("{}: {error}", file.display()));
                 None

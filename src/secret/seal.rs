@@ -3,6 +3,9 @@
 //! A sealed value is `version (1) | nonce (12) | ciphertext | tag (16)`. The version and the context are authenticated, so a value moved to
 //! another record, cut short or made by somebody else opens as nothing.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
@@ -59,47 +62,57 @@ fn bound(context: &[u8]) -> Vec<u8> {
     bound
 }
 
-/// The gateway's own sealing keys (`keys.seal_file`): the first seals, all open; each also gives the key of the store's indexes.
-pub struct SealRing {
-    keys: Vec<(SealKey, HmacKey)>,
-}
+/// The gateway's own sealing keys (`keys.seal_file`): the first seals, all open; each also gives the key of the store's indexes. They may be
+/// replaced while the gateway runs.
+pub struct SealRing(ArcSwap<Vec<(SealKey, HmacKey)>>);
 
 impl SealRing {
     /// From one or more keys of 32 bytes; `None` when there is none.
     #[must_use]
     pub fn new(keys: &[[u8; 32]]) -> Option<Self> {
-        if keys.is_empty() {
-            return None;
+        derived(keys).map(|keys| Self(ArcSwap::from_pointee(keys)))
+    }
+
+    /// From now on these; `false`, and nothing changes, when there is none.
+    pub fn replace(&self, keys: &[[u8; 32]]) -> bool {
+        let keys = derived(keys);
+        let replaced = keys.is_some();
+        if let Some(keys) = keys {
+            self.0.store(Arc::new(keys));
         }
-        // Two purposes, two keys: what indexes is never what encrypts.
-        let derive = |key: &[u8; 32], purpose: &[u8]| HmacKey::new(key).tag(&[b"doorward", purpose]);
-        let keys = keys.iter().map(|key| (SealKey::new(&derive(key, b"seal")), HmacKey::new(&derive(key, b"index")))).collect();
-        Some(Self { keys })
+        replaced
     }
 
     /// Seals with the first key.
     #[must_use]
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Vec<u8> {
-        self.keys.first().map(|(key, _)| key.seal(context, plain)).unwrap_or_default()
+        self.0.load().first().map(|(key, _)| key.seal(context, plain)).unwrap_or_default()
     }
 
     /// Opens with whichever key fits.
     #[must_use]
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.keys.iter().find_map(|(key, _)| key.open(context, sealed))
+        self.0.load().iter().find_map(|(key, _)| key.open(context, sealed))
     }
 
     /// The index tag under the first key: what is written.
     #[must_use]
     pub fn index(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.keys.first().map(|(_, key)| key.tag(parts)).unwrap_or_else(|| sha256(b""))
+        self.0.load().first().map(|(_, key)| key.tag(parts)).unwrap_or_else(|| sha256(b""))
     }
 
     /// The index tags under every key: what is looked up.
     #[must_use]
     pub fn indexes(&self, parts: &[&[u8]]) -> Vec<[u8; 32]> {
-        self.keys.iter().map(|(_, key)| key.tag(parts)).collect()
+        self.0.load().iter().map(|(_, key)| key.tag(parts)).collect()
     }
+}
+
+fn derived(keys: &[[u8; 32]]) -> Option<Vec<(SealKey, HmacKey)>> {
+    // Two purposes, two keys: what indexes is never what encrypts.
+    let derive = |key: &[u8; 32], purpose: &[u8]| HmacKey::new(key).tag(&[b"doorward", purpose]);
+    let derived = keys.iter().map(|key| (SealKey::new(&derive(key, b"seal")), HmacKey::new(&derive(key, b"index"))));
+    (!keys.is_empty()).then(|| derived.collect())
 }
 
 #[cfg(test)]
@@ -136,5 +149,8 @@ mod tests {
         assert!(old.open(b"x", &both.seal(b"x", b"hello")).is_none());
         assert!(both.indexes(&[b"a"]).contains(&old.index(&[b"a"])));
         assert!(SealRing::new(&[]).is_none());
+        assert!(old.replace(&[[2; 32], [1; 32]]) && !old.replace(&[]));
+        assert_eq!(old.open(b"x", &both.seal(b"x", b"hello")).unwrap().as_slice(), b"hello");
+        assert_eq!(old.index(&[b"a"]), both.index(&[b"a"]));
     }
 }

@@ -291,6 +291,95 @@ mod tests {
         assert_eq!(open_attempt(&sealed, &state, &cookie), None);
     }
 
+    /// What release 0.1 reads: its types, as they were. An upgrade signs nobody out, and neither does going back by one release.
+    mod format_1 {
+        use std::collections::{BTreeMap, BTreeSet};
+
+        use serde::Deserialize;
+        use serde_json::Value;
+
+        #[derive(Debug, Deserialize)]
+        pub(super) struct Session {
+            pub(super) identity: Identity,
+            pub(super) client_id: String,
+            pub(super) sid: Option<String>,
+            pub(super) id_token: String,
+            pub(super) created_at: u64,
+            pub(super) ends_at: u64,
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "that they can be read is what counts")]
+        pub(super) struct Identity {
+            pub(super) issuer: String,
+            pub(super) sub: String,
+            source: BTreeMap<String, String>,
+            user: String,
+            email: Value,
+            preferred_username: Option<String>,
+            groups: Value,
+            scopes: BTreeSet<String>,
+            claims: BTreeMap<String, Value>,
+            auth_time: Option<u64>,
+        }
+
+        #[derive(Debug, Deserialize)]
+        pub(super) struct Flow {
+            pub(super) return_to: String,
+            pub(super) started_at: u64,
+            pub(super) failures: u8,
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "that they can be read is what counts")]
+        pub(super) struct PendingLogin {
+            pub(super) provider: String,
+            nonce: String,
+            code_verifier: String,
+            redirect_uri: String,
+            started_at: u64,
+        }
+    }
+
+    #[test]
+    fn the_release_before_reads_what_this_one_writes() {
+        let opened = |sealed: &[u8], key: &[u8; 32], kind: &[u8], id: &RecordId| {
+            let plain = SealKey::new(key).open(&context(kind, id), sealed).unwrap();
+            assert_eq!(plain[0], 1);
+            plain[1..].to_vec()
+        };
+        let cookie = SessionCookie::new();
+        let tokens = crate::session::Tokens::new(
+            crate::secret::Secret::new("a"),
+            Some(crate::secret::Secret::new("r")),
+            Some(std::time::Duration::from_secs(60)),
+            None,
+            UnixTime(1),
+            0,
+        );
+        let full = Session { tokens: Some(tokens), checked_at: Some(UnixTime(7)), ..session() };
+        let plain = opened(&seal_session(&full, &cookie), cookie.key(), SESSION, &cookie.record_id());
+        let read: format_1::Session = serde_json::from_slice(&plain).unwrap();
+        assert_eq!(
+            (read.identity.issuer.as_str(), read.identity.sub.as_str()),
+            (full.identity.issuer.as_str(), full.identity.sub.as_str())
+        );
+        assert_eq!((read.client_id, read.sid, read.id_token), (full.client_id, full.sid, full.id_token));
+        assert_eq!((read.created_at, read.ends_at), (1000, 2000));
+
+        let cookie = FlowCookie::new();
+        let flow = json!({"return_to": "https://app.test/", "started_at": 1, "failures": 2, "asks": {"acr": ["mfa"], "max_age": 5},
+            "told": "x", "kept": {"url": "https://app.test/form", "content_type": "text/plain", "body": "YQ", "subject": vec![0; 32]}});
+        let flow: Flow = serde_json::from_value(flow).unwrap();
+        let plain = opened(&seal_flow(&flow, &cookie), cookie.key(), FLOW, &cookie.handle.record_id());
+        let read: format_1::Flow = serde_json::from_slice(&plain).unwrap();
+        assert_eq!((read.return_to.as_str(), read.started_at, read.failures), ("https://app.test/", 1, 2));
+        let state = State::new(cookie.handle);
+        let full = PendingLogin { proven: Some("ann".into()), asks: flow.asks, ..attempt() };
+        let plain = opened(&seal_attempt(&full, &state, &cookie), cookie.key(), ATTEMPT, &state.record_id());
+        assert_eq!(serde_json::from_slice::<format_1::PendingLogin>(&plain).unwrap().provider, "p");
+    }
+
     #[test]
     fn what_is_left_of_a_session_is_no_session() {
         let (cookie, ring) = (SessionCookie::new(), SealRing::new(&[[1; 32]]).unwrap());
