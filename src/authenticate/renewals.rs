@@ -41,6 +41,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// How often the sessions of open streams are looked at: they count as used, and their tokens stay fresh.
 const STREAMS: Duration = Duration::from_secs(15);
+/// How long a request waits for the provider's word on its person, while silence is borne.
+const ASKING: Duration = Duration::from_secs(2);
 /// A provider that is silent about a person for longer than this beyond `session.revalidate` is an outage for them.
 const SILENCE: Duration = Duration::from_secs(60 * 60);
 
@@ -70,8 +72,10 @@ enum Renewed {
 /// How long a request is ready to wait for new tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// Not while the old ones are good.
+    /// Not at all, while the session counts without them: a provider that hangs must not stop people.
     Brief,
+    /// While the old ones are over: its route tells them to the upstream.
+    ForTokens,
     /// Until they are there: what it brings must not be lost to a token that ends on the way.
     Long,
 }
@@ -163,19 +167,26 @@ impl Renewals {
     pub async fn keep(self: &Arc<Self>, cookie: &SessionCookie, open: Arc<OpenSession>, patience: Patience) -> Result<Kept, Outage> {
         let id = cookie.record_id();
         let need = self.need(&open.session, self.clock.now());
-        let waits = match need {
+        let wait = match need {
             Need::Nothing => return Ok(Kept::Good(open, None)),
-            Need::Due => patience == Patience::Long,
-            Need::Overdue | Need::Asking(_) => true,
+            Need::Due | Need::Overdue if patience == Patience::Long => None,
+            Need::Overdue if patience == Patience::ForTokens || self.settings.token_end == TokenEnd::Ends => None,
+            Need::Due | Need::Overdue => Some(Duration::ZERO),
+            Need::Asking(until) if self.clock.now() < until => Some(ASKING),
+            Need::Asking(_) => None,
         };
         let renewed = match self.resting(&id) {
             Some(outage) => Renewed::Unreachable(outage),
             None => {
-                let running = self.begin(id, cookie.clone());
-                if !waits {
-                    return Ok(Kept::Good(open, None));
+                let done = done(self.begin(id, cookie.clone()));
+                match wait {
+                    None => done.await,
+                    Some(Duration::ZERO) => return Ok(Kept::Good(open, None)),
+                    Some(wait) => match tokio::time::timeout(wait, done).await {
+                        Ok(renewed) => renewed,
+                        Err(_elapsed) => return Ok(Kept::Good(open, None)),
+                    },
                 }
-                done(running).await
             }
         };
         match renewed {

@@ -83,7 +83,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = match gateway.authenticator.authenticate(credential, accept, patience(visit.facts)).await {
+    let outcome = match gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await {
         Ok(outcome) => outcome,
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.

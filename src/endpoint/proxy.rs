@@ -73,15 +73,19 @@ async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Re
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts)).await?;
+    let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await?;
     let decision = decide(route, visit.facts, outcome.authentication, &Extra::default());
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now())?;
     Ok((decision, outcome.session.zip(outcome.cookie)))
 }
 
 /// A form that was sent must not fail over a token that ends on the way; what is only read may go on with the old one.
-pub(super) fn patience(facts: &RequestFacts) -> Patience {
-    if facts.method.is_safe() { Patience::Brief } else { Patience::Long }
+pub(super) fn patience(facts: &RequestFacts, route: &Route) -> Patience {
+    match (facts.method.is_safe(), route.tells_tokens()) {
+        (false, _) => Patience::Long,
+        (true, true) => Patience::ForTokens,
+        (true, false) => Patience::Brief,
+    }
 }
 
 /// Sends the request on; takes the permit that only a decision makes.
