@@ -214,13 +214,11 @@ impl Renewals {
             if tokens.are_due(now) {
                 return Need::Due;
             }
-            // Without a good access token there is nothing to ask with, and nothing that would tell us otherwise.
-            if let Some(every) = self.settings.revalidate {
-                let checked = session.checked_at.unwrap_or(session.created_at);
-                let due = checked.plus(every);
-                if now >= due {
-                    return Need::Asking(due.plus(SILENCE));
-                }
+        }
+        if let Some(every) = self.settings.revalidate {
+            let due = session.checked_at.unwrap_or(session.created_at).plus(every);
+            if now >= due {
+                return Need::Asking(due.plus(SILENCE));
             }
         }
         Need::Nothing
