@@ -201,6 +201,38 @@ reasons! {
     /// The sign-out came back without the `state` that went out.
     SignOutState = "sign-out-state",
 
+    // --- the provider signs somebody out
+    /// A logout for an issuer that no provider has, or a logout token whose `iss` is another.
+    LogoutIssuer = "logout-issuer",
+    /// A logout token that is no JWS.
+    LogoutTokenMalformed = "logout-token-malformed",
+    /// Its `typ` is that of another kind of token.
+    LogoutTokenType = "logout-token-type",
+    /// Its algorithm is not allowed.
+    LogoutTokenAlgorithm = "logout-token-algorithm",
+    /// No key of the provider fits it.
+    LogoutTokenKeyUnknown = "logout-token-key-unknown",
+    /// Its signature does not verify.
+    LogoutTokenSignature = "logout-token-signature",
+    /// Its `aud` or `azp` is another, or names others we do not trust.
+    LogoutTokenAudience = "logout-token-audience",
+    /// It is over, or was issued too long ago.
+    LogoutTokenExpired = "logout-token-expired",
+    /// It was issued in the future, or `nbf` lies ahead.
+    LogoutTokenNotYetValid = "logout-token-not-yet-valid",
+    /// A required claim is missing or of another type.
+    LogoutTokenClaims = "logout-token-claims",
+    /// It names neither `sub` nor `sid`.
+    LogoutTokenSubject = "logout-token-subject",
+    /// Its `events` do not say that it is about a logout.
+    LogoutTokenEvent = "logout-token-event",
+    /// It holds a `nonce`.
+    LogoutTokenNonce = "logout-token-nonce",
+    /// Its `jti` was there before.
+    LogoutTokenReplayed = "logout-token-replayed",
+    /// The provider did not revoke the tokens of a session that ended. Only in the log: who signed out is signed out.
+    RevocationRefused = "revocation-refused",
+
     // --- a dependency did not answer
     /// The provider did not answer, or not in time.
     ProviderUnreachable = "provider-unreachable",

@@ -34,7 +34,21 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::ProviderError
         | Reason::ResponseIssuer
         | Reason::ResponseIssuerMissing
-        | Reason::SignOutState => StatusCode::BAD_REQUEST,
+        | Reason::SignOutState
+        | Reason::LogoutIssuer
+        | Reason::LogoutTokenMalformed
+        | Reason::LogoutTokenType
+        | Reason::LogoutTokenAlgorithm
+        | Reason::LogoutTokenKeyUnknown
+        | Reason::LogoutTokenSignature
+        | Reason::LogoutTokenAudience
+        | Reason::LogoutTokenExpired
+        | Reason::LogoutTokenNotYetValid
+        | Reason::LogoutTokenClaims
+        | Reason::LogoutTokenSubject
+        | Reason::LogoutTokenEvent
+        | Reason::LogoutTokenNonce
+        | Reason::LogoutTokenReplayed => StatusCode::BAD_REQUEST,
         Reason::HostUnknown => StatusCode::MISDIRECTED_REQUEST,
         Reason::NoRoute | Reason::EndpointUnknown | Reason::UpstreamAbsent => StatusCode::NOT_FOUND,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -95,6 +109,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::UserinfoSubject
         | Reason::UserinfoMalformed
         | Reason::ProviderMetadata
+        | Reason::RevocationRefused
         | Reason::UpstreamUnreachable
         | Reason::UpstreamBroken => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -295,6 +310,30 @@ pub const fn words_of(reason: Reason) -> Words {
             "You are signed out of this site. Whether the provider ended its own session is not certain.",
             "invalid_request",
         ),
+        // OpenID Connect Back-Channel Logout §2.8: errors as RFC 6749 §5.2 has them.
+        Reason::LogoutIssuer => words("This logout is not for this site", "Its issuer is no provider of this gateway.", "invalid_request"),
+        Reason::LogoutTokenMalformed => words("The logout token cannot be read", "It is not a signed JWT.", "invalid_request"),
+        Reason::LogoutTokenType => words("The logout token is not accepted", "Its type is that of another token.", "invalid_request"),
+        Reason::LogoutTokenAlgorithm => {
+            words("The logout token is not accepted", "Its signature algorithm is not allowed.", "invalid_request")
+        }
+        Reason::LogoutTokenKeyUnknown => {
+            words("The logout token is not accepted", "Its issuer has no key of this name.", "invalid_request")
+        }
+        Reason::LogoutTokenSignature => words("The logout token is not accepted", "Its signature does not verify.", "invalid_request"),
+        Reason::LogoutTokenAudience => {
+            words("The logout token is for somebody else", "It was issued for another audience.", "invalid_request")
+        }
+        Reason::LogoutTokenExpired => words("The logout token has expired", "It is over, or was issued too long ago.", "invalid_request"),
+        Reason::LogoutTokenNotYetValid => words("The logout token is not valid yet", "Check the clocks on both sides.", "invalid_request"),
+        Reason::LogoutTokenClaims => words("The logout token is not accepted", "A claim is missing or malformed.", "invalid_request"),
+        Reason::LogoutTokenSubject => words("The logout token names nobody", "It holds neither sub nor sid.", "invalid_request"),
+        Reason::LogoutTokenEvent => words("This is no logout token", "Its events do not name the back-channel logout.", "invalid_request"),
+        Reason::LogoutTokenNonce => words("This is no logout token", "It holds a nonce, as an ID token does.", "invalid_request"),
+        Reason::LogoutTokenReplayed => words("The logout token was used before", "Its jti has been received already.", "invalid_request"),
+        Reason::RevocationRefused => {
+            words("Signed out here", "The provider did not take back what it had issued for this session.", "server_error")
+        }
         Reason::ProviderUnreachable => words(
             "The sign-in service does not answer",
             "It should be back soon. Those who are signed in are not affected.",

@@ -1,8 +1,8 @@
 //! JSON Web Tokens: their form, their signature and the checks of their claims. Pure: keys and times come from the caller.
 //!
 //! `jws` reads the compact form, `algorithm` is the closed list of signatures, `jwk` the issuer's keys, `signature` joins the three.
-//! `claims` reads claims by type. `id_token` and `access_token` are the two kinds of token that the gateway takes, each with its
-//! specification's steps in order; nothing but those two turns bytes into claims that count.
+//! `claims` reads claims by type. `id_token`, `access_token` and `logout_token` are the kinds of token that the gateway takes, each with its
+//! specification's steps in order; nothing but those three turns bytes into claims that count.
 
 pub mod access_token;
 mod algorithm;
@@ -10,6 +10,7 @@ mod claims;
 pub mod id_token;
 mod jwk;
 mod jws;
+pub mod logout_token;
 mod signature;
 
 #[cfg(test)]
@@ -20,3 +21,4 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use id_token::{IdTokenError, IdTokenExpectation, Nonce};
 pub use jwk::{KeySet, KeySetMalformed};
 pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};
+pub use logout_token::{Ends, LogoutToken, LogoutTokenError, LogoutTokenExp, LogoutTokenExpectation};
