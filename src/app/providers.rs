@@ -60,6 +60,8 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
         },
         algorithms: provider.algorithms.clone(),
         mapping: provider.mapping.clone(),
+        logout_url: provider.logout_url.clone(),
+        logout_token_exp: provider.logout_token_exp,
         leeway,
     }
 }

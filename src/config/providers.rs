@@ -9,8 +9,9 @@ use super::gateway::is_loopback;
 use super::reader::Section;
 use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
+use crate::provider::LogoutUrl;
 use crate::secret::{Secret, SecretSource};
-use crate::token::Algorithm;
+use crate::token::{Algorithm, LogoutTokenExp};
 
 /// An OpenID provider that people sign in at.
 #[derive(Clone)]
@@ -35,6 +36,10 @@ pub struct Provider {
     pub algorithms: Vec<Algorithm>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
+    /// Where it ends its session in a way of its own.
+    pub logout_url: Option<LogoutUrl>,
+    /// Whether its logout tokens carry `exp`.
+    pub logout_token_exp: LogoutTokenExp,
     /// A CA beside the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -133,6 +138,9 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
             &[("required", EmailVerification::Required), ("if-present", EmailVerification::IfPresent)],
         ),
     };
+    let logout_url = section.parsed("logout_url", LogoutUrl::parse);
+    let exp = [("required", LogoutTokenExp::Required), ("optional", LogoutTokenExp::Optional)];
+    let logout_token_exp = section.choice("logout_token_exp", LogoutTokenExp::Required, &exp);
     let ca_file = read_outgoing_tls(section);
     section.finish();
     let issuer = issuer.unwrap_or_default();
@@ -149,6 +157,8 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         response_mode,
         algorithms,
         mapping,
+        logout_url,
+        logout_token_exp,
         ca_file,
     }
 }

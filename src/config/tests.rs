@@ -188,6 +188,9 @@ fn two_routes_that_tie_are_both_named() {
 fn values_that_do_not_fit_are_refused_by_name() {
     for (line, path) in [
         ("[limits]\nheader_bytes = \"1GiB\"", "limits.header_bytes"),
+        ("logout_url = \"https://login.test/out?u={user}\"", "provider.logout_url"),
+        ("logout_url = \"http://login.test/out\"", "provider.logout_url"),
+        ("logout_token_exp = \"no\"", "provider.logout_token_exp"),
         ("[limits]\nheaders = 5000", "limits.headers"),
         ("[limits]\nheaders = -1", "limits.headers"),
         ("[limits]\nheaders = \"100\"", "limits.headers"),

@@ -120,6 +120,15 @@ impl Gateway {
         self.providers.iter().find(|provider| provider.id() == id)
     }
 
+    /// The providers of this issuer: usually one, several where we are registered there more than once.
+    pub fn providers_of(&self, issuer: &str) -> impl Iterator<Item = &Arc<dyn IdentityProvider>> {
+        let registrations = &self.authenticator.registrations;
+        let of_it = move |provider: &&Arc<dyn IdentityProvider>| {
+            registrations.get(provider.id()).is_some_and(|registration| registration.issuer == issuer)
+        };
+        self.providers.iter().filter(of_it)
+    }
+
     /// Counts an outage, and tells of it at most once a second.
     pub fn note_outage(&self, request_id: &RequestId, outage: &Outage) {
         self.metrics.dependency_error(outage.dependency);

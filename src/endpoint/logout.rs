@@ -1,9 +1,9 @@
-//! `sign_out` ends the session here and sends the browser to the provider to end it there; `signed_out` is where it comes back
-//! (OpenID Connect RP-Initiated Logout §2, §3).
+//! `sign_out` ends the session here, has the provider take back what it issued for it (RFC 7009), and sends the browser there to end its own
+//! session; `signed_out` is where it comes back (OpenID Connect RP-Initiated Logout §2, §3).
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use serde::{Deserialize, Serialize};
 
 use super::callback::sessions;
@@ -13,7 +13,7 @@ use super::login::{append, own_url, start_url};
 use super::{Served, Visit, small_body};
 use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
-use crate::fault::{Fault, Trouble};
+use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
@@ -21,6 +21,7 @@ use crate::respond::{ConfirmSignOut, Refusal, SignedOut};
 use crate::secret;
 use crate::server::RequestBody;
 use crate::session::{Session, SessionCookie};
+use crate::store::{Listing, Under};
 use crate::telemetry::audit::{self, Ending};
 
 const FORM: usize = 16 * 1024;
@@ -41,7 +42,7 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
     let headers = request.headers().clone();
     let origin = visit.gateway.from_own_page(&headers);
     let method = request.method().clone();
-    let Asked { place, confirm } = match read(visit, request).await {
+    let Asked { place, confirm, everywhere } = match read(visit, request).await {
         Ok(asked) => asked,
         Err(fault) => return visit.refuse(&fault),
     };
@@ -62,7 +63,8 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
     if unasked && (method == Method::POST || !found.is_empty()) {
         let page = ConfirmSignOut {
             user: found.first().map(|(_, open)| open.session.identity.display_name().to_owned()),
-            confirm: found.first().map(|(cookie, _)| secret::encode(&visit.gateway.ring.seal(CONFIRMED, &cookie.record_id()))),
+            everywhere: everywhere == Everywhere::Yes,
+            confirm: found.first().map(|(cookie, _)| confirmation(visit, cookie)),
             action: own_url(visit, "/sign_out"),
             rd: rd.as_ref().map(ToString::to_string),
             cancel: visit.gateway.settings.sites.base(&visit.facts.host).map(String::from).unwrap_or_else(|| "/".to_owned()),
@@ -71,38 +73,42 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
         return Served::new(answer, Reason::CrossSite);
     }
     let gateway = visit.gateway;
-    // Usually one. Where a browser shows two, both end: nobody could say which one is meant.
-    let (store, cookies) =
-        (Arc::clone(&gateway.authenticator.sessions), found.iter().map(|(cookie, _)| cookie.clone()).collect::<Vec<_>>());
-    let ended = gateway.tasks.run(async move {
-        for cookie in &cookies {
-            store.end(cookie).await?;
-        }
-        Ok(())
-    });
-    match ended.await {
-        Some(Ok(())) => {}
-        Some(Err(outage)) => return visit.trouble(&Trouble::Unreachable(outage)),
-        None => return visit.refuse(&Fault::new(Reason::Internal, "the sign-out broke off")),
-    }
-    for (_, open) in &found {
-        let session = &open.session;
+    let ended = match end(visit, &found, everywhere).await {
+        Ok(ended) => ended,
+        Err(trouble) => return visit.trouble(&trouble),
+    };
+    for session in &ended.sessions {
         audit::session_ended(&visit.trace.id(), &provider_of(session), &session.identity.sub, Ending::SignOut);
+        take_back(visit, session);
     }
-    let Some(session) = found.first().map(|(_, open)| Arc::clone(&open.session)) else {
+    for (listing, provider) in &ended.elsewhere {
+        audit::session_ended(&visit.trace.id(), provider, &listing.sub, Ending::Elsewhere);
+    }
+    let Some(session) = ended.sessions.first().map(Arc::clone) else {
         let mut served = arrived(visit, rd.as_ref(), false);
         if !unasked {
             append(&mut served, gateway.settings.style.set_session("", Kept::Deleted));
+            forget_pages(&mut served);
         }
         return served;
     };
     let mut served = match at_provider(visit, &session).await {
-        Ok(Some((url, state))) => {
+        Ok(Some(AtProvider { url, state })) => {
             let mut served = Served::new(visit.reply().see_other(&url), Reason::Endpoint);
-            let on_its_way = OnItsWay { state, rd, until: gateway.clock.now().plus(ON_ITS_WAY) };
-            let plain = serde_json::to_vec(&on_its_way).unwrap_or_default();
-            let value = secret::encode(&gateway.ring.seal(CONTEXT, &plain));
-            append(&mut served, gateway.settings.style.set_sign_out(&value, Kept::For(ON_ITS_WAY)));
+            let style = &gateway.settings.style;
+            append(
+                &mut served,
+                match state {
+                    Some(state) => {
+                        let on_its_way = OnItsWay { state, rd, until: gateway.clock.now().plus(ON_ITS_WAY) };
+                        let plain = serde_json::to_vec(&on_its_way).unwrap_or_default();
+                        let value = secret::encode(&gateway.ring.seal(CONTEXT, &plain));
+                        style.set_sign_out(&value, Kept::For(ON_ITS_WAY))
+                    }
+                    // Nothing will come back that could be compared, so nothing is waited for: our page, and `rd` is not followed.
+                    None => style.set_sign_out("", Kept::Deleted),
+                },
+            );
             served
         }
         Ok(None) => arrived(visit, rd.as_ref(), false),
@@ -118,7 +124,76 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
         }
     };
     append(&mut served, gateway.settings.style.set_session("", Kept::Deleted));
+    forget_pages(&mut served);
     served
+}
+
+/// What the app showed to whoever was signed in must not be found again with the back button.
+fn forget_pages(served: &mut Served) {
+    served.response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+}
+
+/// Which of a person's sessions end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Everywhere {
+    /// Those of this browser.
+    No,
+    /// All of them.
+    Yes,
+}
+
+/// What ended.
+struct Ended {
+    /// Of this browser; usually one. Where it shows two, both end: nobody could say which one is meant.
+    sessions: Vec<Arc<Session>>,
+    /// Of the same person in other browsers, with the provider's name.
+    elsewhere: Vec<(Listing, String)>,
+}
+
+/// Runs to its end though the browser has left. The others' go first: an outage in between leaves this one, with which to try again.
+async fn end(visit: &Visit<'_>, found: &[(SessionCookie, Arc<OpenSession>)], everywhere: Everywhere) -> Result<Ended, Trouble> {
+    let sessions = Arc::clone(&visit.gateway.authenticator.sessions);
+    let found: Vec<_> = found.iter().map(|(cookie, open)| (cookie.clone(), Arc::clone(&open.session))).collect();
+    let ended = visit.gateway.tasks.run(async move {
+        let mut ended = Ended { sessions: Vec::new(), elsewhere: Vec::new() };
+        for (cookie, session) in found {
+            if everywhere == Everywhere::Yes {
+                let (issuer, sub) = (session.identity.issuer.as_str(), session.identity.sub.as_str());
+                for one in sessions.listed(Some(Under::Sub { issuer, sub })).await? {
+                    if one.id != cookie.record_id()
+                        && let Some(listing) = sessions.end_record(one.id).await?
+                    {
+                        ended.elsewhere.push((listing, provider_of(&session)));
+                    }
+                }
+            }
+            // As it is now: its tokens may have been renewed since it was found.
+            let as_it_was = sessions.end(&cookie).await?;
+            ended.sessions.push(as_it_was.unwrap_or(session));
+        }
+        Ok::<_, Outage>(ended)
+    });
+    match ended.await {
+        Some(ended) => Ok(ended?),
+        None => Err(Fault::new(Reason::Internal, "the sign-out broke off").into()),
+    }
+}
+
+/// Has the provider take back the refresh token, beside everything else: a provider that does not answer holds nobody up. It is in the
+/// session's own record, which only this browser's cookie opens; of sessions that are ended from elsewhere the grant stays.
+fn take_back(visit: &Visit<'_>, session: &Arc<Session>) {
+    let id = provider_of(session);
+    let Some(provider) = visit.gateway.provider(&id).map(Arc::clone) else { return };
+    let (session, metrics, request_id) = (Arc::clone(session), Arc::clone(&visit.gateway.metrics), visit.trace.id());
+    drop(visit.gateway.tasks.run(async move {
+        let Some(tokens) = &session.tokens else { return };
+        if let Err(trouble) = provider.revoke(tokens).await {
+            if let Trouble::Unreachable(outage) = &trouble {
+                metrics.dependency_error(outage.dependency);
+            }
+            audit::revocation_failed(&request_id, &id, &trouble);
+        }
+    }));
 }
 
 /// What a sign-out was asked with.
@@ -127,22 +202,30 @@ struct Asked {
     place: Parameters,
     /// From our page that asks first.
     confirm: Option<String>,
+    /// From the session page.
+    everywhere: Everywhere,
 }
 
 async fn read(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Asked, Fault> {
     let query = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
     if request.method() != Method::POST {
-        return Ok(Asked { place: query, confirm: None });
+        return Ok(Asked { place: query, confirm: None, everywhere: Everywhere::No });
     }
     let body = small_body(request, FORM).await?;
     let form = Parameters::parse(&body);
     let confirm = form.one("confirm")?.map(str::to_owned);
-    Ok(Asked { place: if form.one("rd")?.is_some() { form } else { query }, confirm })
+    let everywhere = if form.one("everywhere")? == Some("true") { Everywhere::Yes } else { Everywhere::No };
+    Ok(Asked { place: if form.one("rd")?.is_some() { form } else { query }, confirm, everywhere })
+}
+
+/// What a form of our own pages holds that may change something for this session: no other page can read it.
+pub(super) fn confirmation(visit: &Visit<'_>, cookie: &SessionCookie) -> String {
+    secret::encode(&visit.gateway.ring.seal(CONFIRMED, &cookie.record_id()))
 }
 
 /// Whether the form of our own page was sent that named this browser's session: where browsers do not say whose page a form is on (plain http),
 /// nothing else could ever confirm it.
-fn confirmed(visit: &Visit<'_>, confirm: Option<&str>, found: &[(SessionCookie, Arc<OpenSession>)]) -> bool {
+pub(super) fn confirmed(visit: &Visit<'_>, confirm: Option<&str>, found: &[(SessionCookie, Arc<OpenSession>)]) -> bool {
     let named = confirm.and_then(secret::decode).and_then(|sealed| visit.gateway.ring.open(CONFIRMED, &sealed));
     named.is_some_and(|named| found.iter().any(|(cookie, _)| secret::same(&named, &cookie.record_id())))
 }
@@ -164,24 +247,35 @@ pub(super) fn form_origins(visit: &Visit<'_>, rd: Option<&ReturnTo>) -> Vec<Stri
     origins
 }
 
-/// Where the provider ends its session, with the `state` that has to come back. `None`: it offers nothing of the kind.
-async fn at_provider(visit: &Visit<'_>, session: &Session) -> Result<Option<(String, String)>, Trouble> {
+/// Where the provider ends its session.
+struct AtProvider {
+    url: String,
+    /// What has to come back; `None`: a `logout_url` that has no place for it.
+    state: Option<String>,
+}
+
+/// `None`: the provider offers nothing of the kind.
+async fn at_provider(visit: &Visit<'_>, session: &Session) -> Result<Option<AtProvider>, Trouble> {
     let crate::identity::Source::Provider(id) = &session.identity.source else { return Ok(None) };
     let Some(provider) = visit.gateway.provider(id) else { return Ok(None) };
     let state = secret::random_token();
     let back = own_url(visit, "/signed_out");
-    let url = provider.end_session_url(&session.id_token, &back, &state).await?;
-    Ok(url.map(|url| (url.into(), state)))
+    let url = provider.end_session_url(session, &back, &state).await?;
+    Ok(url.map(|url| {
+        // base64url: it stands in a URL as it is.
+        let state = url.as_str().contains(&state).then_some(state);
+        AtProvider { url: url.into(), state }
+    }))
 }
 
-fn provider_of(session: &Session) -> String {
+pub(super) fn provider_of(session: &Session) -> String {
     match &session.identity.source {
         crate::identity::Source::Provider(id) | crate::identity::Source::TokenIssuer(id) => id.clone(),
     }
 }
 
 /// The end of the way: `rd`, else our page.
-fn arrived(visit: &Visit<'_>, rd: Option<&ReturnTo>, provider_too: bool) -> Served {
+pub(super) fn arrived(visit: &Visit<'_>, rd: Option<&ReturnTo>, provider_too: bool) -> Served {
     match rd {
         Some(rd) => Served::new(visit.reply().see_other(rd.as_str()), Reason::Endpoint),
         None => {

@@ -1,19 +1,22 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
-//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows; `tokens`
-//! says what becomes of a request whose route tells the provider's tokens when they are over.
+//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows,
+//! `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens when they are over.
 
 mod access;
+mod backchannel_logout;
 mod body;
 mod callback;
 mod cookie;
 mod facts;
 mod form;
 mod forward_auth;
+mod frontchannel_logout;
 mod gateway;
 mod login;
 mod logout;
+mod look;
 mod proxy;
 mod session;
 mod sign_in;
@@ -155,8 +158,11 @@ async fn own(
     let methods: &[Method] = match name {
         // Not even HEAD may begin a login: it writes.
         "/start" => &[Method::GET],
-        "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
+        "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
+        "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
+        "/backchannel_logout" => &[Method::POST],
+        "/frontchannel_logout" => &[Method::GET],
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
     if !methods.contains(&facts.method) {
@@ -173,8 +179,10 @@ async fn own(
         "/callback" => callback::serve(&visit, request).await,
         "/sign_out" => logout::sign_out(&visit, request).await,
         "/signed_out" => logout::signed_out(&visit, request.headers()),
+        "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
+        "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,
         "/userinfo" => userinfo::serve(&visit, request.headers()).await,
-        _ => session::serve(&visit, request.headers()).await,
+        _ => session::serve(&visit, request).await,
     }
 }
 

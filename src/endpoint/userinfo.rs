@@ -1,11 +1,15 @@
-//! `userinfo`: who the caller is, as JSON.
+//! `userinfo`: who the caller is, as JSON, and how long their session lasts. Asking is no use of the session.
+
+use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::look::{Found, look, only};
 use super::{Served, Visit};
-use crate::authenticate::{Patience, present};
-use crate::credential::{Authentication, CredentialKind};
+use crate::authenticate::{OpenSession, Patience, present};
+use crate::clock::UnixTime;
+use crate::credential::{Authenticated, Authentication, Credential, CredentialKind};
 use crate::decision::TokenProblem;
 use crate::fault::Trouble;
 use crate::identity::Groups;
@@ -13,6 +17,7 @@ use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Refusal, challenge};
 use crate::route::{Accept, RouteAudience};
+use crate::session::end_of;
 
 pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     // JSON whoever asks: it is an interface, not a page.
@@ -22,6 +27,13 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let accept =
         Accept { kinds: vec![CredentialKind::Session, CredentialKind::Bearer], audience: RouteAudience::OfIssuer, providers: None };
     let credential = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let credential = match credential {
+        Credential::Session(cookies) => match look(visit, cookies).await {
+            Ok(found) => return of_session(visit, only(found)),
+            Err(outage) => return visit.trouble(&Trouble::Unreachable(outage)),
+        },
+        other => other,
+    };
     let outcome = match gateway.authenticator.authenticate(credential, &accept, Patience::Brief).await {
         Ok(outcome) => outcome,
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
@@ -35,13 +47,35 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         Authentication::Anonymous(_) => return unauthorized(visit, Reason::NoCredential, TokenProblem::None),
         Authentication::Rejected(fault) => return unauthorized(visit, fault.reason, TokenProblem::InvalidToken).detail(fault.detail),
     };
+    told(visit, who, Map::new())
+}
+
+fn of_session(visit: &Visit<'_>, found: Option<Found>) -> Served {
+    let Some((_, open)) = found else { return unauthorized(visit, Reason::NoCredential, TokenProblem::None) };
+    let (idle_until, ends_at) = ends(visit, &open);
+    let times = [("idle_until", idle_until), ("ends_at", ends_at)];
+    let times = times.into_iter().map(|(name, time)| (name.to_owned(), Value::from(time.to_string()))).collect();
+    let who = Authenticated { identity: Arc::clone(&open.session.identity), by: CredentialKind::Session };
+    told(visit, who, times)
+}
+
+/// When the session ends if it is not used again, and when it ends whatever happens.
+pub(super) fn ends(visit: &Visit<'_>, open: &OpenSession) -> (UnixTime, UnixTime) {
+    let lifetimes = visit.gateway.settings.lifetimes;
+    let session = &open.session;
+    // A shorter `absolute` after a change of the config holds for sessions that are there already.
+    (end_of(session, open.last_used(), lifetimes), session.ends_at.min(session.created_at.plus(lifetimes.absolute)))
+}
+
+/// Identity first, then `more`.
+fn told(visit: &Visit<'_>, who: Authenticated, more: Map<String, Value>) -> Served {
     let identity = &who.identity;
     let groups = match &identity.groups {
         Groups::Listed(groups) => Some(groups),
         // Left out by the provider: that is not "none".
         Groups::Overage => None,
     };
-    let told = json!({
+    let mut told = json!({
         "iss": identity.issuer,
         "sub": identity.sub,
         "user": identity.user,
@@ -49,6 +83,9 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         "preferredUsername": identity.preferred_username,
         "groups": groups,
     });
+    if let Some(members) = told.as_object_mut() {
+        members.extend(more);
+    }
     let mut served = Served::new(visit.reply().json(&told), Reason::Endpoint);
     served.who = Some(who);
     served

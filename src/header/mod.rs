@@ -1,6 +1,6 @@
 //! Headers towards the upstream, in this order: hop-by-hop ones go (`hop_by_hop`), the identity family goes (`strip`), ours are set
 //! (`identity`, `forwarded`). `cookies` reads and writes cookies; `names` says what the family is,
-//! `prepared` keeps ready-made ones.
+//! `prepared` keeps ready-made ones, `user_agent` is for people's eyes.
 
 pub mod cookies;
 mod forwarded;
@@ -9,6 +9,7 @@ mod identity;
 mod names;
 mod prepared;
 mod strip;
+mod user_agent;
 
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
@@ -16,3 +17,4 @@ pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, 
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, after_bearer, strip_credentials, strip_identity};
+pub use user_agent::browser_of;

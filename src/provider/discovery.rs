@@ -35,6 +35,9 @@ pub struct Extra {
     /// RP-Initiated Logout §2.1.
     #[serde(default)]
     pub end_session_endpoint: Option<Url>,
+    /// RFC 8414 §2; RFC 7009.
+    #[serde(default)]
+    pub revocation_endpoint: Option<Url>,
 }
 
 impl AdditionalProviderMetadata for Extra {}
@@ -160,6 +163,7 @@ impl Discovery {
             document.token_endpoint().map(|endpoint| endpoint.url()),
             document.userinfo_endpoint().map(|endpoint| endpoint.url()),
             document.additional_metadata().end_session_endpoint.as_ref(),
+            document.additional_metadata().revocation_endpoint.as_ref(),
             Some(document.jwks_uri().url()),
         ];
         if let Some(url) = endpoints.into_iter().flatten().find(|url| !secure_enough(&self.issuer, url)) {

@@ -1,12 +1,15 @@
 //! Providers: where people prove who they are.
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
-//! and `keys` for its signatures; `refresh` keeps a session's tokens fresh. `http` makes the calls, `times` times them.
+//! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
+//! a way of its own). `http` makes the calls, `times` times them.
 
 pub mod discovery;
+mod ending;
 mod exchange;
 pub mod http;
 pub mod keys;
+mod logout_url;
 mod oidc;
 mod refresh;
 mod times;
@@ -21,7 +24,9 @@ use crate::identity::Identity;
 use crate::login::PendingLogin;
 use crate::secret::Secret;
 use crate::session::{Session, Tokens};
+use crate::token::LogoutToken;
 
+pub use logout_url::{LogoutUrl, LogoutUrlError};
 pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
 pub use times::CallTimes;
 
@@ -89,10 +94,16 @@ pub trait IdentityProvider: Send + Sync {
     /// The URL that ends the provider's own session (RP-Initiated Logout §2); `None` where it offers none.
     fn end_session_url<'a>(
         &'a self,
-        id_token_hint: &'a str,
+        session: &'a Session,
         post_logout_redirect_uri: &'a str,
         state: &'a str,
     ) -> ProviderFuture<'a, Option<Url>>;
+
+    /// Has the provider take back what it issued (RFC 7009), where it can.
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> ProviderFuture<'a, ()>;
+
+    /// Verifies a logout token of this provider (OpenID Connect Back-Channel Logout §2.6), all but that its `jti` counts once.
+    fn verify_logout_token<'a>(&'a self, token: &'a Secret) -> ProviderFuture<'a, LogoutToken>;
 
     /// Origins that a form of ours may lead to when it signs somebody out there.
     fn origins(&self) -> Vec<String>;

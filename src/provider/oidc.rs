@@ -9,6 +9,7 @@ use url::Url;
 use super::discovery::{Discovery, Document};
 use super::exchange::{self, Registration};
 use super::keys::{Budget, JwksCache};
+use super::logout_url::LogoutUrl;
 use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, Refreshed, SignedIn, http::Http};
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
@@ -16,9 +17,9 @@ use crate::identity::{ClaimMapping, Claims, Identity, Source};
 use crate::login::PendingLogin;
 use crate::reason::Reason;
 use crate::secret::{Secret, SecretSource, encode, same, sha256};
-use crate::session::Session;
+use crate::session::{Session, Tokens};
 use crate::telemetry::Metrics;
-use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, Nonce, id_token};
+use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, LogoutToken, LogoutTokenExp, Nonce, id_token};
 
 /// One `[[provider]]`.
 #[derive(Clone)]
@@ -43,6 +44,10 @@ pub struct OpenIdSettings {
     pub algorithms: Vec<Algorithm>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
+    /// Where it ends its session in a way of its own; comes before its `end_session_endpoint`.
+    pub logout_url: Option<LogoutUrl>,
+    /// Whether its logout tokens carry `exp`.
+    pub logout_token_exp: LogoutTokenExp,
     /// For `exp`, `nbf` and `iat`.
     pub leeway: Duration,
 }
@@ -70,7 +75,7 @@ pub struct OpenIdProvider {
     pub(super) settings: OpenIdSettings,
     pub(super) http: Http,
     pub(super) discovery: Arc<Discovery>,
-    keys: JwksCache,
+    pub(super) keys: JwksCache,
     pub(super) clock: SharedClock,
     metrics: Arc<Metrics>,
 }
@@ -234,26 +239,27 @@ impl IdentityProvider for OpenIdProvider {
 
     fn end_session_url<'a>(
         &'a self,
-        id_token_hint: &'a str,
+        session: &'a Session,
         post_logout_redirect_uri: &'a str,
         state: &'a str,
     ) -> ProviderFuture<'a, Option<Url>> {
-        Box::pin(async move {
-            let document = self.discovery.document().await?;
-            let Some(mut url) = document.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };
-            url.query_pairs_mut()
-                .append_pair("id_token_hint", id_token_hint)
-                .append_pair("client_id", &self.settings.client_id)
-                .append_pair("post_logout_redirect_uri", post_logout_redirect_uri)
-                .append_pair("state", state);
-            Ok(Some(url))
-        })
+        Box::pin(self.end_session(session, post_logout_redirect_uri, state))
+    }
+
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> ProviderFuture<'a, ()> {
+        Box::pin(self.take_back(tokens))
+    }
+
+    fn verify_logout_token<'a>(&'a self, token: &'a Secret) -> ProviderFuture<'a, LogoutToken> {
+        Box::pin(self.verified_logout(token))
     }
 
     fn origins(&self) -> Vec<String> {
         let issuer = Url::parse(&self.settings.issuer).ok();
         let end_session = self.discovery.known().and_then(|document| document.additional_metadata().end_session_endpoint.clone());
         let mut origins: Vec<String> = [issuer, end_session].into_iter().flatten().map(|url| url.origin().ascii_serialization()).collect();
+        origins.extend(self.settings.logout_url.as_ref().and_then(LogoutUrl::origin));
+        origins.sort();
         origins.dedup();
         origins
     }

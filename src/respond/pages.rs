@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, X_FRAME_OPTIONS};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
@@ -80,6 +81,8 @@ pub struct SignedOut {
 pub struct ConfirmSignOut {
     /// Who is signed in.
     pub user: Option<String>,
+    /// Whether all of the person's sessions are meant.
+    pub everywhere: bool,
     /// Comes back with the form and says that it was ours.
     pub confirm: Option<String>,
     /// The form's target.
@@ -107,6 +110,27 @@ pub struct SessionPage {
     pub sign_out_action: String,
     pub rd: Option<String>,
     pub home: String,
+    pub end_action: String,
+    pub confirm: String,
+    pub sessions: Vec<ShownSession>,
+    pub more_sessions: usize,
+}
+
+/// One of a person's sessions.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownSession {
+    /// What ends it, in the form.
+    pub id: String,
+    /// `Firefox on Linux`.
+    pub browser: String,
+    /// The address it began from.
+    pub address: String,
+    /// When it began.
+    pub signed_in_at: String,
+    /// When it was last used.
+    pub last_used: String,
+    /// Whether the page is shown in it.
+    pub here: bool,
 }
 
 /// All templates, ready to render.
@@ -133,6 +157,7 @@ impl Pages {
             ("error.html", include_str!("pages/error.html")),
             ("signed_out.html", include_str!("pages/signed_out.html")),
             ("confirm_sign_out.html", include_str!("pages/confirm_sign_out.html")),
+            ("frontchannel.html", include_str!("pages/frontchannel.html")),
             ("session.html", include_str!("pages/session.html")),
             ("redirect.html", include_str!("pages/redirect.html")),
             ("demo_login.html", include_str!("pages/demo_login.html")),
@@ -207,6 +232,24 @@ impl Pages {
         self.render("signed_out.html", request_id, Value::from(Serde(page)), &[])
     }
 
+    /// In a frame on the provider's page (OpenID Connect Front-Channel Logout 1.0 §2): these origins may frame it, and nobody else.
+    #[must_use]
+    pub fn frontchannel_signed_out(&self, request_id: &str, framed_by: &[String]) -> Answer {
+        let mut answer = self.render("frontchannel.html", request_id, context! {}, &[]);
+        let ancestors = format!("frame-ancestors {}", if framed_by.is_empty() { "'none'".to_owned() } else { framed_by.join(" ") });
+        let headers = answer.headers_mut();
+        let policy = headers.get(CONTENT_SECURITY_POLICY).and_then(|policy| policy.to_str().ok());
+        let policy = policy.map(|policy| policy.replace("frame-ancestors 'none'", &ancestors));
+        if let Some(policy) = policy.and_then(|policy| HeaderValue::try_from(policy).ok()) {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+            // It knows no origins; where it stands beside the policy, some browsers go by it.
+            headers.remove(X_FRAME_OPTIONS);
+            // A provider's page under COEP takes no frame that keeps to its own origin.
+            headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+        }
+        answer
+    }
+
     /// Asks before signing out.
     #[must_use]
     pub fn confirm_sign_out(&self, request_id: &str, page: &ConfirmSignOut, form_origins: &[String]) -> Answer {
@@ -268,6 +311,17 @@ mod tests {
             sign_out_action: "/x".into(),
             rd: Some(evil.clone()),
             home: "/".into(),
+            end_action: "/y".into(),
+            confirm: evil.clone(),
+            sessions: vec![ShownSession {
+                id: evil.clone(),
+                browser: evil.clone(),
+                address: evil.clone(),
+                signed_in_at: evil.clone(),
+                last_used: evil.clone(),
+                here: false,
+            }],
+            more_sessions: 0,
         };
         let session = pages().session("r", &page, &["https://idp.test".into()]);
         assert!(!text(&session).contains("<script>"));
@@ -290,6 +344,19 @@ mod tests {
         assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains(&hash));
         assert!(!style.contains("__"));
         assert!(!page.contains("style=") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn the_front_channel_page_may_be_framed_by_whom_it_names() {
+        let header = |answer: &Answer, name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let answer = pages().frontchannel_signed_out("r", &["https://idp.test".into(), "https://login.idp.test".into()]);
+        let policy = header(&answer, "content-security-policy").unwrap();
+        assert!(policy.contains("frame-ancestors https://idp.test https://login.idp.test;"), "{policy}");
+        assert!(policy.contains("default-src 'none'; style-src 'sha256-"), "{policy}");
+        assert_eq!(header(&answer, "x-frame-options"), None);
+        assert_eq!(header(&answer, "cache-control").as_deref(), Some("no-store"));
+        let nobody = pages().frontchannel_signed_out("r", &[]);
+        assert!(header(&nobody, "content-security-policy").unwrap().contains("frame-ancestors 'none';"));
     }
 
     #[test]

@@ -442,6 +442,25 @@ mod tests {
     }
 
     #[test]
+    fn neither_the_gateways_key_nor_the_cookies_opens_both_halves_of_a_session() {
+        let (ring, cookie) = (SealRing::new(&[[1; 32]]).unwrap(), SessionCookie::new());
+        let id = cookie.record_id();
+        let session = seal_session(&session(), &cookie);
+        let listing = Listing::new(&self::session(), "192.0.2.1".parse().unwrap(), "Mozilla/5.0");
+        let sealed = seal_listing(&listing, &id, &ring);
+        let key = SealKey::new(cookie.key());
+        for kind in [SESSION, LISTING] {
+            assert!(ring.open(&context(kind, &id), &session).is_none());
+            assert!(key.open(&context(kind, &id), &sealed).is_none());
+        }
+        assert!(open_session(&session, &cookie).is_some() && open_listing(&sealed, &id, &ring).is_some());
+        // Nor does the half that the gateway opens tell what the other holds.
+        let told = serde_json::to_value(&listing).unwrap();
+        let members: Vec<&String> = told.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["address", "issuer", "name", "signed_in_at", "sub", "user_agent"]);
+    }
+
+    #[test]
     fn index_entries_tell_users_and_provider_sessions_apart() {
         let ring = SealRing::new(&[[1; 32]]).unwrap();
         let both = indexes(&ring, "https://idp.test", "x", Some("x"));

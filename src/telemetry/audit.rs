@@ -3,7 +3,7 @@
 //! They say who somebody is as the issuer does (`sub`): that is what an operator looks for. Never in them: tokens, codes, cookies, queries.
 //! They go to stderr at every log level and are written before the caller goes on.
 
-use crate::fault::{Fault, Outage};
+use crate::fault::{Fault, Outage, Trouble};
 use crate::reason::Reason;
 
 use super::trace::RequestId;
@@ -18,6 +18,14 @@ pub enum Ending {
     SignOut,
     /// Replaced by the session of a new login.
     Replaced,
+    /// By the person themselves, from another session of theirs.
+    Elsewhere,
+    /// By an operator, through the admin listener.
+    Revoked,
+    /// The provider said so (OpenID Connect Back-Channel Logout).
+    BackChannel,
+    /// A frame on the provider's page said so (OpenID Connect Front-Channel Logout).
+    FrontChannel,
     /// Over by its lifetimes.
     Over(Reason),
 }
@@ -27,6 +35,10 @@ impl Ending {
         match self {
             Self::SignOut => "sign-out",
             Self::Replaced => "replaced",
+            Self::Elsewhere => "elsewhere",
+            Self::Revoked => "revoked",
+            Self::BackChannel => "backchannel-logout",
+            Self::FrontChannel => "frontchannel-logout",
             Self::Over(reason) => reason.as_str(),
         }
     }
@@ -73,6 +85,31 @@ pub fn session_refused(provider: &str, sub: &str, fault: &Fault) {
         by = fault.reason.as_str(),
         detail = fault.detail.as_str(),
         "the provider ended a session"
+    );
+}
+
+/// A logout token was refused: a provider that is set up wrong, or somebody who plays one.
+pub fn logout_refused(request_id: &RequestId, fault: &Fault) {
+    tracing::warn!(
+        target: TARGET,
+        event = "logout-refused",
+        request_id = request_id.as_str(),
+        reason = fault.reason.as_str(),
+        detail = fault.detail.as_str(),
+        "a logout token was refused"
+    );
+}
+
+/// What a provider had issued for a session that ended could not be revoked there.
+pub fn revocation_failed(request_id: &RequestId, provider: &str, trouble: &Trouble) {
+    tracing::warn!(
+        target: TARGET,
+        event = "revocation-failed",
+        request_id = request_id.as_str(),
+        provider,
+        reason = trouble.reason().as_str(),
+        detail = trouble.detail(),
+        "the provider's grant of a session that ended stays"
     );
 }
 
@@ -153,6 +190,9 @@ mod tests {
             login_succeeded(&id, "corp", "42");
             login_failed(&id, "corp", &Fault::new(Reason::IdTokenNonce, "another nonce"));
             session_ended(&id, "corp", "42", Ending::Over(Reason::SessionIdle));
+            session_ended(&id, "corp", "42", Ending::BackChannel);
+            logout_refused(&id, &Fault::new(Reason::LogoutTokenNonce, "a nonce"));
+            revocation_failed(&id, "corp", &Outage::provider("gone").into());
             refused(&id, Some("orders"), None, &Fault::new(Reason::NotAllowed, "no rule"));
             outage(None, &Outage::store("refused"));
         });
@@ -161,12 +201,15 @@ mod tests {
             &["event=\"login-succeeded\"", "provider=\"corp\"", "sub=\"42\""][..],
             &["event=\"login-failed\"", "reason=\"id-token-nonce\"", "detail=\"another nonce\""],
             &["event=\"session-ended\"", "by=\"session-idle\""],
+            &["event=\"session-ended\"", "by=\"backchannel-logout\""],
+            &["event=\"logout-refused\"", "reason=\"logout-token-nonce\"", "detail=\"a nonce\""],
+            &["event=\"revocation-failed\"", "provider=\"corp\"", "reason=\"provider-unreachable\""],
             &["event=\"refused\"", "route=\"orders\"", "reason=\"not-allowed\""],
             &["event=\"outage\"", "dependency=\"store\"", "reason=\"store-unreachable\""],
         ]) {
             assert!(parts.iter().all(|part| line.contains(part)), "{line}");
         }
-        assert_eq!(lines.len(), 5);
-        assert!(lines.iter().take(4).all(|line| line.contains(&format!("request_id=\"{id}\""))));
+        assert_eq!(lines.len(), 8);
+        assert!(lines.iter().take(7).all(|line| line.contains(&format!("request_id=\"{id}\""))));
     }
 }

@@ -20,6 +20,7 @@ mod chromium; // what a person sees: every page in a real browser, without a wor
 mod commands; // what the commands print, where, and how they end
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
+mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent

@@ -10,7 +10,7 @@ use crate::harness::gateway::{Gateway, TOP, provider};
 use crate::harness::hostile::{Endpoint, Lie};
 use crate::harness::oidc_provider::{self, OidcProvider, OidcProviderBuilder};
 use crate::harness::upstream::EchoUpstream;
-use crate::harness::wait::free_port;
+use crate::harness::wait::{eventually, free_port};
 use crate::harness::world::{Shape, World, reason_of, target_of};
 
 const DELETED: &str = "doorward=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
@@ -273,4 +273,172 @@ async fn who_is_not_signed_in_is_signed_out_already() {
     let page = browser.get(&world.at("/oauth2/sign_out?rd=/bye")).await;
     assert_eq!(target_of(&page), "/bye");
     assert_eq!((world.provider.count(Endpoint::EndSession), world.upstream.count()), (0, 0));
+}
+
+/// The `state` and the other parameters with which the browser is sent somewhere.
+fn sent_to(page: &Page) -> (String, std::collections::HashMap<String, String>) {
+    let url = page.next().unwrap_or_else(|| panic!("no redirect: {}", page.summary()));
+    let pairs = url.query_pairs().into_owned().collect();
+    (format!("{}{}", url.origin().ascii_serialization(), url.path()), pairs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_has_the_provider_take_its_refresh_token_back() {
+    for auth in ["basic", "post"] {
+        let keys = format!("client_auth = \"{auth}\"\n");
+        let world = World::shaped(Shape { provider: &keys, ..Shape::default() }, |provider| provider.refresh(true));
+        let mut browser = world.signed_in().await;
+        let issued = world.provider.secrets().into_iter().find(|(kind, _)| *kind == "refresh_token").expect("a refresh token").1;
+        let _other = world.signed_in().await;
+        sign_out(&world, &mut browser, &[]).await;
+        let asked = eventually("the refresh token is taken back", || world.provider.revocations().pop()).await;
+        assert_eq!((asked["token"].as_str(), asked["token_type_hint"].as_str()), (issued.as_str(), "refresh_token"));
+        assert_eq!(world.provider.complaints(), Vec::<String>::new());
+        assert_eq!(world.provider.count(Endpoint::Revocation), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_takes_nothing_back_keeps_nobody_signed_in() {
+    let world = World::shaped(Shape::default(), |provider| provider.refresh(true));
+    for (lie, errors) in [
+        (Lie::Status(Endpoint::Revocation, 503), 1),
+        (Lie::Closes(Endpoint::Revocation), 1),
+        (Lie::Status(Endpoint::Revocation, 400), 0),
+        // The last: its outage is counted when nobody waits for it any more.
+        (Lie::SlowAnswer(Endpoint::Revocation, Duration::from_secs(60)), 0),
+    ] {
+        let mut browser = world.signed_in().await;
+        let cookie = world.session(&browser).expect("a session");
+        let outages = "doorward_dependency_errors_total{dependency=\"provider\"}";
+        let (asked, before) = (world.provider.count(Endpoint::Revocation), world.gateway.metric(outages).await);
+        world.provider.set(lie.clone());
+        let page = sign_out(&world, &mut browser, &[]).await;
+        assert_eq!((page.status.as_u16(), page.set_cookies().contains(&DELETED)), (303, true), "{lie:?}: {}", page.text());
+        assert_eq!(sent_to(&page).0, format!("{}/end_session", world.provider.issuer()));
+        is_dead(&world, &cookie).await;
+        eventually("the provider is asked", || (world.provider.count(Endpoint::Revocation) > asked).then_some(())).await;
+        for _ in 0..200 {
+            if world.gateway.metric(outages).await >= before + errors {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(world.gateway.metric(outages).await, before + errors, "{lie:?}");
+        world.provider.set(Lie::None);
+    }
+    // Without a place to take it back to, or nothing to take back, nobody is asked.
+    world.provider.change_discovery(json!({ "revocation_endpoint": null }));
+    let asked = world.provider.count(Endpoint::Revocation);
+    let world = world.restart();
+    let mut browser = world.signed_in().await;
+    assert_eq!(sign_out(&world, &mut browser, &[]).await.status, 303);
+    assert_eq!(world.provider.count(Endpoint::Revocation), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_token_too_long_for_a_url_becomes_a_hint_of_another_kind() {
+    let world = World::start();
+    let groups: Vec<String> = (0..60).map(|n| format!("a-group-with-a-longish-name-{n}")).collect();
+    world.provider.change_user(json!({ "groups": groups }));
+    let mut browser = world.signed_in().await;
+    let sid = world.provider.last_sid().expect("a sid");
+    let (place, sent) = sent_to(&sign_out(&world, &mut browser, &[]).await);
+    assert_eq!(place, format!("{}/end_session", world.provider.issuer()));
+    assert_eq!((sent.get("id_token_hint"), sent.get("logout_hint")), (None, Some(&sid)));
+    assert_eq!(sent["client_id"], world.provider.client_id());
+    assert_eq!(sent["post_logout_redirect_uri"], world.at("/oauth2/signed_out"));
+    assert!(sent["state"].len() > 20);
+    // What the provider gave for this purpose comes first.
+    world.provider.change_user(json!({ "login_hint": "opaque-to-us" }));
+    let mut browser = world.signed_in().await;
+    let (_, sent) = sent_to(&sign_out(&world, &mut browser, &[]).await);
+    assert_eq!(sent["logout_hint"], "opaque-to-us");
+    // And a short one is sent as it is, without any.
+    world.provider.change_user(json!({ "groups": ["staff"] }));
+    let mut browser = world.signed_in().await;
+    let (_, sent) = sent_to(&sign_out(&world, &mut browser, &[]).await);
+    assert!(sent.contains_key("id_token_hint") && !sent.contains_key("logout_hint"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_url_of_the_providers_own_kind_comes_first() {
+    // As Auth0's: no state of its own, so it goes along in the place to return to.
+    let keys = "logout_url = \"http://127.0.0.1:9/v2/logout?client_id={client_id}&returnTo={signed_out}%3Fstate={state}\"\n";
+    let world = World::shaped(Shape { provider: keys, ..Shape::default() }, |provider| provider);
+    let mut browser = world.signed_in().await;
+    let page = sign_out(&world, &mut browser, &[("rd", "/bye")]).await;
+    assert!(page.set_cookies().contains(&DELETED));
+    let (place, sent) = sent_to(&page);
+    assert_eq!((place.as_str(), sent["client_id"].as_str()), ("http://127.0.0.1:9/v2/logout", world.provider.client_id()));
+    let back = sent["returnTo"].clone();
+    assert!(back.starts_with(&world.at("/oauth2/signed_out?state=")), "{back}");
+    // The form of our page may lead there.
+    assert_eq!(world.provider.count(Endpoint::EndSession), 0);
+    let page = browser.get(&back).await;
+    assert_eq!(target_of(&page), "/bye");
+    // Once: the state is spent.
+    let page = browser.get(&back).await;
+    assert_eq!((page.status.as_u16(), page.location().is_none()), (400, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_url_without_state_comes_back_to_a_page_and_never_to_rd() {
+    // As Amazon Cognito's.
+    let keys = "logout_url = \"http://127.0.0.1:9/logout?client_id={client_id}&logout_uri={signed_out}\"\n";
+    let world = World::shaped(Shape { provider: keys, ..Shape::default() }, |provider| provider);
+    let mut browser = world.signed_in().await;
+    let session_page = browser.get(&world.at("/oauth2/session")).await;
+    let policy = session_page.header("content-security-policy").unwrap_or_default();
+    assert!(policy.contains(" http://127.0.0.1:9"), "{policy}");
+    let page = sign_out(&world, &mut browser, &[("rd", "/bye")]).await;
+    let (place, sent) = sent_to(&page);
+    assert_eq!((place.as_str(), sent["logout_uri"].as_str()), ("http://127.0.0.1:9/logout", world.at("/oauth2/signed_out").as_str()));
+    let page = browser.get(&sent["logout_uri"]).await;
+    assert_eq!((page.status.as_u16(), page.location().is_none()), (200, true), "{}", page.text());
+    assert!(page.visible_text().contains("You are signed out here"), "{}", page.visible_text());
+    // A state that somebody puts there by hand is none that we sent.
+    let page = browser.get(&world.at("/oauth2/signed_out?state=invented")).await;
+    assert_eq!((page.status.as_u16(), reason_of(&page).as_str(), page.location().is_none()), (400, "", true));
+    assert_eq!(world.answers("sign-out-state").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_clears_what_the_browser_kept_of_the_app() {
+    let world = World::start();
+    let mut browser = world.signed_in().await;
+    let asks = browser.get_from("https://evil.test/", &world.at("/oauth2/sign_out")).await;
+    assert_eq!(asks.header("clear-site-data"), None);
+    let page = sign_out(&world, &mut browser, &[]).await;
+    assert_eq!((page.status.as_u16(), page.header("clear-site-data")), (303, Some("\"cache\"")));
+    world.provider.stop().await;
+    let world = world.restart();
+    let page = browser.get(&world.at("/oauth2/sign_out")).await;
+    assert_eq!((page.status.as_u16(), page.header("clear-site-data")), (200, Some("\"cache\"")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_everywhere_ends_all_sessions_of_this_person_and_nobody_elses() {
+    let world = World::shaped(Shape::default(), |provider| provider.refresh(true));
+    let (mut here, there) = (world.signed_in().await, world.signed_in().await);
+    world.provider.set_user(json!({ "sub": "bob", "name": "Bob" }));
+    let bob = world.signed_in().await;
+    let cookies = [&here, &there, &bob].map(|browser| world.session(browser).expect("a session"));
+    let page = here.get(&world.at("/oauth2/session")).await;
+    let form = page.forms().into_iter().find(|form| form.field("everywhere").is_some()).expect("a form for all sessions");
+    // From another site's page it asks first, and the page that asks means the same.
+    let asks = here.post_form_from("https://evil.test/", &world.at("/oauth2/sign_out"), &[("everywhere", "true")]).await;
+    assert!(asks.title().contains("Do you want to sign out"), "{}", asks.text());
+    assert_eq!(asks.form_to("sign_out").field("everywhere"), Some("true"));
+    is_alive(&world, &cookies[1]).await;
+
+    let page = here.submit(&page, &form, &[]).await;
+    assert_eq!(page.status, 303);
+    assert!(page.set_cookies().contains(&DELETED));
+    is_dead(&world, &cookies[0]).await;
+    is_dead(&world, &cookies[1]).await;
+    is_alive(&world, &cookies[2]).await;
+    // Only this browser's cookie opens its tokens; the provider's grant to the other one stays.
+    eventually("one refresh token is taken back", || world.provider.revocations().pop()).await;
+    assert_eq!(world.provider.revocations().len(), 1);
 }

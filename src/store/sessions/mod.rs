@@ -45,8 +45,17 @@ pub enum Loaded<P> {
         /// Whose it was, as [`record::subject_tag`] names them; only for an hour after the end.
         subject: Option<RecordId>,
     },
-    /// It opens this session, whose use was noted.
+    /// It opens this session, whose use was noted unless it was only looked at.
     Alive(Arc<CachedSession<P>>),
+}
+
+/// What a session is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// A request in its name: it goes on from here.
+    Use,
+    /// To say something of it.
+    Look,
 }
 
 /// What became of a new session.
@@ -89,17 +98,17 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     /// else is `None` and [`Sessions::load`] says more.
     #[must_use]
     pub fn peek(&self, cookie: &SessionCookie) -> Option<Loaded<P>> {
-        self.peek_at(&cookie.record_id(), cookie)
+        self.peek_at(&cookie.record_id(), cookie, Opening::Use)
     }
 
-    fn peek_at(&self, id: &RecordId, cookie: &SessionCookie) -> Option<Loaded<P>> {
+    fn peek_at(&self, id: &RecordId, cookie: &SessionCookie, opening: Opening) -> Option<Loaded<P>> {
         let known = self.cache.as_ref()?.get(id)?;
         if !known.opens_with(cookie) {
             return Some(Loaded::Absent);
         }
         let now = self.clock.now();
         match assess(&known.session, known.last_used(), self.lifetimes, now) {
-            Life::Alive => Some(self.alive(id, known, now)),
+            Life::Alive => Some(self.alive(id, known, now, opening)),
             // Idle by what this process saw, while the store may know of a later use: the end is for `load` to say.
             Life::Over(_) => None,
         }
@@ -110,8 +119,20 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     /// # Errors
     /// When the store does not answer.
     pub async fn load(&self, cookie: &SessionCookie) -> Result<Loaded<P>, Outage> {
+        self.open(cookie, Opening::Use).await
+    }
+
+    /// The same without noting a use: whoever looks at a session does not prolong it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn look(&self, cookie: &SessionCookie) -> Result<Loaded<P>, Outage> {
+        self.open(cookie, Opening::Look).await
+    }
+
+    async fn open(&self, cookie: &SessionCookie, opening: Opening) -> Result<Loaded<P>, Outage> {
         let id = cookie.record_id();
-        if let Some(loaded) = self.peek_at(&id, cookie) {
+        if let Some(loaded) = self.peek_at(&id, cookie, opening) {
             return Ok(loaded);
         }
         let mark = self.cache.as_ref().map(|cache| cache.mark(&id));
@@ -132,7 +153,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                 if let (Some(cache), Some(mark)) = (&self.cache, mark) {
                     cache.insert(id, mark, Arc::clone(&entry));
                 }
-                Ok(self.alive(&id, entry, now))
+                Ok(self.alive(&id, entry, now, opening))
             }
             Life::Over(reason) => Ok(self.over(cookie, &session, last_used, reason, now)),
         }
@@ -241,7 +262,10 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         self.cache.as_ref().map_or(0, |cache| cache.len())
     }
 
-    fn alive(&self, id: &RecordId, session: Arc<CachedSession<P>>, now: UnixTime) -> Loaded<P> {
+    fn alive(&self, id: &RecordId, session: Arc<CachedSession<P>>, now: UnixTime, opening: Opening) -> Loaded<P> {
+        if opening == Opening::Look {
+            return Loaded::Alive(session);
+        }
         session.used_at(now);
         // A short idle timeout needs closer touches: another process judges by them.
         let pause = TOUCH_PAUSE.min(self.lifetimes.idle / 10).as_secs().max(1);

@@ -272,7 +272,10 @@ impl Browser {
             Destination::Frame => ("navigate", "iframe", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
             Destination::Api => ("cors", "empty", "*/*"),
         };
-        request = request.header("user-agent", "Mozilla/5.0 (doorward tests)").header("accept-language", "en");
+        if !self.headers.iter().any(|(name, _)| name == "user-agent") {
+            request = request.header("user-agent", "Mozilla/5.0 (doorward tests)");
+        }
+        request = request.header("accept-language", "en");
         // Browsers say this only where nobody on the way can change it.
         if url.scheme() == "https" || is_loopback(&url) {
             request =

@@ -1,0 +1,131 @@
+//! The end of a session towards its provider: where the browser goes to end it there (OpenID Connect RP-Initiated Logout 1.0 §2), the
+//! revocation of what the provider issued for it (RFC 7009), and the provider's own word that a session of its has ended (OpenID Connect
+//! Back-Channel Logout 1.0).
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use url::{Url, form_urlencoded};
+
+use super::http::{HttpError, HttpFailure};
+use super::keys::Budget;
+use super::logout_url::LogoutValues;
+use super::oidc::{ClientAuthentication, OpenIdProvider};
+use crate::fault::{Fault, Outage, Trouble};
+use crate::reason::Reason;
+use crate::secret::{Secret, encode_standard};
+use crate::session::{Session, Tokens};
+use crate::token::{LogoutToken, LogoutTokenError, LogoutTokenExpectation, logout_token};
+
+/// The longest ID token that is sent as a hint, in bytes: with the rest of the request it has to fit into the 8 KiB that servers take, and
+/// some of them take less.
+const HINT_BYTES: usize = 2 * 1024;
+
+impl OpenIdProvider {
+    /// The URL that ends the provider's own session; `None` where it offers none.
+    pub(super) async fn end_session(&self, session: &Session, signed_out: &str, state: &str) -> Result<Option<Url>, Trouble> {
+        let hint = Some(session.id_token.as_str()).filter(|token| token.len() <= HINT_BYTES && !token.is_empty());
+        let client_id = &self.settings.client_id;
+        // What the config says comes first: a provider may have an `end_session_endpoint` that does less.
+        if let Some(template) = &self.settings.logout_url {
+            return Ok(template.fill(&LogoutValues { client_id, signed_out, id_token: hint, state }));
+        }
+        let document = self.discovery.document().await?;
+        let Some(mut url) = document.additional_metadata().end_session_endpoint.clone() else { return Ok(None) };
+        {
+            let mut query = url.query_pairs_mut();
+            match hint {
+                Some(token) => query.append_pair("id_token_hint", token),
+                None => query.append_pair("logout_hint", logout_hint(session)),
+            };
+            query.append_pair("client_id", client_id).append_pair("post_logout_redirect_uri", signed_out).append_pair("state", state);
+        }
+        Ok(Some(url))
+    }
+
+    /// Takes the refresh token back, and with it what was issued for it (RFC 7009 §2.1). Nothing happens where there is none, or where the
+    /// provider has no endpoint for it.
+    pub(super) async fn take_back(&self, tokens: &Tokens) -> Result<(), Trouble> {
+        let Some(refresh_token) = &tokens.refresh_token else { return Ok(()) };
+        let document = self.discovery.document().await?;
+        let Some(endpoint) = &document.additional_metadata().revocation_endpoint else { return Ok(()) };
+        let request = self.revocation(endpoint, refresh_token)?;
+        let answer = self.timed("revocation", self.http.send(request)).await.map_err(|error| sort(&error))?;
+        // §2.2: 200 also for a token that was not known. §2.2.1: at 503 the token must be taken to be there still.
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Err(sort(&HttpError::status(endpoint, status)))
+            }
+            status => Err(Fault::new(Reason::RevocationRefused, format!("the revocation endpoint answered {}", status.as_u16())).into()),
+        }
+    }
+
+    fn revocation(&self, endpoint: &Url, token: &Secret) -> Result<Request<Vec<u8>>, Fault> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", token.expose()).append_pair("token_type_hint", "refresh_token");
+        let (id, secret) = (&self.settings.client_id, self.settings.client_secret.get());
+        let mut authorization = None;
+        match self.settings.client_authentication {
+            // RFC 6749 §2.3.1: both are form-encoded before they are joined.
+            ClientAuthentication::Basic => {
+                let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = format!("{}:{}", encoded(id), encoded(secret.expose()));
+                authorization = HeaderValue::try_from(format!("Basic {}", encode_standard(pair.as_bytes()))).ok();
+            }
+            ClientAuthentication::Post => {
+                form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
+            }
+        }
+        let uri: Uri = endpoint.as_str().parse().map_err(|_| Fault::new(Reason::ProviderMetadata, "revocation_endpoint is no URL"))?;
+        let mut request = Request::new(form.finish().into_bytes());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(mut value) = authorization {
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+
+    /// With the keys at hand; if none of them fits, once more with newer ones. Anybody can send a logout token, so that what it may cost the
+    /// provider is what every stranger's token may.
+    pub(super) async fn verified_logout(&self, token: &Secret) -> Result<LogoutToken, Trouble> {
+        let expect = LogoutTokenExpectation {
+            issuer: &self.settings.issuer,
+            client_id: &self.settings.client_id,
+            algorithms: &self.settings.algorithms,
+            exp: self.settings.logout_token_exp,
+            leeway: self.settings.leeway,
+        };
+        let keys = self.keys.keys().await?;
+        match logout_token::verify(token.expose(), &keys, &expect, self.clock.now()) {
+            Ok(verified) => Ok(verified),
+            Err(LogoutTokenError::Refused(fault)) => Err(fault.into()),
+            Err(LogoutTokenError::KeyUnknown(fault)) => match self.keys.keys_after_unknown(Budget::Stranger, &keys).await? {
+                Some(newer) => {
+                    logout_token::verify(token.expose(), &newer, &expect, self.clock.now()).map_err(|error| error.into_fault().into())
+                }
+                None => Err(fault.into()),
+            },
+        }
+    }
+}
+
+/// What tells the provider who signs out where the ID token is too long for a URL. Its value is a matter of the provider's (§2): what it
+/// gave to be sent back as `login_hint`, else its name for the session, else its name for the person.
+fn logout_hint(session: &Session) -> &str {
+    let identity = &session.identity;
+    let told = identity.claims.get("login_hint").and_then(serde_json::Value::as_str);
+    told.or(session.sid.as_deref()).unwrap_or(&identity.sub)
+}
+
+fn sort(error: &HttpError) -> Trouble {
+    match error.failure {
+        HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Outage::provider(error).into(),
+        HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => {
+            Fault::new(Reason::RevocationRefused, error.to_string()).into()
+        }
+    }
+}
