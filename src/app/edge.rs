@@ -20,9 +20,9 @@ use crate::provider::discovery::Discovery;
 use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Look, Pages, Refusal, Reply};
-use crate::secret::SealRing;
+use crate::secret::{SealRing, SecretSource};
 use crate::server::admin::{Check, Checks, Needed};
-use crate::server::{ConnectionInfo, ConnectionLimits, CoreService, RequestBody};
+use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService, RequestBody};
 use crate::store::{LoginBounds, SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::{AccessLines, Ids, Metrics};
@@ -195,6 +195,18 @@ async fn store_check(store: &Arc<dyn SessionStore>, needed: Needed) -> Check {
 /// What is known of it; a probe does not ask the provider.
 fn provider_check(id: &str, discovery: &Discovery) -> Check {
     Check { name: format!("provider {id}"), problem: discovery.problem(), needed: Needed::ForInformation }
+}
+
+/// The list of sessions on the admin listener.
+pub(super) fn admin_sessions(gateway: &Gateway, token: Option<SecretSource>) -> Arc<AdminSessions> {
+    let registrations = gateway.authenticator.registrations.iter();
+    Arc::new(AdminSessions {
+        sessions: Arc::clone(&gateway.authenticator.sessions),
+        token,
+        providers: registrations.map(|(id, registration)| (registration.issuer.clone(), id.clone())).collect(),
+        tasks: gateway.tasks.clone(),
+        metrics: Arc::clone(&gateway.metrics),
+    })
 }
 
 /// Makes what serves one core.

@@ -137,6 +137,7 @@ impl App {
             (line_format(config.gateway.log.format), config.gateway.listen, config.gateway.admin.listen);
         let ready_needs_store = config.gateway.admin.ready_needs_store;
         let server_tls = server_tls(&config, &tasks)?;
+        let admin_token = config.admin_token.clone();
 
         let parts = edge::Parts {
             store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
@@ -174,7 +175,8 @@ impl App {
             let (gateway, metrics) = (Arc::clone(&gateway), Arc::clone(&metrics));
             Arc::new(move || metrics.sessions_cached(usize::try_from(gateway.authenticator.sessions.cached()).unwrap_or(usize::MAX)))
         };
-        let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics };
+        let sessions = edge::admin_sessions(&gateway, admin_token);
+        let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics, sessions };
         tasks.background(admin.serve(admin_listener, tasks.clone()));
         let serving = Arc::clone(&cores);
         tasks.background(async move {

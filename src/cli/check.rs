@@ -44,6 +44,7 @@ fn describe(config: &Config) {
             "signs in at    {} ({:?}); register {first}{prefix}/callback and {first}{prefix}/signed_out there",
             provider.issuer, provider.id
         ));
+        say(format!("               back-channel logout: {first}{prefix}/backchannel_logout"));
     }
     for issuer in &config.token_issuers {
         say(format!("takes tokens   of {}", issuer.issuer));

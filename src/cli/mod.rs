@@ -1,9 +1,11 @@
 //! The command line, one file per command.
 
+mod admin;
 mod check;
 mod demo;
 mod health;
 mod run;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,6 +35,9 @@ enum Command {
     Check(check::Check),
     /// Ask the admin listener of a running gateway whether it is ready, for container health checks and exec probes
     Health(health::Health),
+    /// List who is signed in at a running gateway, and end sessions
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
 }
 
 /// Where the configuration comes from: defaults, then the file, then `DOORWARD_*` variables, then flags.
@@ -59,6 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: BTreeMap
         Command::Demo(demo) => demo.execute(),
         Command::Check(check) => check.execute(environment),
         Command::Health(health) => health.execute(environment),
+        Command::Sessions(sessions) => sessions.execute(environment),
     }
 }
 

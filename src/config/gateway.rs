@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use super::admin::{self, Admin};
 use super::reader::Section;
 use super::secret_file;
 use crate::header::cookies::Secure;
@@ -77,15 +78,6 @@ pub enum ForwardAuthHeaders {
     Nginx,
     /// `X-Forwarded-Method`, `X-Forwarded-Uri`, `X-Forwarded-Host`, `X-Forwarded-Proto`: what Caddy's `forward_auth` sets.
     Caddy,
-}
-
-/// The admin listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Loopback by default.
-    pub listen: SocketAddr,
-    /// Whether a store outage makes `/readyz` 503.
-    pub ready_needs_store: bool,
 }
 
 /// Logs.
@@ -167,7 +159,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         }
     }
     let tls = read_tls(root);
-    let admin = read_admin(root);
+    let admin = admin::read(root);
     let log = read_log(root);
     let pages = read_pages(root);
     let limits = read_limits(root);
@@ -313,14 +305,6 @@ fn read_tls(root: &Section<'_>) -> Option<Tls> {
             None
         }
     }
-}
-
-pub(super) fn read_admin(root: &Section<'_>) -> Admin {
-    let section = root.section("admin");
-    let listen = section.standard("listen", "an address and port such as \"127.0.0.1:4181\"");
-    let ready_needs_store = section.flag("ready_needs_store", false);
-    section.finish();
-    Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4181))), ready_needs_store }
 }
 
 fn read_log(root: &Section<'_>) -> Log {

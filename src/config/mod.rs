@@ -1,8 +1,9 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
-//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `providers`,
-//! `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`,
+//! `providers`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
+mod admin;
 mod gateway;
 mod layers;
 mod policies;
@@ -19,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-pub use gateway::{Admin, Drain, ForwardAuthHeaders, Gateway, Limits, Log, LogFormat, Pages, Tls};
+pub use admin::Admin;
+pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Limits, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
@@ -29,10 +31,14 @@ pub use storage::{Keys, SessionCookieKept, SessionSettings, Store, StoreKind, pa
 use layers::Layers;
 use reader::Reading;
 
+use crate::secret::SecretSource;
+
 /// A config without problems, ready to build a gateway from.
 pub struct Config {
     /// Listeners, hosts, limits: what concerns the whole.
     pub gateway: Gateway,
+    /// Who shows it may list and end sessions through the admin listener; `None`: nobody may.
+    pub admin_token: Option<SecretSource>,
     /// OpenID providers, in file order.
     pub providers: Vec<Provider>,
     /// Issuers of bearer tokens, in file order.
@@ -78,8 +84,22 @@ pub fn admin_listen(sources: &Sources<'_>) -> Result<SocketAddr, Vec<Problem>> {
         return Err(problems.into_inner());
     };
     let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
-    let admin = gateway::read_admin(&reading.root());
+    let admin = admin::read(&reading.root());
     if problems.fatal() { Err(problems.into_inner()) } else { Ok(admin.listen) }
+}
+
+/// What opens the list of sessions there, whatever else the config says; `None`: the config names nothing.
+///
+/// # Errors
+/// Every problem of `admin.token` and `admin.token_file`, or of reading the config at all.
+pub fn admin_token(sources: &Sources<'_>) -> Result<Option<SecretSource>, Vec<Problem>> {
+    let problems = Problems::default();
+    let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
+        return Err(problems.into_inner());
+    };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let token = admin::read_token(&reading.root());
+    if problems.fatal() { Err(problems.into_inner()) } else { Ok(token) }
 }
 
 /// Every key that the code reads, as `table.key`, with `NAME` where names are free: to be held against `config.toml.example`.
@@ -103,6 +123,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
     let keys = storage::read_keys(&root, store.as_ref());
+    let admin_token = admin::read_token(&root);
     let config = assemble(&root, gateway, providers, token_issuers, routes, session, store, keys);
     root.finish();
     let asked = reading.asked.take();
@@ -110,6 +131,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let found = problems.into_inner();
     let config = match config {
         Some(mut config) if !fatal => {
+            config.admin_token = admin_token;
             config.warnings = found;
             Ok(config)
         }
@@ -147,5 +169,15 @@ fn assemble(
         // The flow cookie needs SameSite=None there, which browsers keep only with Secure.
         root.problem("provider", format!("response_mode = \"form_post\" of {:?} needs an https public_url", provider.id));
     }
-    Some(Config { gateway, providers, token_issuers, routes: routes?, session, store: store?, keys: keys?, warnings: Vec::new() })
+    Some(Config {
+        gateway,
+        admin_token: None,
+        providers,
+        token_issuers,
+        routes: routes?,
+        session,
+        store: store?,
+        keys: keys?,
+        warnings: Vec::new(),
+    })
 }

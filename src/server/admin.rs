@@ -1,4 +1,5 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`. On loopback unless the config says otherwise; nothing here changes anything.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, which change nothing, and `/sessions` for whoever shows the admin token (`admin_sessions`).
+//! On loopback unless the config says otherwise.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,6 +18,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::Drain;
+use super::admin_sessions::AdminSessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
@@ -55,6 +57,8 @@ pub struct Admin {
     pub checks: Checks,
     /// Brings gauges up to date before they are read.
     pub before_metrics: Arc<dyn Fn() + Send + Sync>,
+    /// The list of sessions.
+    pub sessions: Arc<AdminSessions>,
 }
 
 impl Admin {
@@ -86,6 +90,9 @@ impl Admin {
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(answer) = self.sessions.answer(request).await {
+            return answer;
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -100,7 +107,7 @@ impl Admin {
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_CONTENT_TYPE));
                 answer
             }
-            _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+            _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /sessions\n"),
         }
     }
 
@@ -118,13 +125,13 @@ impl Admin {
     }
 }
 
-fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+pub(super) fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut answer = text(status, format!("{value}\n"));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

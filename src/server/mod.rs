@@ -4,10 +4,11 @@
 //! handshake (`tls`, `certificate`), tells the protocol and lets hyper speak it; `deadlines` keeps the times and ends what overstays
 //! (`limits`), by what `activity` is told from `stream` (bytes), `answer` (requests, panics) and `request_body`. `framing` refuses what two
 //! readers would read differently. `drain` is the process's coming and going;
-//! `admin` tells of it.
+//! `admin` tells of it, and lists and ends sessions (`admin_sessions`).
 
 mod activity;
 pub mod admin;
+mod admin_sessions;
 mod answer;
 mod certificate;
 mod connection;
@@ -26,6 +27,7 @@ mod tests;
 
 use std::error::Error;
 
+pub use admin_sessions::AdminSessions;
 pub use certificate::{CertificateError, CertificateFiles};
 pub use connection::{ConnectionInfo, Transport};
 pub use cores::{CoreService, Cores, ServerSettings};

@@ -34,6 +34,7 @@ mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
+mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
 mod smuggling; // one message is never two requests; floods and limits
