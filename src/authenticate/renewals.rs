@@ -320,7 +320,16 @@ impl Renewals {
         match asked {
             Ok(new) => {
                 self.metrics.renewal(name, "success");
-                self.write(cookie, before, new).await
+                let tokens = new.tokens.clone();
+                let written = self.write(cookie, before, new).await;
+                if written == Renewed::Gone
+                    && let Some(tokens) = tokens
+                    && let Err(trouble) = provider.revoke(&tokens).await
+                {
+                    // Somebody signed out meanwhile; what the provider has just issued is nobody's.
+                    tracing::warn!(provider = name, detail = trouble.detail(), "tokens of a session that had ended were not taken back");
+                }
+                written
             }
             Err(Trouble::Unreachable(outage)) => {
                 self.metrics.renewal(name, "unreachable");
