@@ -12,11 +12,14 @@ mod facts;
 mod form;
 mod forward_auth;
 mod gateway;
+mod kept_form;
 mod login;
 mod logout;
 mod proxy;
 mod session;
+mod session_start;
 mod sign_in;
+mod start;
 mod tokens;
 mod userinfo;
 
@@ -154,8 +157,8 @@ async fn own(
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let methods: &[Method] = match name {
         // Not even HEAD may begin a login: it writes.
-        "/start" => &[Method::GET],
-        "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
+        "/start" => &[Method::GET, Method::POST],
+        "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" | "/session" => &[Method::GET, Method::HEAD],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
@@ -168,8 +171,10 @@ async fn own(
         return served;
     }
     match name {
-        "/start" => login::start(&visit, request.headers(), info).await,
-        "/sign_in" => sign_in::serve(&visit),
+        "/start" => start::serve(&visit, request, info).await,
+        "/sign_in" => sign_in::serve(&visit, request.headers()).await,
+        "/done" => Served::new(gateway.pages.done(), Reason::Endpoint),
+        "/kept" => kept_form::page(&visit, request.headers()).await,
         "/callback" => callback::serve(&visit, request).await,
         "/sign_out" => logout::sign_out(&visit, request).await,
         "/signed_out" => logout::signed_out(&visit, request.headers()),

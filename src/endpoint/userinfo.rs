@@ -56,7 +56,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
 
 fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Served {
     let challenge = match problem {
-        TokenProblem::None => challenge::unauthorized(None, problem, reason),
+        TokenProblem::None | TokenProblem::TooWeak => challenge::unauthorized(None, problem, reason),
         TokenProblem::InvalidToken => challenge::invalid_token(reason),
     };
     let login_url = Some(super::login::start_url(visit, None));
