@@ -103,7 +103,7 @@ fn page_of_form(visit: &Visit<'_>, headers: &HeaderMap) -> Option<ReturnTo> {
 fn lost(visit: &Visit<'_>, headers: &HeaderMap, route: &Route, challenge: &Challenge, detail: String) -> Served {
     let page = page_of_form(visit, headers);
     let login_url = start_url_after(visit, page.as_ref().map(ReturnTo::as_str), Some(route), challenge);
-    let actions = vec![Action { label: "Sign in".to_owned(), href: login_url.clone() }];
+    let actions = vec![Action { label: "Sign in in a new tab".to_owned(), href: login_url.clone() }];
     let value = login::unauthorized(Some(route), challenge);
     let refusal = Refusal { challenge: Some(value), login_url: Some(login_url), actions, ..Refusal::default() };
     visit.refuse_with(&Fault::new(Reason::FormNotKept, detail), refusal)
@@ -166,8 +166,9 @@ pub(super) type Arrived = (Request<RequestBody>, Option<Called>);
 pub(super) async fn called(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Arrived, Box<Served>> {
     let headers = request.headers();
     let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let long = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok()) == Some(CALL);
-    let shaped = request.method() == Method::POST && long && text(CONTENT_TYPE).and_then(FormKind::of) == Some(FormKind::Urlencoded);
+    let shaped = request.method() == Method::POST
+        && text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok()) == Some(CALL)
+        && text(CONTENT_TYPE).and_then(FormKind::of) == Some(FormKind::Urlencoded);
     if !shaped {
         return Ok((request, None));
     }

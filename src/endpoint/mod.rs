@@ -1,6 +1,9 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
+//! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `kept_form` keeps what was sent
+//! meanwhile.
+//!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows; `tokens`
 //! says what becomes of a request whose route tells the provider's tokens when they are over.
 

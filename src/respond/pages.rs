@@ -198,6 +198,8 @@ impl Pages {
         let content = context! {
             status => status.as_u16(), headline => words.headline, text => words.text, reason => reason.as_str(),
             actions => Serde(actions), retry_after,
+            // What somebody wrote is one step back in this tab: the way on must not lead away from it.
+            new_tab => reason == Reason::FormNotKept,
         };
         self.render("error.html", request_id, content, &[])
     }

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use http::Method;
+use serde_json::json;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::harness::browser::{Browser, Page};
-use crate::harness::hostile::{HostileProvider, Lie};
+use crate::harness::chromium::Chromium;
+use crate::harness::hostile::{Endpoint, HostileProvider, Lie};
 use crate::harness::jose::random;
 use crate::harness::visit::{Visit, parse};
 use crate::harness::world::{Shape, World, reason_of, target_of};
@@ -297,4 +299,35 @@ async fn another_tabs_failure_costs_a_tab_nothing() {
     let page = browser.follow(&good).await;
     let page = browser.follow_all(page).await;
     assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, "/good"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_tabs_of_chromium_log_in_at_once_in_random_order() {
+    let world = World::start();
+    let mut dice = Dice::thrown();
+    let chromium = Chromium::start().await;
+    chromium.go(&world.at("/oauth2/signed_out")).await;
+    // Slow enough that all are under way before the first has a session.
+    world.provider.set(Lie::SlowAnswer(Endpoint::Authorization, Duration::from_millis(1500)));
+    let mut tabs: Vec<usize> = (0..8).collect();
+    let mut order = Vec::new();
+    while !tabs.is_empty() {
+        order.push(tabs.swap_remove(dice.below(tabs.len())));
+    }
+    let open = "window.tabs = arguments[0].map(tab => window.open(`/tab/${tab}?q=${tab}&state=own&code=x`, `tab${tab}`))";
+    chromium.execute(open, json!([order])).await;
+    let landed = "return window.tabs.map(tab => { try { return tab.location.pathname + tab.location.search + ' '
+        + tab.document.body.innerText.includes('\"x-forwarded-user\",\"alice\"') } catch { return 'elsewhere' } })";
+    let wanted: Vec<String> = order.iter().map(|tab| format!("/tab/{tab}?q={tab}&state=own&code=x true")).collect();
+    let mut seen = json!(null);
+    for _ in 0..300 {
+        seen = chromium.execute(landed, json!([])).await;
+        if seen == json!(wanted) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(seen, json!(wanted));
+    assert!(world.tokens() > 1, "they were not at once: {}", world.tokens());
+    assert_eq!((world.provider.complaints(), world.outcomes("success").await), (Vec::new(), world.tokens() as u64));
 }

@@ -7,14 +7,20 @@ use http::Method;
 use serde_json::json;
 
 use crate::harness::browser::{Browser, Page};
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::chromium::Chromium;
 use crate::harness::visit::{Destination, Visit, parse};
 use crate::harness::world::{Shape, World, reason_of, target_of};
+use crate::sessions::over_tls;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const URLENCODED: &str = "application/x-www-form-urlencoded";
 /// Nothing that a reader and a writer of forms would leave as it is.
 const BYTES: &[u8] = b"b=2&a=1&a=&&=x&text=line+one%0D%0Aline%20two&%zz=\xff\x00&last";
+
+/// The app, and one address of it that wants a fresh login.
+const TRANSFER: &str = "[[route]]\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\n\
+    [[route]]\npath = \"/transfer\"\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\nmax_age = 600\n";
 
 fn world() -> World {
     World::shaped(Shape { tables: "[session]\nidle = \"10m\"\nabsolute = \"8h\"\n", ..Shape::default() }, |provider| provider)
@@ -162,7 +168,7 @@ async fn what_cannot_be_kept_is_not_sent_and_the_page_says_what_helps() {
         assert_eq!((page.status.as_u16(), reason_of(&page)), (401, "form-not-kept".to_owned()), "{}", page.text());
         assert!(page.visible_text().contains("sign in in another tab"), "{}", page.visible_text());
         assert!(page.header("www-authenticate").is_some() && page.set_cookies().is_empty());
-        let page = browser.click(&page, &page.link("Sign in")).await;
+        let page = browser.click(&page, &page.link("Sign in in a new tab")).await;
         let page = browser.follow_all(page).await;
         assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str(), world.upstream.count()), (200, "/form?of=app", 1));
     }
@@ -290,6 +296,54 @@ async fn the_form_waits_while_its_sender_signs_in_once_more_or_the_app_is_down()
     let pressed = browser.submit(&page, &page.form(), &[]).await;
     assert_eq!((pressed.status.as_u16(), world.upstream.count()), (200, 1));
     assert_eq!(world.upstream.last().body.as_ref(), BYTES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_better_login_on_the_way_leads_back_to_the_form() {
+    let tables = "[session]\nidle = \"30m\"\nabsolute = \"8h\"\n";
+    let world = World::shaped(Shape { tables, routes: Some(TRANSFER), ..Shape::default() }, |provider| provider);
+    let mut browser = world.signed_in().await;
+    let page = browser.get(&world.at("/form?of=app")).await;
+    world.advance(31 * MINUTE);
+    world.upstream.reset();
+    world.provider.reset_counts();
+    let page = browser.visit(form_of(&page, "/transfer", URLENCODED, BYTES)).await;
+    let page = offered(&world, &mut browser, page).await;
+    // The login of a while ago will not do any more when the button is pressed; the session lives.
+    world.advance(12 * MINUTE);
+    assert_eq!(browser.get(&world.at("/alive")).await.status, 200);
+    world.upstream.reset();
+    let pressed = browser.submit(&page, &page.form(), &[]).await;
+    let page = offered(&world, &mut browser, pressed).await;
+    assert_eq!(browser.submit(&page, &page.form(), &[]).await.status, 200);
+    assert_eq!((world.upstream.count(), world.upstream.last().body.as_ref()), (1, BYTES));
+    let asked: Vec<_> = world.provider.authorizations().iter().map(|asked| asked.get("max_age").cloned()).collect();
+    assert_eq!(asked, [Some("600".to_owned()), Some("600".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_share_a_login_host_keep_their_own_forms() {
+    let authority = CertificateAuthority::new();
+    let shape = Shape {
+        public_url: "[\"https://login.app.test\", \"https://www.app.test\"]",
+        top: "cookie_domain = \"app.test\"",
+        tables: "[session]\nidle = \"10m\"\n",
+        ..Shape::default()
+    };
+    let world = over_tls(&authority, &["login.app.test", "www.app.test"], shape);
+    let mut browser = Browser::new().trusting(authority.client_config()).resolve("*", world.gateway.address);
+    let page = browser.get("https://www.app.test/form").await;
+    let page = browser.follow_all(page).await;
+    world.advance(11 * MINUTE);
+    world.upstream.reset();
+    let page = browser.visit(form_of(&page, "/save?x=1", URLENCODED, BYTES)).await;
+    assert!(page.location().is_some_and(|to| to.starts_with("https://login.app.test/oauth2/start?flow=")), "{}", page.summary());
+    let page = browser.follow_all(page).await;
+    assert!(page.url.as_str().starts_with("https://www.app.test/oauth2/kept?flow="), "{}", page.summary());
+    assert_eq!(browser.submit(&page, &page.form(), &[]).await.status, 200);
+    let seen = world.upstream.last();
+    assert_eq!((seen.target.as_str(), seen.body.as_ref(), world.upstream.count()), ("/save?x=1", BYTES, 1));
+    assert_eq!(browser.refused_cookies(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
