@@ -104,22 +104,37 @@ pub struct Flow {
     /// What the place it leads to wants of the login.
     #[serde(default, skip_serializing_if = "Asked::is_nothing")]
     pub asks: Asked,
-    /// Why the last attempt failed, as the reason's word, for the form that is shown again.
+    /// Why the last attempt failed: the word of a reason, for a form of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
-    /// A form that waits for the same person to come back.
+    /// A form that its sender's session did not outlive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptForm>,
+    /// When it led to a session; it is remembered a while longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<UnixTime>,
+    /// How many finished flows led this browser straight back to where they began, before this one.
+    #[serde(default)]
+    pub rounds: u8,
 }
 
-/// What a login has to be worth (OpenID Connect Core §3.1.2.1).
+impl Flow {
+    /// A flow that begins now.
+    #[must_use]
+    pub const fn new(return_to: ReturnTo, started_at: UnixTime) -> Self {
+        let asks = Asked { acr: Vec::new(), max_age: None };
+        Self { return_to, started_at, failures: 0, asks, told: None, kept: None, finished_at: None, rounds: 0 }
+    }
+}
+
+/// What a place wants of a login (OpenID Connect Core §3.1.2.1, `acr_values` and `max_age`). Nothing: any login will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// `acr`: one of these; empty: any.
-    #[serde(default)]
+    /// The login has to have been worth one of these; empty: whatever it was worth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acr: Vec<String>,
-    /// The longest time since they proved who they are, in seconds.
-    #[serde(default)]
+    /// How long ago it may have been, in seconds; `None`: any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<u64>,
 }
 
@@ -129,39 +144,56 @@ impl Asked {
     pub const fn is_nothing(&self) -> bool {
         self.acr.is_empty() && self.max_age.is_none()
     }
+
+    /// What satisfies both. Where no `acr` does, the other one's count: of the two, it is what was refused.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let both: Vec<String> = self.acr.iter().filter(|acr| other.acr.contains(acr)).cloned().collect();
+        let acr = match (both.is_empty(), other.acr.is_empty()) {
+            (false, _) => both,
+            (true, true) => self.acr.clone(),
+            (true, false) => other.acr.clone(),
+        };
+        let max_age = [self.max_age, other.max_age].into_iter().flatten().min();
+        Self { acr, max_age }
+    }
 }
 
-/// A form that was posted with a session whose time was over.
+/// A form that is kept until the same person has signed in again.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptForm {
-    /// Where it was posted to.
+    /// Where it was sent: the absolute URL.
     pub url: String,
     /// Its `Content-Type`, as it came.
     pub content_type: String,
-    /// Its bytes.
+    /// The body, byte for byte.
     #[serde(with = "base64url")]
     pub body: Vec<u8>,
-    /// Whose it is: the keyed hash of the ended session's (`iss`, `sub`).
+    /// The HMAC of who sent it, of (`iss`, `sub`).
     pub subject: [u8; 32],
 }
 
 impl fmt::Debug for KeptForm {
+    /// What somebody wrote is nobody else's business, nor the log's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeptForm").field("content_type", &self.content_type).field("bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 
+/// Bytes as text in JSON.
 mod base64url {
     use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{Deserialize as _, secret};
+    use crate::secret;
 
-    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&secret::encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        secret::decode(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no base64url"))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        secret::decode(&text).ok_or_else(|| D::Error::custom("expected base64url"))
     }
 }
 
@@ -178,10 +210,10 @@ pub struct PendingLogin {
     pub redirect_uri: String,
     /// When it began.
     pub started_at: UnixTime,
-    /// What the login has to be worth.
+    /// What the login has to be worth; it is held to it when it comes back.
     #[serde(default, skip_serializing_if = "Asked::is_nothing")]
     pub asks: Asked,
-    /// Local accounts: whose password was right, while a code is still missing.
+    /// Of local accounts: whose password was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<String>,
 }
@@ -270,5 +302,35 @@ mod tests {
         };
         assert!(!attempt.is_over(UnixTime(1599)));
         assert!(attempt.is_over(UnixTime(1600)));
+    }
+    #[test]
+    fn a_kept_form_comes_back_byte_for_byte_and_is_told_nobody() {
+        let body: Vec<u8> = (0..=255).collect();
+        let kept = KeptForm { url: "https://own.test/a".into(), content_type: "x/y".into(), body, subject: [7; 32] };
+        let json = serde_json::to_string(&kept).unwrap();
+        assert!(serde_json::from_str::<KeptForm>(&json).unwrap() == kept);
+        let kept = KeptForm { body: b"my secret diary".to_vec(), ..kept };
+        let told = format!("{kept:?}");
+        assert!(!told.contains("diary") && !told.contains("109, 121") && told.contains("15"), "{told}");
+    }
+
+    #[test]
+    fn a_flow_of_an_older_release_is_read() {
+        let flow: Flow = serde_json::from_str(r#"{"return_to": "https://own.test/", "started_at": 5, "failures": 2}"#).unwrap();
+        assert_eq!(flow, Flow { failures: 2, ..Flow::new(flow.return_to.clone(), UnixTime(5)) });
+    }
+
+    #[test]
+    fn two_demands_are_one_that_satisfies_both() {
+        let asked = |acr: &[&str], max_age| Asked { acr: acr.iter().map(|acr| (*acr).to_owned()).collect(), max_age };
+        for (one, other, both) in [
+            (asked(&[], None), asked(&[], None), asked(&[], None)),
+            (asked(&["a"], Some(9)), asked(&[], None), asked(&["a"], Some(9))),
+            (asked(&[], Some(9)), asked(&["b"], Some(5)), asked(&["b"], Some(5))),
+            (asked(&["a", "b"], Some(3)), asked(&["b", "c"], Some(5)), asked(&["b"], Some(3))),
+            (asked(&["a"], None), asked(&["b"], None), asked(&["b"], None)),
+        ] {
+            assert_eq!(one.and(&other), both);
+        }
     }
 }

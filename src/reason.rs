@@ -136,6 +136,10 @@ reasons! {
     NotAllowed = "not-allowed",
     /// A scope is missing.
     InsufficientScope = "insufficient-scope",
+    /// The login was worth less than the route asks for (`acr`).
+    LoginTooWeak = "login-too-weak",
+    /// The login was longer ago than the route allows (`max_age`).
+    LoginTooOld = "login-too-old",
     /// Signed in with a provider that this route does not take.
     WrongProvider = "wrong-provider",
     /// The policy asks for an e-mail and the provider has not verified it.
@@ -154,6 +158,16 @@ reasons! {
     AttemptSpent = "attempt-spent",
     /// The login did not get through after several attempts.
     FlowExhausted = "flow-exhausted",
+    /// Several logins in a row succeeded, and the browser came back without their session.
+    SessionNotKept = "session-not-kept",
+    /// The login was not worth what the place asks for (`acr`), or too long ago (`max_age`).
+    StepUpNotGiven = "step-up-not-given",
+    /// A form whose sender's session had ended, and that is too large to be kept, or brings a file.
+    FormNotKept = "form-not-kept",
+    /// A form that was kept was sent already, belongs to somebody else, or was kept too long.
+    FormGone = "form-gone",
+    /// A login that another site began at a provider that the config does not name.
+    IssuerUnknown = "issuer-unknown",
     /// A callback parameter appears twice.
     ParameterRepeated = "parameter-repeated",
     /// The provider answered with `error`.

@@ -98,6 +98,7 @@ fn settings(config: &Config) -> EdgeSettings {
         },
         underscore_names: gateway.underscore_names,
         lifetimes: config.session.lifetimes,
+        leeway: gateway.leeway,
         session_cookie: match config.session.cookie {
             SessionCookieKept::Persistent => endpoint::SessionCookieKept::Persistent,
             SessionCookieKept::UntilBrowserCloses => endpoint::SessionCookieKept::UntilBrowserCloses,

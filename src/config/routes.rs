@@ -12,6 +12,7 @@ use super::providers::{Provider, TokenIssuer, parse_id};
 use super::reader::Section;
 use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
+use crate::login::Asked;
 use crate::policy::{Policy, Rule};
 use crate::route::{Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId};
 use crate::upstream::UpstreamAddress;
@@ -116,6 +117,7 @@ impl Known<'_> {
             methods: None,
             upstream: Some(upstream?),
             access: Access::Protected(accept, policy?),
+            asks: Asked::default(),
             preflight: PreflightRule::Judge,
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
@@ -141,6 +143,7 @@ impl Known<'_> {
         });
         let upstream = if section.has("upstream") { self.upstream(section) } else { None };
         let access = self.access(section, &id);
+        let asks = read_asks(section);
         let origins = section.parsed_list("origins", |text| {
             let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
             let origin =
@@ -161,6 +164,7 @@ impl Known<'_> {
             methods,
             upstream,
             access: access?,
+            asks,
             preflight,
             encoded_slash,
             origins: origins.unwrap_or_default().into_iter().collect(),
@@ -292,6 +296,29 @@ impl Known<'_> {
             vec![CredentialKind::Session]
         }
     }
+}
+
+/// `acr` and `max_age`.
+fn read_asks(section: &Section<'_>) -> Asked {
+    let acr = section.list("acr");
+    if acr.as_ref().is_some_and(|names| names.is_empty() || names.iter().any(|name| !sound_acr(name))) {
+        section.problem("acr", "expected names of what a login is worth, such as [\"mfa\"]: one at least, without spaces or quotes");
+    }
+    let age = section.has("max_age").then(|| section.number("max_age", 0, 0..=MAX_AGE));
+    for (key, there) in [("acr", acr.is_some()), ("max_age", age.is_some())] {
+        if there && section.has("access") {
+            section.problem(key, "stands beside access, which lets people in who did not sign in at all; remove one of them");
+        }
+    }
+    Asked { acr: acr.unwrap_or_default(), max_age: age }
+}
+
+/// The longest `max_age`: a year.
+const MAX_AGE: u64 = 366 * 24 * 60 * 60;
+
+/// `acr_values` is a list with spaces between (OpenID Connect Core §3.1.2.1), and it stands in quotes in a challenge (RFC 9470 §3).
+fn sound_acr(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
 fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {

@@ -226,6 +226,12 @@ fn routes_say_what_does_not_fit_together() {
     for (route, key) in [
         ("access = \"public\"\nallow = { groups = [\"x\"] }", "allow"),
         ("access = \"public\"\naccept = [\"session\"]", "accept"),
+        ("access = \"public\"\nacr = [\"mfa\"]", "acr"),
+        ("access = \"optional\"\nmax_age = 60", "max_age"),
+        ("allow = \"any-authenticated\"\nacr = []", "acr"),
+        ("allow = \"any-authenticated\"\nacr = [\"two words\"]", "acr"),
+        ("allow = \"any-authenticated\"\nacr = [\"a\\\"b\"]", "acr"),
+        ("allow = \"any-authenticated\"\nmax_age = \"soon\"", "max_age"),
         ("access = \"secret\"", "access"),
         ("allow = { groups = [\"x\"] }\naccept = [\"bearer\"]", "accept"),
         ("policy = \"none\"", "policy"),

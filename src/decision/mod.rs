@@ -1,16 +1,23 @@
 //! What happens to a request: [`decide`] turns route, facts and authentication into a [`Decision`]. Pure; the one place that makes a [`Permit`].
 
 mod permit;
+mod strength;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
 
 pub use permit::Permit;
+pub use strength::{Weakness, weakness};
 
+use crate::clock::UnixTime;
 use crate::credential::{Absence, Authenticated, Authentication, CredentialKind};
 use crate::fault::Fault;
 use crate::identity::Source;
+use crate::login::Asked;
 use crate::policy::{Policy, Refusal};
 use crate::reason::Reason;
 use crate::request::{Audience, Preflight, RequestFacts, Upgrade};
@@ -38,6 +45,8 @@ pub struct Challenge {
     pub cookie: CookieFate,
     /// What was wrong with a token, if one was shown.
     pub token: TokenProblem,
+    /// What the next login has to be worth, where the one behind this identity was not. Else nothing.
+    pub asks: Asked,
 }
 
 /// What an answer does with the session cookie.
@@ -56,6 +65,8 @@ pub enum TokenProblem {
     None,
     /// `invalid_token`.
     InvalidToken,
+    /// `insufficient_user_authentication` (RFC 9470 §3).
+    TooWeak,
 }
 
 /// A refusal that no other credential of the same person would change.
@@ -75,11 +86,23 @@ impl PartialEq for Authenticated {
     }
 }
 
-/// What is asked beside the route.
-#[derive(Clone, Debug, Default)]
+/// What counts beside the route.
+#[derive(Clone, Debug)]
 pub struct Extra {
     /// A named policy that has to hold too (`?policy=NAME` of forward-auth).
     pub policy: Option<Arc<Policy>>,
+    /// The time, by which a login may be too long ago.
+    pub now: UnixTime,
+    /// How much the clocks of issuers may differ from ours.
+    pub leeway: Duration,
+}
+
+impl Extra {
+    /// Nothing but the time.
+    #[must_use]
+    pub const fn at(now: UnixTime, leeway: Duration) -> Self {
+        Self { policy: None, now, leeway }
+    }
 }
 
 /// Decides, before any credential is read, what needs none: a path with two readings, a public route, a preflight. `None`: go on and
@@ -113,27 +136,37 @@ pub fn decide(route: &Arc<Route>, facts: &RequestFacts, authentication: Authenti
             detail: fault.detail,
             cookie: CookieFate::Kept,
             token: TokenProblem::InvalidToken,
+            asks: Asked::default(),
         }),
         (Access::Optional(_), Authentication::Anonymous(_)) if extra.policy.is_none() => {
             Decision::Permit(Permit::new(route, None, Reason::OptionalAnonymous))
         }
-        (_, Authentication::Anonymous(absence)) => challenge(absence),
-        (Access::Optional(accept), Authentication::Authenticated(who)) => judge(route, accept, facts, who, [None, extra.policy.as_deref()]),
-        (Access::Protected(accept, policy), Authentication::Authenticated(who)) => {
-            judge(route, accept, facts, who, [Some(policy.as_ref()), extra.policy.as_deref()])
-        }
+        (_, Authentication::Anonymous(absence)) => challenge(absence, facts),
+        (Access::Optional(accept), Authentication::Authenticated(who)) => judge(route, accept, None, facts, who, extra),
+        (Access::Protected(accept, policy), Authentication::Authenticated(who)) => judge(route, accept, Some(policy), facts, who, extra),
     }
 }
 
-fn challenge(absence: Absence) -> Decision {
+fn challenge(absence: Absence, facts: &RequestFacts) -> Decision {
+    // A person's way to the login begins without the old cookie. Anything else that meets the end of a session first, a script that asks every
+    // minute or a form, leaves it: within the hour it still tells whose form is to be kept.
+    let leads_to_login = facts.audience == Audience::Navigation && facts.method == Method::GET;
     let (reason, cookie) = match absence {
         Absence::NoCredential => (Reason::NoCredential, CookieFate::Kept),
-        Absence::SessionOver(reason) => (reason, CookieFate::Deleted),
+        Absence::SessionOver(reason) if leads_to_login || reason == Reason::SessionAmbiguous => (reason, CookieFate::Deleted),
+        Absence::SessionOver(reason) => (reason, CookieFate::Kept),
     };
-    Decision::Challenge(Challenge { reason, detail: String::new(), cookie, token: TokenProblem::None })
+    Decision::Challenge(Challenge { reason, detail: String::new(), cookie, token: TokenProblem::None, asks: Asked::default() })
 }
 
-fn judge(route: &Arc<Route>, accept: &Accept, facts: &RequestFacts, who: Authenticated, policies: [Option<&Policy>; 2]) -> Decision {
+fn judge(
+    route: &Arc<Route>,
+    accept: &Accept,
+    policy: Option<&Arc<Policy>>,
+    facts: &RequestFacts,
+    who: Authenticated,
+    extra: &Extra,
+) -> Decision {
     let (Source::Provider(id) | Source::TokenIssuer(id)) = &who.identity.source;
     if !accept.takes_provider(id) {
         let detail = format!("signed in with {id:?}, which route {:?} does not take", route.id);
@@ -142,7 +175,7 @@ fn judge(route: &Arc<Route>, accept: &Accept, facts: &RequestFacts, who: Authent
     if let Some(detail) = foreign_upgrade(route, facts, &who) {
         return deny(Fault::new(Reason::UpgradeOrigin, detail), who, Vec::new());
     }
-    for policy in policies.into_iter().flatten() {
+    for policy in [policy, extra.policy.as_ref()].into_iter().flatten() {
         if let Err(Refusal { reason, detail, scopes }) = policy.evaluate(&who.identity) {
             if reason == Reason::WrongProvider {
                 return wrong_provider(facts, who, detail);
@@ -150,7 +183,21 @@ fn judge(route: &Arc<Route>, accept: &Accept, facts: &RequestFacts, who: Authent
             return deny(Fault::new(reason, detail), who, scopes);
         }
     }
-    Decision::Permit(Permit::new(route, Some(who), Reason::Allowed))
+    // Last: whom the policy keeps out is not sent for a second factor first.
+    match weakness(&route.asks, &who.identity, extra.now, extra.leeway) {
+        Some(weakness) => too_weak(route, &who, &weakness),
+        None => Decision::Permit(Permit::new(route, Some(who), Reason::Allowed)),
+    }
+}
+
+/// The same person may come back with a better login (RFC 9470 §3). The session stays until then.
+fn too_weak(route: &Route, who: &Authenticated, weakness: &Weakness) -> Decision {
+    let token = match who.by {
+        CredentialKind::Session => TokenProblem::None,
+        CredentialKind::Bearer => TokenProblem::TooWeak,
+    };
+    let (reason, detail) = (weakness.reason(), weakness.to_string());
+    Decision::Challenge(Challenge { reason, detail, cookie: CookieFate::Kept, token, asks: route.asks.clone() })
 }
 
 /// A person with a session of another provider is led to the right login; a program is told.
@@ -161,6 +208,7 @@ fn wrong_provider(facts: &RequestFacts, who: Authenticated, detail: String) -> D
             detail,
             cookie: CookieFate::Kept,
             token: TokenProblem::None,
+            asks: Asked::default(),
         });
     }
     deny(Fault::new(Reason::WrongProvider, detail), who, Vec::new())

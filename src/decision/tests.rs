@@ -1,6 +1,7 @@
 //! The decision table of the product, row by row, and its laws.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
 use proptest::prelude::*;
@@ -33,6 +34,7 @@ fn route(access: Access) -> Arc<Route> {
         methods: None,
         upstream: None,
         access,
+        asks: Default::default(),
         preflight: PreflightRule::Judge,
         encoded_slash: EncodedSlash::Refuse,
         origins: BTreeSet::from(["https://listed.test".to_owned()]),
@@ -64,13 +66,23 @@ fn who(by: CredentialKind, groups: &[&str]) -> Authenticated {
     Authenticated { identity: Arc::new(identity), by }
 }
 
+const NOW: UnixTime = UnixTime(1_000_000);
+
+fn now() -> Extra {
+    Extra::at(NOW, Duration::from_secs(60))
+}
+
 /// `permit REASON`, `challenge REASON [deleted] [invalid_token]` or `deny REASON`.
 fn outcome(decision: &Decision) -> String {
     match decision {
         Decision::Permit(permit) => format!("permit {} {}", permit.reason(), if permit.who().is_some() { "somebody" } else { "anybody" }),
         Decision::Challenge(challenge) => {
             let deleted = if challenge.cookie == CookieFate::Deleted { " deleted" } else { "" };
-            let token = if challenge.token == TokenProblem::InvalidToken { " invalid_token" } else { "" };
+            let token = match challenge.token {
+                TokenProblem::None => "",
+                TokenProblem::InvalidToken => " invalid_token",
+                TokenProblem::TooWeak => " too_weak",
+            };
             format!("challenge {}{deleted}{token}", challenge.reason)
         }
         Decision::Deny(denial) => format!("deny {}", denial.fault.reason),
@@ -86,6 +98,7 @@ fn the_table() {
     let other_provider = || Access::Protected(accept(Some(&["partner"])), staff());
     let none = || Authentication::Anonymous(Absence::NoCredential);
     let over = || Authentication::Anonymous(Absence::SessionOver(Reason::SessionIdle));
+    let ambiguous = || Authentication::Anonymous(Absence::SessionOver(Reason::SessionAmbiguous));
     let bad = || Authentication::Rejected(Fault::new(Reason::TokenExpired, "x"));
     let is = |by, groups: &[&str]| Authentication::Authenticated(who(by, groups));
     let session = |groups: &[&str]| is(CredentialKind::Session, groups);
@@ -100,21 +113,89 @@ fn the_table() {
         (protected(), Navigation, none(), "challenge no-credential"),
         (protected(), Program, none(), "challenge no-credential"),
         (protected(), Navigation, over(), "challenge session-idle deleted"),
+        (protected(), Program, over(), "challenge session-idle"),
+        (protected(), Navigation, ambiguous(), "challenge session-ambiguous deleted"),
+        (protected(), Program, ambiguous(), "challenge session-ambiguous deleted"),
         (protected(), Program, bad(), "challenge token-expired invalid_token"),
         (protected(), Program, session(&["staff"]), "permit allowed somebody"),
         (protected(), Navigation, session(&["other"]), "deny not-allowed"),
         (other_provider(), Navigation, session(&["staff"]), "challenge wrong-provider"),
         (other_provider(), Program, session(&["staff"]), "deny wrong-provider"),
     ] {
-        let decision = decide(&route(access.clone()), &facts(audience), authentication.clone(), &Extra::default());
+        let decision = decide(&route(access.clone()), &facts(audience), authentication.clone(), &now());
         assert_eq!(outcome(&decision), expected, "{access:?} {audience:?} {authentication:?}");
     }
 }
 
 #[test]
+fn whoever_posts_with_an_ended_session_keeps_its_cookie() {
+    let over = Authentication::Anonymous(Absence::SessionOver(Reason::SessionExpired));
+    let form = RequestFacts { method: Method::POST, ..facts(Audience::Navigation) };
+    let decision = decide(&route(Access::Protected(accept(None), staff())), &form, over, &now());
+    assert_eq!(outcome(&decision), "challenge session-expired");
+}
+
+#[test]
+fn a_login_that_is_worth_too_little_is_asked_for_again() {
+    use Audience::{Navigation, Program};
+    use CredentialKind::{Bearer, Session};
+    let asked = |acr: &[&str], max_age| Asked { acr: acr.iter().map(|acr| (*acr).to_owned()).collect(), max_age };
+    let mfa = || asked(&["mfa", "phr"], None);
+    let hour = || asked(&[], Some(3600));
+    let both = || asked(&["mfa"], Some(3600));
+    let ago = |seconds: u64| Some(json!(NOW.0 - seconds));
+    for (asks, by, audience, acr, auth_time, expected) in [
+        (asked(&[], None), Session, Navigation, None, None, "permit allowed somebody"),
+        (mfa(), Session, Navigation, Some(json!("mfa")), None, "permit allowed somebody"),
+        (mfa(), Session, Navigation, Some(json!("phr")), None, "permit allowed somebody"),
+        (mfa(), Session, Navigation, Some(json!("pwd")), None, "challenge login-too-weak"),
+        (mfa(), Session, Program, Some(json!("pwd")), None, "challenge login-too-weak"),
+        (mfa(), Session, Navigation, None, None, "challenge login-too-weak"),
+        // Neither a list nor a part of a name is the name.
+        (mfa(), Session, Navigation, Some(json!(["mfa"])), None, "challenge login-too-weak"),
+        (mfa(), Session, Navigation, Some(json!("mfa phr")), None, "challenge login-too-weak"),
+        (mfa(), Session, Navigation, Some(json!("MFA")), None, "challenge login-too-weak"),
+        (mfa(), Bearer, Navigation, Some(json!("pwd")), None, "challenge login-too-weak too_weak"),
+        (mfa(), Bearer, Program, Some(json!("mfa")), None, "permit allowed somebody"),
+        (hour(), Session, Navigation, None, ago(0), "permit allowed somebody"),
+        (hour(), Session, Navigation, None, ago(3660), "permit allowed somebody"),
+        (hour(), Session, Navigation, None, ago(3661), "challenge login-too-old"),
+        (hour(), Bearer, Program, None, ago(3661), "challenge login-too-old too_weak"),
+        (hour(), Session, Navigation, None, None, "challenge login-too-old"),
+        (hour(), Session, Navigation, None, Some(json!("1000000")), "challenge login-too-old"),
+        // A login of tomorrow would never grow old.
+        (hour(), Session, Navigation, None, Some(json!(NOW.0 + 60)), "permit allowed somebody"),
+        (hour(), Session, Navigation, None, Some(json!(NOW.0 + 61)), "challenge login-too-old"),
+        (both(), Session, Navigation, Some(json!("mfa")), ago(9999), "challenge login-too-old"),
+        (both(), Session, Navigation, Some(json!("pwd")), ago(1), "challenge login-too-weak"),
+        (both(), Session, Program, Some(json!("mfa")), ago(1), "permit allowed somebody"),
+    ] {
+        let mut route = route(Access::Protected(accept(None), staff()));
+        Arc::make_mut(&mut route).asks = asks.clone();
+        let mut who = who(by, &["staff"]);
+        let identity = Arc::make_mut(&mut who.identity);
+        identity.claims.extend(acr.clone().map(|acr| ("acr".to_owned(), acr)));
+        identity.auth_time = auth_time.clone().and_then(|time| time.as_u64()).map(UnixTime);
+        let decision = decide(&route, &facts(audience), Authentication::Authenticated(who), &now());
+        assert_eq!(outcome(&decision), expected, "{asks:?} {by:?} {acr:?} {auth_time:?}");
+        if let Decision::Challenge(challenge) = decision {
+            assert_eq!(challenge.asks, asks);
+        }
+    }
+}
+
+#[test]
+fn whom_the_policy_keeps_out_is_not_sent_for_a_better_login() {
+    let mut route = route(Access::Protected(accept(None), staff()));
+    Arc::make_mut(&mut route).asks = Asked { acr: vec!["mfa".into()], max_age: Some(1) };
+    let other = Authentication::Authenticated(who(CredentialKind::Session, &["other"]));
+    assert_eq!(outcome(&decide(&route, &facts(Audience::Navigation), other, &now())), "deny not-allowed");
+}
+
+#[test]
 fn a_named_policy_only_narrows() {
     let none = Arc::new(Policy { id: "none".into(), rule: Rule::Groups(BTreeSet::from(["nobody".into()])) });
-    let extra = Extra { policy: Some(none) };
+    let extra = Extra { policy: Some(none), ..now() };
     let session = || Authentication::Authenticated(who(CredentialKind::Session, &["staff"]));
     for access in [Access::Protected(accept(None), staff()), Access::Optional(accept(None))] {
         assert_eq!(outcome(&decide(&route(access), &facts(Audience::Program), session(), &extra)), "deny not-allowed");
@@ -129,10 +210,10 @@ fn a_preflight_passes_only_where_the_route_says_so() {
     let mut passing = route(Access::Protected(accept(None), staff()));
     let anonymous = || Authentication::Anonymous(Absence::NoCredential);
     let preflight = RequestFacts { preflight: Preflight::Yes, ..facts(Audience::Program) };
-    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &Extra::default())), "challenge no-credential");
+    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &now())), "challenge no-credential");
     Arc::make_mut(&mut passing).preflight = PreflightRule::Pass;
-    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &Extra::default())), "permit preflight anybody");
-    assert_eq!(outcome(&decide(&passing, &facts(Audience::Program), anonymous(), &Extra::default())), "challenge no-credential");
+    assert_eq!(outcome(&decide(&passing, &preflight, anonymous(), &now())), "permit preflight anybody");
+    assert_eq!(outcome(&decide(&passing, &facts(Audience::Program), anonymous(), &now())), "challenge no-credential");
 }
 
 #[test]
@@ -141,9 +222,9 @@ fn an_escaped_slash_needs_a_route_that_keeps_it() {
     let mut public = route(Access::Public);
     let facts = RequestFacts { path, ..facts(Audience::Program) };
     let anonymous = || Authentication::Anonymous(Absence::NoCredential);
-    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &Extra::default())), "deny path-ambiguous");
+    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &now())), "deny path-ambiguous");
     Arc::make_mut(&mut public).encoded_slash = EncodedSlash::Keep;
-    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &Extra::default())), "permit public anybody");
+    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &now())), "permit public anybody");
 }
 
 #[test]
@@ -159,7 +240,7 @@ fn a_session_upgrades_only_for_origins_it_knows() {
     ] {
         let upgrade = RequestFacts { upgrade: Upgrade::Asked, origin: origin.map(str::to_owned), ..facts(Audience::Program) };
         let authentication = Authentication::Authenticated(who(by, &["staff"]));
-        let decision = decide(&route(Access::Protected(accept(None), staff())), &upgrade, authentication, &Extra::default());
+        let decision = decide(&route(Access::Protected(accept(None), staff())), &upgrade, authentication, &now());
         assert_eq!(outcome(&decision), expected, "{by:?} {origin:?}");
     }
 }
@@ -183,7 +264,7 @@ proptest! {
             origin,
             ..facts(if navigation { Audience::Navigation } else { Audience::Program })
         };
-        let decision = decide(&route(Access::Protected(accept(None), staff())), &facts, authentication, &Extra::default());
+        let decision = decide(&route(Access::Protected(accept(None), staff())), &facts, authentication, &now());
         if let Decision::Permit(permit) = decision {
             prop_assert!(permit.who().is_some() && kind == 3 && member);
         }

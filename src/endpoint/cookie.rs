@@ -18,6 +18,14 @@ pub(super) fn surplus(headers: &HeaderMap, style: &CookieStyle) -> Vec<FlowCooki
     held.into_iter().take(over).collect()
 }
 
+/// The newest of them, as many as a browser may hold: a `Cookie` header is a stranger's.
+pub(super) fn newest(headers: &HeaderMap, style: &CookieStyle) -> Vec<FlowCookie> {
+    let mut held: Vec<FlowCookie> = all(headers, style).collect();
+    let over = held.len().saturating_sub(FLOWS_PER_BROWSER);
+    held.drain(..over);
+    held
+}
+
 fn all<'a>(headers: &'a HeaderMap, style: &'a CookieStyle) -> impl Iterator<Item = FlowCookie> + 'a {
     cookies::pairs(headers).filter_map(|(name, value)| FlowCookie::parse(name.strip_prefix(style.flow_prefix.as_str())?, value))
 }

@@ -138,8 +138,11 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
         Served { reason: challenge.reason, ..served }
     } else {
         let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
-        let value = challenge::unauthorized(route.map(AsRef::as_ref), challenge.token, challenge.reason);
-        refuse(visit, &Fault::new(challenge.reason, challenge.detail.clone()), Some((StatusCode::UNAUTHORIZED, value)))
+        let route = route.map(AsRef::as_ref);
+        let value = login::unauthorized(route, challenge);
+        let login_url = Some(login::start_url_after(visit, None, route, challenge));
+        let refusal = Refusal { challenge: Some(value), status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
+        visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
     };
     if challenge.cookie == CookieFate::Deleted {
         append(&mut served, visit.gateway.settings.style.set_session("", Kept::Deleted));
@@ -199,9 +202,10 @@ fn extra(visit: &Visit<'_>) -> Result<Extra, Fault> {
             _ => return Err(Fault::new(Reason::ParameterInvalid, "a parameter that forward-auth does not know")),
         }
     }
-    let Some(name) = parameters.one("policy")? else { return Ok(Extra::default()) };
+    let extra = Extra::at(visit.gateway.clock.now(), visit.gateway.settings.leeway);
+    let Some(name) = parameters.one("policy")? else { return Ok(extra) };
     match visit.gateway.policies.get(name) {
-        Some(policy) => Ok(Extra { policy: Some(Arc::clone(policy)) }),
+        Some(policy) => Ok(Extra { policy: Some(Arc::clone(policy)), ..extra }),
         None => Err(Fault::new(Reason::PolicyUnknown, "policy names none of the config's")),
     }
 }

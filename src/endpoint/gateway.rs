@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -43,6 +44,8 @@ pub struct EdgeSettings {
     pub underscore_names: UnderscoreNames,
     /// How long sessions live.
     pub lifetimes: Lifetimes,
+    /// For the times that a login says of itself.
+    pub leeway: Duration,
     /// How long the browser keeps their cookie.
     pub session_cookie: SessionCookieKept,
     /// How many logins may be under way.
@@ -143,7 +146,7 @@ impl Gateway {
     pub fn kept(&self, session: &Session) -> Kept {
         match self.settings.session_cookie {
             SessionCookieKept::UntilBrowserCloses => Kept::UntilBrowserCloses,
-            SessionCookieKept::Persistent => Kept::For(session.ends_at.since(self.clock.now()) + std::time::Duration::from_secs(60 * 60)),
+            SessionCookieKept::Persistent => Kept::For(session.ends_at.since(self.clock.now()) + Duration::from_secs(60 * 60)),
         }
     }
 

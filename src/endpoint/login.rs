@@ -1,93 +1,59 @@
-//! The beginning of a login: `start`, and what a challenge does with a browser.
+//! Flows and their attempts: how one begins, and where its browser goes next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::form::{Parameters, with_query};
+use super::form::with_query;
 use super::{Gateway, Served, Visit, cookie};
-use crate::fault::{Fault, Trouble};
+use crate::decision::Challenge;
+use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::Kept;
-use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin, State};
+use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, KeptForm, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
-use crate::respond::{Action, Refusal};
-use crate::route::Accept;
+use crate::respond::{Action, Refusal, challenge};
+use crate::route::{Accept, Route};
 use crate::secret;
-use crate::server::ConnectionInfo;
 use crate::store::Admission;
 
-/// `start`: begins a login, or leads to the chooser when there is a choice.
-pub(super) async fn start(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Served {
-    // An image or a script of any page must not fill the bounds of somebody's network with logins that nobody wants.
-    let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
-    if !navigates {
-        return visit.refuse(&Fault::new(Reason::CrossSite, "start was fetched by a page, not navigated to"));
-    }
-    match wanted(visit, headers, Some(info)) {
-        Ok(wanted) => begin(visit, headers, wanted).await,
-        Err(fault) => visit.refuse_with(&fault, Refusal { actions: vec![home(visit)], ..Refusal::default() }),
-    }
-}
+/// How many logins may lead straight back to where they began before a page says so.
+const ROUNDS: u8 = 3;
+/// A challenge this soon after a login, at the same place, is the same round.
+const STRAIGHT_BACK: Duration = Duration::from_secs(15);
 
 /// Where a login is to lead, and at which providers it may happen.
 pub(super) struct Wanted {
     pub(super) return_to: ReturnTo,
     /// Ids, in file order. One: no choice is left.
     pub(super) providers: Vec<String>,
+    /// What the login has to be worth.
+    pub(super) asks: Asked,
+    /// The route that a program was refused on: what it asks for counts too.
+    pub(super) route: Option<String>,
+    /// Whom the provider may expect (OpenID Connect Core §3.1.2.1).
+    pub(super) login_hint: Option<String>,
+    /// A form that waits for its sender.
+    pub(super) kept: Option<KeptForm>,
 }
 
-/// Reads the parameters of `start` and `sign_in`.
-pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>) -> Result<Wanted, Fault> {
-    let gateway = visit.gateway;
-    let parameters = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
-    let state = parameters.one("state")?;
-    let raw = match (parameters.one("rd")?, parameters.one("return_to")?) {
-        (Some(_), Some(_)) => return Err(Fault::new(Reason::ParameterInvalid, "both rd and return_to; give one of them")),
-        (Some(raw), None) | (None, Some(raw)) => Some(raw.to_owned()),
-        (None, None) => info.and_then(|info| from_header(gateway, headers, info)),
-    };
-    let base = gateway.settings.sites.base(&visit.facts.host);
-    let base = base.ok_or_else(|| Fault::new(Reason::HostUnknown, "no public URL for this host"))?;
-    let mut return_to = match raw {
-        Some(raw) => gateway
-            .settings
-            .origins
-            .check(&raw, &base, &gateway.settings.prefix)
-            .ok_or_else(|| Fault::new(Reason::ReturnToRefused, "rd is neither at one of our hosts nor in redirect_origins"))?,
-        None => AllowedOrigins::home(&base),
-    };
-    if let Some(state) = state {
-        return_to = return_to.with_state(state);
-    }
-    let allowed = providers_for(gateway, &return_to);
-    let providers = match parameters.one("provider")? {
-        None => allowed,
-        Some(id) if allowed.iter().any(|known| known == id) => vec![id.to_owned()],
-        Some(id) => {
-            let id: String = id.chars().take(64).collect();
-            return Err(Fault::new(Reason::ParameterInvalid, format!("provider {id:?} is not one that this place takes")));
-        }
-    };
-    Ok(Wanted { return_to, providers })
-}
-
-/// `X-Auth-Request-Redirect`, from a listed peer only.
-fn from_header(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Option<String> {
-    let mut lines = headers.get_all("x-auth-request-redirect").iter();
-    let line = lines.next()?;
-    let listed = gateway.settings.trusted_proxies.hold(info.peer.ip()) && lines.next().is_none();
-    if listed { line.to_str().ok().map(str::to_owned) } else { None }
+/// The route that a person meets at this place; none at other people's places.
+pub(super) fn route_of(gateway: &Gateway, return_to: &ReturnTo) -> Option<Arc<Route>> {
+    let url = return_to.url()?;
+    let host = Host::parse(url.host_str()?)?;
+    let path = CanonicalPath::parse(url.path()).ok()?;
+    if gateway.settings.sites.own(&url) { gateway.routes.select(&host, &path, &http::Method::GET).cloned() } else { None }
 }
 
 /// The providers that the route of this place takes.
 pub(super) fn providers_for(gateway: &Gateway, return_to: &ReturnTo) -> Vec<String> {
-    let route = return_to.url().and_then(|url| {
-        let host = Host::parse(url.host_str()?)?;
-        let path = CanonicalPath::parse(url.path()).ok()?;
-        gateway.settings.sites.own(&url).then(|| gateway.routes.select(&host, &path, &http::Method::GET).cloned())?
-    });
-    let accept = route.as_ref().and_then(|route| route.accept());
+    providers_of_route(gateway, route_of(gateway, return_to).as_deref())
+}
+
+/// The providers that this route takes; without a route all.
+pub(super) fn providers_of_route(gateway: &Gateway, route: Option<&Route>) -> Vec<String> {
+    let accept = route.and_then(Route::accept);
     let takes = |id: &str| accept.is_none_or(|accept: &Accept| accept.takes_provider(id));
     gateway.providers.iter().map(|provider| provider.id().to_owned()).filter(|id| takes(id)).collect()
 }
@@ -98,17 +64,21 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
     let Some(return_to) = here(visit) else {
         return visit.refuse(&Fault::new(Reason::HostUnknown, "no public URL for this host"));
     };
-    let login = gateway.settings.sites.login_base(&visit.facts.host);
-    let own = gateway.settings.sites.base(&visit.facts.host);
-    let providers = providers_for(gateway, &return_to);
-    if login != own
-        && let Some(login) = login
-    {
+    if let Some(login) = login_elsewhere(visit) {
         // Hosts that share a session sign in at one of them: its cookie, its callback.
-        let start = format!("{}{}/start", login.as_str().trim_end_matches('/'), gateway.settings.prefix);
+        let start = format!("{login}/start");
         return Served::new(visit.reply().see_other(&with_query(&start, &[("rd", return_to.as_str())])), Reason::NoCredential);
     }
-    begin(visit, headers, Wanted { return_to, providers }).await
+    let asks = route_of(gateway, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
+    let providers = providers_for(gateway, &return_to);
+    begin(visit, headers, Wanted { return_to, providers, asks, route: None, login_hint: None, kept: None }).await
+}
+
+/// The prefix's URL on the host where this host's people sign in, if that is another one.
+fn login_elsewhere(visit: &Visit<'_>) -> Option<String> {
+    let sites = &visit.gateway.settings.sites;
+    let login = sites.login_base(&visit.facts.host).filter(|login| sites.base(&visit.facts.host).as_ref() != Some(login))?;
+    Some(format!("{}{}", login.as_str().trim_end_matches('/'), visit.gateway.settings.prefix))
 }
 
 /// The URL of this request, as the browser knows it.
@@ -124,15 +94,29 @@ pub(super) fn here(visit: &Visit<'_>) -> Option<ReturnTo> {
     Some(checked.unwrap_or_else(|| AllowedOrigins::home(&base)))
 }
 
-/// Begins a flow with its first attempt; with several providers the chooser comes first, and nothing is written.
+/// The URL of this request to the last byte, without a second look: for comparing, not for sending anybody there.
+pub(super) fn here_exactly(visit: &Visit<'_>) -> Option<String> {
+    let base = visit.gateway.settings.sites.base(&visit.facts.host)?;
+    let query = visit.facts.query.iter().map(|query| format!("?{query}")).collect::<String>();
+    Some(format!("{}{}{query}", base.as_str().trim_end_matches('/'), visit.facts.path.as_str()))
+}
+
+/// Begins a flow with its first attempt. Where there is a choice the chooser comes first, and nothing is written before it unless a form has
+/// to be kept.
 pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted) -> Served {
     let gateway = visit.gateway;
-    let provider = match wanted.providers.as_slice() {
+    let first = match wanted.providers.as_slice() {
         [] => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
-        [one] => one.clone(),
-        _ => return chooser(visit, &wanted.return_to, Reason::NoCredential),
+        [one] => Some(one.clone()),
+        _ if wanted.kept.is_none() => return chooser(visit, &wanted, Reason::NoCredential),
+        _ => None,
     };
     let sessions = &gateway.authenticator.sessions;
+    let rounds = match straight_back(visit, headers, &wanted.return_to).await {
+        Ok(rounds) if rounds >= ROUNDS => return not_kept(visit, &wanted.return_to),
+        Ok(rounds) => rounds,
+        Err(outage) => return visit.trouble(&outage.into()),
+    };
     let surplus = cookie::surplus(headers, &gateway.settings.style);
     for old in &surplus {
         // A browser over its bound gives its oldest flow back; only the flow's own cookie opens it, so nobody gives back another's.
@@ -141,17 +125,20 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         }
     }
     let flow_cookie = FlowCookie::new();
-    match sessions.admit(flow_cookie.handle, visit.facts.address, gateway.settings.login_bounds).await {
-        Ok(Admission::Admitted) => {}
-        Ok(Admission::TooManyOfAddress) => {
-            return visit.refuse(&Fault::new(Reason::PendingLoginsOfAddress, "limits.pending_logins_per_address is reached"));
-        }
-        Ok(Admission::TooMany) => return visit.refuse(&Fault::new(Reason::PendingLogins, "limits.pending_logins is reached")),
-        Err(outage) => return visit.trouble(&outage.into()),
+    if let Err(refused) = admit(visit, &flow_cookie).await {
+        return *refused;
     }
-    let flow =
-        Flow { return_to: wanted.return_to, started_at: gateway.clock.now(), failures: 0, asks: Asked::default(), told: None, kept: None };
-    let mut served = match attempt(visit, &flow_cookie, &flow, &provider).await {
+    let Wanted { return_to, asks, login_hint, kept, .. } = wanted;
+    let flow = Flow { asks, kept, rounds, ..Flow::new(return_to, gateway.clock.now()) };
+    let url = match (first, login_elsewhere(visit)) {
+        // Only a form brings its flow along to the host where people sign in, or to the chooser.
+        (_, Some(login)) if flow.kept.is_some() => {
+            put(visit, &flow_cookie, &flow).await.map(|()| with_flow(&format!("{login}/start"), &flow_cookie))
+        }
+        (Some(provider), _) => attempt(visit, &flow_cookie, &flow, &provider, login_hint.as_deref()).await,
+        (None, _) => put(visit, &flow_cookie, &flow).await.map(|()| with_flow(&own_url(visit, "/sign_in"), &flow_cookie)),
+    };
+    let mut served = match url {
         Ok(url) => Served::new(visit.reply().see_other(&url), Reason::NoCredential),
         Err(trouble) => {
             // Nothing was begun; the place is given back.
@@ -166,15 +153,101 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     served
 }
 
+async fn put(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow) -> Result<(), Trouble> {
+    Ok(visit.gateway.authenticator.sessions.put_flow(flow_cookie, flow).await?)
+}
+
+/// Counts a flow in, or says why not.
+async fn admit(visit: &Visit<'_>, flow_cookie: &FlowCookie) -> Result<(), Box<Served>> {
+    let gateway = visit.gateway;
+    let refused = |reason, detail: &str| Err(Box::new(visit.refuse(&Fault::new(reason, detail))));
+    match gateway.authenticator.sessions.admit(flow_cookie.handle, visit.facts.address, gateway.settings.login_bounds).await {
+        Ok(Admission::Admitted) => Ok(()),
+        Ok(Admission::TooManyOfAddress) => refused(Reason::PendingLoginsOfAddress, "limits.pending_logins_per_address is reached"),
+        Ok(Admission::TooMany) => refused(Reason::PendingLogins, "limits.pending_logins is reached"),
+        Err(outage) => Err(Box::new(visit.trouble(&outage.into()))),
+    }
+}
+
+/// How many logins in a row led this browser straight back to where it began. A browser, or a proxy before us, that keeps flow cookies and drops
+/// the session's would go round for ever: each login succeeds, and the next request has no session again. What tells it is a flow that
+/// finished moments ago at the very place that asks for a login once more; the query does not count, since apps put times there.
+async fn straight_back(visit: &Visit<'_>, headers: &HeaderMap, place: &ReturnTo) -> Result<u8, Outage> {
+    let gateway = visit.gateway;
+    let now = gateway.clock.now();
+    let mut rounds = 0;
+    for flow_cookie in cookie::newest(headers, &gateway.settings.style) {
+        if let Some(flow) = gateway.authenticator.sessions.flow(&flow_cookie).await?
+            && flow.finished_at.is_some_and(|finished| now.since(finished) <= STRAIGHT_BACK)
+            && same_page(&flow.return_to, place)
+        {
+            rounds = rounds.max(flow.rounds.saturating_add(1));
+        }
+    }
+    Ok(rounds)
+}
+
+fn same_page(one: &ReturnTo, other: &ReturnTo) -> bool {
+    let page = |place: &ReturnTo| place.url().map(|url| (url.origin(), url.path().to_owned()));
+    page(one) == page(other)
+}
+
+fn not_kept(visit: &Visit<'_>, return_to: &ReturnTo) -> Served {
+    let fault = Fault::new(Reason::SessionNotKept, format!("{ROUNDS} logins in a row succeeded, and no session cookie came back"));
+    let again = Action { label: "Try again".to_owned(), href: start_url(visit, Some(return_to.as_str())) };
+    visit.refuse_with(&fault, Refusal { actions: vec![again, home(visit)], ..Refusal::default() })
+}
+
 /// To the page that asks where to sign in. Nothing is written yet.
-pub(super) fn chooser(visit: &Visit<'_>, return_to: &ReturnTo, reason: Reason) -> Served {
-    let page = own_url(visit, "/sign_in");
-    Served::new(visit.reply().see_other(&with_query(&page, &[("rd", return_to.as_str())])), reason)
+pub(super) fn chooser(visit: &Visit<'_>, wanted: &Wanted, reason: Reason) -> Served {
+    let mut query = vec![("rd", wanted.return_to.as_str())];
+    query.extend(wanted.route.as_deref().map(|route| ("route", route)));
+    Served::new(visit.reply().see_other(&with_query(&own_url(visit, "/sign_in"), &query)), reason)
+}
+
+/// The providers of a flow: those of the route that its form is for, else of the place where it leads.
+pub(super) fn providers_in(gateway: &Gateway, flow: &Flow) -> Vec<String> {
+    let Some(kept) = &flow.kept else { return providers_for(gateway, &flow.return_to) };
+    let route = url::Url::parse(&kept.url).ok().and_then(|url| {
+        let (host, path) = (Host::parse(url.host_str()?)?, CanonicalPath::parse(url.path()).ok()?);
+        gateway.routes.select(&host, &path, &http::Method::POST).cloned()
+    });
+    providers_of_route(gateway, route.as_deref())
+}
+
+/// The next attempt of a flow that is known: at its one provider, at the chosen one, or the chooser first.
+pub(super) async fn go_on(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, chosen: Option<&str>, reason: Reason) -> Served {
+    let gateway = visit.gateway;
+    let allowed = providers_in(gateway, flow);
+    let provider = match (chosen, allowed.as_slice()) {
+        (_, []) => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
+        (Some(id), _) if allowed.iter().any(|known| known == id) => id,
+        (Some(_), _) => return visit.refuse(&Fault::new(Reason::ParameterInvalid, "provider is not one that this place takes")),
+        (None, [one]) => one,
+        (None, _) => return Served::new(visit.reply().see_other(&with_flow(&own_url(visit, "/sign_in"), flow_cookie)), reason),
+    };
+    // A finished flow counts no more: it has to be counted in again.
+    if flow.finished_at.is_some()
+        && let Err(refused) = admit(visit, flow_cookie).await
+    {
+        return *refused;
+    }
+    let flow = Flow { finished_at: None, ..flow.clone() };
+    match attempt(visit, flow_cookie, &flow, provider, None).await {
+        Ok(url) => {
+            let mut served = Served::new(visit.reply().see_other(&url), reason);
+            let style = &gateway.settings.style;
+            let left = FLOW_LIFETIME.saturating_sub(gateway.clock.now().since(flow.started_at));
+            append(&mut served, style.set_flow(&flow_cookie.handle.write(), &flow_cookie.value(), Kept::For(left)));
+            served
+        }
+        Err(trouble) => visit.trouble(&trouble),
+    }
 }
 
 /// Writes flow and attempt, and gives the URL that sends the browser to the provider. The provider is asked for its address first, so that
 /// an outage leaves no record behind.
-pub(super) async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provider: &str) -> Result<String, Trouble> {
+async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provider: &str, hint: Option<&str>) -> Result<String, Trouble> {
     let gateway = visit.gateway;
     let known = gateway.provider(provider).ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the provider is gone from the config"))?;
     let state = State::new(flow_cookie.handle);
@@ -187,11 +260,19 @@ pub(super) async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &
         asks: flow.asks.clone(),
         proven: None,
     };
-    let url = known.authorization_url(&attempt, &state.write()).await?;
+    let mut url = known.authorization_url(&attempt, &state.write()).await?;
+    if let Some(hint) = hint {
+        url.query_pairs_mut().append_pair("login_hint", hint);
+    }
     let sessions = &gateway.authenticator.sessions;
     sessions.put_flow(flow_cookie, flow).await?;
     sessions.put_attempt(flow_cookie, &state, &attempt).await?;
     Ok(url.into())
+}
+
+/// A page of ours that goes on in a flow.
+pub(super) fn with_flow(page: &str, flow_cookie: &FlowCookie) -> String {
+    with_query(page, &[("flow", &flow_cookie.handle.write())])
 }
 
 /// The outside URL of an endpoint of ours, on the host of this request.
@@ -212,6 +293,25 @@ pub(super) fn start_url(visit: &Visit<'_>, rd: Option<&str>) -> String {
     }
 }
 
+/// The same after a challenge: whoever has to come back with a better login is led to one, wherever the page is that they come back to.
+pub(super) fn start_url_after(visit: &Visit<'_>, rd: Option<&str>, route: Option<&Route>, challenge: &Challenge) -> String {
+    let url = start_url(visit, rd);
+    match route.filter(|_| !challenge.asks.is_nothing()) {
+        Some(route) => {
+            format!("{url}{}{}", if rd.is_some() { '&' } else { '?' }, with_query("", &[("route", &route.id)]).trim_start_matches('?'))
+        }
+        None => url,
+    }
+}
+
+/// `WWW-Authenticate` of a challenge.
+pub(super) fn unauthorized(route: Option<&Route>, challenge: &Challenge) -> http::HeaderValue {
+    match route.filter(|_| !challenge.asks.is_nothing()) {
+        Some(route) => challenge::insufficient(route, challenge.reason, &challenge.asks),
+        None => challenge::unauthorized(route, challenge.token, challenge.reason),
+    }
+}
+
 /// The button that leads to the front page.
 pub(super) fn home(visit: &Visit<'_>) -> Action {
     let sites = &visit.gateway.settings.sites;
@@ -224,6 +324,3 @@ pub(super) fn append(served: &mut Served, cookie: Option<http::HeaderValue>) {
         served.response.headers_mut().append(http::header::SET_COOKIE, cookie);
     }
 }
-
-/// How long a finished flow is remembered, for the back button.
-pub(super) const FINISHED: Duration = Duration::from_secs(10 * 60);

@@ -1,6 +1,9 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
+//! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `kept_form` keeps what was sent
+//! meanwhile.
+//!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows,
 //! `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens when they are over.
 
@@ -14,12 +17,15 @@ mod form;
 mod forward_auth;
 mod frontchannel_logout;
 mod gateway;
+mod kept_form;
 mod login;
 mod logout;
 mod look;
 mod proxy;
 mod session;
+mod session_start;
 mod sign_in;
+mod start;
 mod tokens;
 mod userinfo;
 
@@ -157,8 +163,8 @@ async fn own(
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let methods: &[Method] = match name {
         // Not even HEAD may begin a login: it writes.
-        "/start" => &[Method::GET],
-        "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
+        "/start" => &[Method::GET, Method::POST],
+        "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
         "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         "/backchannel_logout" => &[Method::POST],
@@ -174,8 +180,10 @@ async fn own(
         return served;
     }
     match name {
-        "/start" => login::start(&visit, request.headers(), info).await,
-        "/sign_in" => sign_in::serve(&visit),
+        "/start" => start::serve(&visit, request, info).await,
+        "/sign_in" => sign_in::serve(&visit, request.headers()).await,
+        "/done" => Served::new(gateway.pages.done(), Reason::Endpoint),
+        "/kept" => kept_form::page(&visit, request.headers()).await,
         "/callback" => callback::serve(&visit, request).await,
         "/sign_out" => logout::sign_out(&visit, request).await,
         "/signed_out" => logout::signed_out(&visit, request.headers()),

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use super::login::{self, append, here, own_url};
-use super::{Body, Core, Gateway, Served, Visit, logout, tokens};
+use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
@@ -25,6 +25,7 @@ use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_
 use crate::route::Route;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::session::SessionCookie;
+use crate::store::RecordId;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::{self, Ending};
@@ -47,7 +48,11 @@ pub(super) async fn serve(
 }
 
 async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: Request<RequestBody>, info: &ConnectionInfo) -> Served {
-    let (decision, session) = match judge(visit, route, request.headers()).await {
+    let (request, called) = match kept_form::called(visit, request).await {
+        Ok(arrived) => arrived,
+        Err(refused) => return *refused,
+    };
+    let Judged { decision, session, ended } = match judge(visit, route, request.headers()).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
             let challenge = Some(challenge::invalid_request(fault.reason));
@@ -56,8 +61,21 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
     };
     match decision {
-        Decision::Permit(permit) => pass(core, visit, permit, session, request, info).await,
-        Decision::Challenge(challenge) => challenged(visit, route, request.headers(), &challenge).await,
+        Decision::Permit(permit) => match called {
+            None => pass(core, visit, permit, session, request, info).await,
+            Some(called) => match called.take(visit, &permit, request).await {
+                Ok(request) => {
+                    let served = pass(core, visit, permit, session, request, info).await;
+                    called.settle(visit, &served).await;
+                    served
+                }
+                Err(refused) => *refused,
+            },
+        },
+        Decision::Challenge(challenge) => match called {
+            Some(called) if challenge.token == TokenProblem::None => called.sign_in_again(visit).await,
+            _ => challenged(visit, route, request, &challenge, ended).await,
+        },
         Decision::Deny(denial) => denied(visit, denial),
     }
 }
@@ -65,18 +83,27 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
 /// A session and the cookie that opened it.
 type Known = (Arc<OpenSession>, SessionCookie);
 
+/// A decision, and what it was made of.
+struct Judged {
+    decision: Decision,
+    session: Option<Known>,
+    /// Whose session it was that time has ended.
+    ended: Option<RecordId>,
+}
+
 /// Credential, authentication, decision.
-async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<(Decision, Option<Known>), Trouble> {
+async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<Judged, Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
-        return Ok((decision, None));
+        return Ok(Judged { decision, session: None, ended: None });
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await?;
-    let decision = decide(route, visit.facts, outcome.authentication, &Extra::default());
+    let extra = Extra::at(gateway.clock.now(), gateway.settings.leeway);
+    let decision = decide(route, visit.facts, outcome.authentication, &extra);
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now())?;
-    Ok((decision, outcome.session.zip(outcome.cookie)))
+    Ok(Judged { decision, session: outcome.session.zip(outcome.cookie), ended: outcome.ended })
 }
 
 /// A form that was sent must not fail over a token that ends on the way; what is only read may go on with the old one.
@@ -209,8 +236,18 @@ fn forwarded_for(headers: &HeaderMap) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-/// 303 to the login for a person's GET, 401 for everything else.
-async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge) -> Served {
+/// 303 to the login for a person's GET and for a form that is kept, 401 for everything else.
+async fn challenged(
+    visit: &Visit<'_>,
+    route: &Route,
+    request: Request<RequestBody>,
+    challenge: &Challenge,
+    ended: Option<RecordId>,
+) -> Served {
+    let headers = &request.headers().clone();
+    if let Some(served) = kept_form::keep(visit, route, request, challenge, ended).await {
+        return if served.response.status() == StatusCode::SEE_OTHER { Served { reason: challenge.reason, ..served } } else { served };
+    }
     let navigates = visit.facts.audience == Audience::Navigation;
     let sessions = route.takes(crate::credential::CredentialKind::Session);
     let mut served = if navigates && sessions && visit.facts.method == Method::GET && challenge.token == TokenProblem::None {
@@ -234,8 +271,9 @@ const TOKEN_WANTED: Words = Words {
 };
 
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
-    let value = challenge::unauthorized(Some(route), challenge.token, challenge.reason);
-    let login_url = sessions.then(|| login::start_url(visit, referring_page(visit.gateway, headers).as_deref()));
+    let value = login::unauthorized(Some(route), challenge);
+    let page = referring_page(visit.gateway, headers);
+    let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
     let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(TOKEN_WANTED);
     let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words };

@@ -1,23 +1,55 @@
 //! `sign_in`: the chooser, where there is more than one provider.
 
+use http::HeaderMap;
+
 use super::form::with_query;
-use super::login::{self, own_url, wanted};
-use super::{Served, Visit};
+use super::login::{self, own_url};
+use super::start::{flow_named, wanted};
+use super::{Served, Visit, cookie};
+use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
+use crate::request::ReturnTo;
 use crate::respond::{Choice, Chooser, Refusal};
 
-pub(super) fn serve(visit: &Visit<'_>) -> Served {
-    let wanted = match wanted(visit, &http::HeaderMap::new(), None) {
-        Ok(wanted) => wanted,
-        Err(fault) => return visit.refuse_with(&fault, Refusal { actions: vec![login::home(visit)], ..Refusal::default() }),
+pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
+    let refused = |fault: &Fault| visit.refuse_with(fault, Refusal { actions: vec![login::home(visit)], ..Refusal::default() });
+    let offered = match offered(visit, headers).await {
+        Ok(offered) => offered,
+        Err(Trouble::Refused(fault)) => return refused(&fault),
+        Err(trouble) => return visit.trouble(&trouble),
     };
     let start = own_url(visit, "/start");
-    let providers = visit.gateway.providers.iter().filter(|provider| wanted.providers.iter().any(|id| id == provider.id()));
-    let choices = providers.map(|provider| Choice {
-        name: provider.name().to_owned(),
-        href: with_query(&start, &[("provider", provider.id()), ("rd", wanted.return_to.as_str())]),
+    let providers = visit.gateway.providers.iter().filter(|provider| offered.providers.iter().any(|id| id == provider.id()));
+    let choices = providers.map(|provider| {
+        let mut query = vec![("provider", provider.id())];
+        query.extend(offered.place.iter().map(|(name, value)| (*name, value.as_str())));
+        Choice { name: provider.name().to_owned(), href: with_query(&start, &query) }
     });
-    let host = wanted.return_to.url().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let host = offered.return_to.url().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let page = Chooser { host, providers: choices.collect() };
     Served::new(visit.gateway.pages.chooser(visit.request_id, &page), Reason::Endpoint)
+}
+
+/// What the page offers.
+struct Offered {
+    providers: Vec<String>,
+    return_to: ReturnTo,
+    /// What `start` is told beside the choice.
+    place: Vec<(&'static str, String)>,
+}
+
+/// In a flow that is under way the flow knows the place; else the query names it, and nothing is written yet.
+async fn offered(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Offered, Trouble> {
+    let gateway = visit.gateway;
+    let Some((handle, _)) = flow_named(visit)? else {
+        let wanted = wanted(visit, headers, None)?;
+        let mut place = vec![("rd", wanted.return_to.to_string())];
+        place.extend(wanted.route.map(|route| ("route", route)));
+        return Ok(Offered { providers: wanted.providers, return_to: wanted.return_to, place });
+    };
+    let unknown = || Fault::new(Reason::StateUnknown, "no flow of this browser has this handle");
+    let flow_cookie = cookie::flow(headers, &gateway.settings.style, handle).ok_or_else(unknown)?;
+    let flow = gateway.authenticator.sessions.flow(&flow_cookie).await?.ok_or_else(unknown)?;
+    let providers = login::providers_in(gateway, &flow);
+    Ok(Offered { providers, return_to: flow.return_to, place: vec![("flow", handle.write())] })
 }

@@ -4,6 +4,7 @@ use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
 use crate::decision::{Challenge, CookieFate, Decision, TokenProblem};
 use crate::fault::Outage;
+use crate::login::Asked;
 use crate::reason::Reason;
 use crate::route::Route;
 
@@ -28,5 +29,6 @@ pub(super) fn with_tokens(
         detail: "the route tells the provider's tokens, and the session has none that are good".to_owned(),
         cookie: CookieFate::Kept,
         token: TokenProblem::None,
+        asks: Asked::default(),
     }))
 }

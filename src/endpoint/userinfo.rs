@@ -93,7 +93,7 @@ fn told(visit: &Visit<'_>, who: Authenticated, more: Map<String, Value>) -> Serv
 
 fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Served {
     let challenge = match problem {
-        TokenProblem::None => challenge::unauthorized(None, problem, reason),
+        TokenProblem::None | TokenProblem::TooWeak => challenge::unauthorized(None, problem, reason),
         TokenProblem::InvalidToken => challenge::invalid_token(reason),
     };
     let login_url = Some(super::login::start_url(visit, None));

@@ -246,9 +246,13 @@ pub(super) async fn ask_userinfo(http: &Http, endpoint: &Url, access_token: &Sec
     Ok(claims)
 }
 
-/// ID token and userinfo as one: the signed ID token wins. An `email_verified` counts only with the e-mail that it came with.
+/// ID token and userinfo as one: the signed ID token wins. An `email_verified` counts only with the e-mail that it came with. What a login was
+/// worth, and when it was, only the ID token says: userinfo speaks of a person, not of a login.
 pub(super) fn join(id_token: Claims, userinfo: Claims) -> Claims {
     let mut all = userinfo;
+    for of_the_login in ["acr", "amr", "auth_time"] {
+        all.remove(of_the_login);
+    }
     let email_of_both = |claims: &Claims| claims.get("email").cloned();
     if id_token.contains_key("email") && !id_token.contains_key("email_verified") && email_of_both(&id_token) != email_of_both(&all) {
         all.remove("email_verified");
@@ -278,6 +282,7 @@ mod tests {
             (json!({"email": "b@x"}), json!({"email": "a@x", "email_verified": true}), json!({"email": "b@x"})),
             (json!({"email": "a@x"}), json!({"email": "a@x", "email_verified": true}), json!({"email": "a@x", "email_verified": true})),
             (json!({"email_verified": true}), json!({"email": "a@x"}), json!({"email_verified": true})),
+            (json!({"sub": "1", "acr": "pwd"}), json!({"acr": "mfa", "amr": ["otp"], "auth_time": 9}), json!({"sub": "1", "acr": "pwd"})),
             (json!({"name": "n"}), json!({"name": "m", "groups": ["g"]}), json!({"name": "n", "groups": ["g"]})),
         ] {
             assert_eq!(Value::Object(join(object(id_token.clone()), object(userinfo))), expected, "{id_token}");

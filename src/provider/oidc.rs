@@ -124,6 +124,13 @@ impl OpenIdProvider {
                 .append_pair("nonce", &attempt.nonce)
                 .append_pair("code_challenge", &challenge)
                 .append_pair("code_challenge_method", "S256");
+            // OpenID Connect Core §3.1.2.1. Whether the provider heeded them its ID token has to say.
+            if !attempt.asks.acr.is_empty() {
+                query.append_pair("acr_values", &attempt.asks.acr.join(" "));
+            }
+            if let Some(max_age) = attempt.asks.max_age {
+                query.append_pair("max_age", &max_age.to_string());
+            }
             if self.settings.response_mode == ResponseMode::FormPost {
                 query.append_pair("response_mode", "form_post");
             }

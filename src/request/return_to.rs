@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use url::{Origin, Url};
+use url::{Origin, Url, form_urlencoded};
 
 use super::{CanonicalPath, Sites};
+
+/// The one endpoint of ours where a login may lead: a page that closes its window.
+const DONE: &str = "/done";
 
 /// A place that was checked against [`AllowedOrigins`]: always an absolute `http` or `https` URL in the parser's own spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,16 +29,22 @@ impl ReturnTo {
         Url::parse(&self.0).ok()
     }
 
-    /// The same place with `state` added to its query: an app's own parameter, given back to it.
+    /// The same place with `state` added to its query: an app's own parameter, given back to it. What stands in the query already stays to the
+    /// last byte, a `state` of its own too; the very same one is not added twice.
     #[must_use]
     pub fn with_state(&self, state: &str) -> Self {
-        match self.url() {
-            Some(mut url) => {
-                url.query_pairs_mut().append_pair("state", state);
-                Self(url.into())
-            }
-            None => self.clone(),
+        let Some(mut url) = self.url() else { return self.clone() };
+        if url.query_pairs().any(|(name, value)| name == "state" && value == state) {
+            return self.clone();
         }
+        // Spaces as %20: some apps undo percent signs and leave a `+` as it is.
+        let value = form_urlencoded::byte_serialize(state.as_bytes()).collect::<String>().replace('+', "%20");
+        let query = match url.query() {
+            Some(query) if !query.is_empty() => format!("{query}&state={value}"),
+            _ => format!("state={value}"),
+        };
+        url.set_query(Some(&query));
+        Self(url.into())
     }
 }
 
@@ -65,7 +74,7 @@ impl AllowedOrigins {
     }
 
     /// Checks `raw` as it came from a stranger. `base` is the gateway's own URL on this host; what lies under `prefix` on an own host becomes
-    /// `/`, so that nobody is sent back into the login itself. `None`: refused.
+    /// `/`, so that nobody is sent back into the login itself; but for the page that closes its window. `None`: refused.
     #[must_use]
     pub fn check(&self, raw: &str, base: &Url, prefix: &str) -> Option<ReturnTo> {
         // A browser would skip or turn some of these bytes (WHATWG URL §4.4); whoever sends them raw means harm.
@@ -84,7 +93,7 @@ impl AllowedOrigins {
         }
         // A path that the gateway itself would refuse is no place to send anybody.
         let path = CanonicalPath::parse(url.path()).ok()?;
-        if self.sites.own(&url) && path.under(prefix).is_some() {
+        if self.sites.own(&url) && path.under(prefix).is_some_and(|endpoint| endpoint != DONE) {
             url.set_path("/");
             url.set_query(None);
             url.set_fragment(None);
@@ -128,6 +137,8 @@ mod tests {
             ("https://spa.test:8443/x", "https://spa.test:8443/x"),
             ("/oauth2/start?rd=/x", "https://own.test/"),
             ("/oauth2", "https://own.test/"),
+            ("/oauth2/done", "https://own.test/oauth2/done"),
+            ("/oauth2/done/x", "https://own.test/"),
             ("/a/../oauth2/sign_out", "https://own.test/"),
             ("/oauth2x", "https://own.test/oauth2x"),
             ("/a/..//evil.test", "https://own.test//evil.test"),
@@ -185,8 +196,22 @@ mod tests {
     #[test]
     fn the_apps_state_goes_back_beside_its_own_query() {
         let (origins, base) = allowed();
-        let place = origins.check("/continue?a=1", &base, "/oauth2").unwrap();
-        assert_eq!(place.with_state("x&y").as_str(), "https://own.test/continue?a=1&state=x%26y");
+        for (place, state, expected) in [
+            ("/authorize/continue", "xyz", "/authorize/continue?state=xyz"),
+            ("/continue?a=1", "x&y", "/continue?a=1&state=x%26y"),
+            ("/continue?", "x", "/continue?state=x"),
+            ("/continue?a=b%20c+d&e=%2F/", "x", "/continue?a=b%20c+d&e=%2F/&state=x"),
+            ("/continue#part", "x", "/continue?state=x#part"),
+            ("/continue?a=1#part?b=2", "x", "/continue?a=1&state=x#part?b=2"),
+            // The place has a `state` of its own: it stays, and ours comes after it.
+            ("/continue?state=own", "x", "/continue?state=own&state=x"),
+            ("/continue?state=x&a", "x", "/continue?state=x&a"),
+            ("/continue", "", "/continue?state="),
+            ("/continue", "a b+c%20\u{e4}=/?#\"<", "/continue?state=a%20b%2Bc%2520%C3%A4%3D%2F%3F%23%22%3C"),
+        ] {
+            let url = origins.check(place, &base, "/oauth2").unwrap().with_state(state);
+            assert_eq!(url.as_str(), format!("https://own.test{expected}"), "{place} {state}");
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use http::HeaderValue;
 
 use crate::credential::CredentialKind;
 use crate::decision::TokenProblem;
+use crate::login::Asked;
 use crate::reason::Reason;
 use crate::respond::words_of;
 use crate::route::Route;
@@ -16,9 +17,25 @@ pub fn unauthorized(route: Option<&Route>, problem: TokenProblem, reason: Reason
         return HeaderValue::from_static("Doorward-Session realm=\"doorward\"");
     }
     match problem {
-        TokenProblem::None => HeaderValue::from_static("Bearer realm=\"doorward\""),
+        TokenProblem::None | TokenProblem::TooWeak => HeaderValue::from_static("Bearer realm=\"doorward\""),
         TokenProblem::InvalidToken => invalid_token(reason),
     }
+}
+
+/// 401 for somebody whose login was not worth enough, with what would be (RFC 9470 §3): `acr_values` in order of preference, spaces between;
+/// `max_age` in seconds. Where no bearer token is taken the scheme is ours, with the same attributes.
+#[must_use]
+pub fn insufficient(route: &Route, reason: Reason, asks: &Asked) -> HeaderValue {
+    let scheme = if route.takes(CredentialKind::Bearer) { "Bearer" } else { "Doorward-Session" };
+    let mut text = format!("{scheme} realm=\"doorward\", error=\"insufficient_user_authentication\"");
+    text.push_str(&format!(", error_description=\"{}\"", quotable(words_of(reason).text)));
+    if !asks.acr.is_empty() {
+        text.push_str(&format!(", acr_values=\"{}\"", quotable(&asks.acr.join(" "))));
+    }
+    if let Some(max_age) = asks.max_age {
+        text.push_str(&format!(", max_age=\"{max_age}\""));
+    }
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"doorward\""))
 }
 
 /// 401 for a token that is no good (RFC 6750 §3.1).

@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use crate::reason::Reason;
 use crate::request::Audience;
 
-pub use pages::{Action, Choice, Chooser, ConfirmSignOut, DeniedPage, Look, Pages, SessionPage, ShownSession, SignedOut};
+pub use pages::{Action, Choice, Chooser, ConfirmSignOut, DeniedPage, KeptPage, Look, Pages, SessionPage, ShownSession, SignedOut};
 pub use status::{Words, status_of, words_of};
 
 /// An answer of our own.

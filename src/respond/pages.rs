@@ -12,6 +12,8 @@ use crate::reason::Reason;
 use crate::secret::{encode_standard, sha256};
 
 const STYLE: &str = include_str!("pages/style.css");
+/// What the page does that a SPA opens to sign in again.
+const CLOSE: &str = "window.close()";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// How pages look.
@@ -93,6 +95,21 @@ pub struct ConfirmSignOut {
     pub cancel: String,
 }
 
+/// Offers to send a form that was kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptPage {
+    /// Where it goes.
+    pub action: String,
+    /// The same for people: host and path.
+    pub place: String,
+    /// Name of the one field that the button sends.
+    pub field: &'static str,
+    /// Its value.
+    pub handle: String,
+    /// The page to go on to without sending it.
+    pub instead: String,
+}
+
 /// Who am I.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "each is shown under its own name")]
@@ -159,6 +176,8 @@ impl Pages {
             ("confirm_sign_out.html", include_str!("pages/confirm_sign_out.html")),
             ("frontchannel.html", include_str!("pages/frontchannel.html")),
             ("session.html", include_str!("pages/session.html")),
+            ("kept.html", include_str!("pages/kept.html")),
+            ("done.html", include_str!("pages/done.html")),
             ("redirect.html", include_str!("pages/redirect.html")),
             ("demo_login.html", include_str!("pages/demo_login.html")),
             ("demo_app.html", include_str!("pages/demo_app.html")),
@@ -203,6 +222,8 @@ impl Pages {
         let content = context! {
             status => status.as_u16(), headline => words.headline, text => words.text, reason => reason.as_str(),
             actions => Serde(actions), retry_after,
+            // What somebody wrote is one step back in this tab: the way on must not lead away from it.
+            new_tab => reason == Reason::FormNotKept,
         };
         self.render("error.html", request_id, content, &[])
     }
@@ -254,6 +275,25 @@ impl Pages {
     #[must_use]
     pub fn confirm_sign_out(&self, request_id: &str, page: &ConfirmSignOut, form_origins: &[String]) -> Answer {
         self.render("confirm_sign_out.html", request_id, Value::from(Serde(page)), form_origins)
+    }
+
+    /// Offers to send a form that was kept.
+    #[must_use]
+    pub fn kept(&self, request_id: &str, page: &KeptPage) -> Answer {
+        // The app may answer its form with a redirect to anywhere, and `form-action` would be held against that as well.
+        self.render("kept.html", request_id, Value::from(Serde(page)), &["*".to_owned()])
+    }
+
+    /// Closes its window. The one page with a script, which its policy names by its hash.
+    #[must_use]
+    pub fn done(&self) -> Answer {
+        let mut answer = self.render("done.html", "", context! { script => CLOSE }, &[]);
+        let hash = encode_standard(&sha256(CLOSE.as_bytes()));
+        let policy = format!("{}; form-action 'none'; script-src 'sha256-{hash}'", self.policy);
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        answer
     }
 
     /// Who am I.
@@ -357,6 +397,17 @@ mod tests {
         assert_eq!(header(&answer, "cache-control").as_deref(), Some("no-store"));
         let nobody = pages().frontchannel_signed_out("r", &[]);
         assert!(header(&nobody, "content-security-policy").unwrap().contains("frame-ancestors 'none';"));
+    }
+
+    #[test]
+    fn the_page_that_closes_its_window_names_its_script_by_its_hash() {
+        let answer = pages().done();
+        let page = text(&answer);
+        let script = page.split_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
+        let hash = encode_standard(&sha256(script.as_bytes()));
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.ends_with(&format!("script-src 'sha256-{hash}'")) && policy.starts_with("default-src 'none'"), "{policy}");
+        assert_eq!(page.matches("<script").count(), 1);
     }
 
     #[test]

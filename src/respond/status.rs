@@ -31,6 +31,9 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::AttemptSpent
         | Reason::SidEnded
         | Reason::FlowExhausted
+        | Reason::SessionNotKept
+        | Reason::StepUpNotGiven
+        | Reason::IssuerUnknown
         | Reason::ProviderError
         | Reason::ResponseIssuer
         | Reason::ResponseIssuerMissing
@@ -51,6 +54,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::LogoutTokenReplayed => StatusCode::BAD_REQUEST,
         Reason::HostUnknown => StatusCode::MISDIRECTED_REQUEST,
         Reason::NoRoute | Reason::EndpointUnknown | Reason::UpstreamAbsent => StatusCode::NOT_FOUND,
+        Reason::FormGone => StatusCode::GONE,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -76,7 +80,10 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenAudience
         | Reason::TokenExpired
         | Reason::TokenNotYetValid
-        | Reason::TokenBound => StatusCode::UNAUTHORIZED,
+        | Reason::TokenBound
+        | Reason::LoginTooWeak
+        | Reason::LoginTooOld
+        | Reason::FormNotKept => StatusCode::UNAUTHORIZED,
         Reason::PeerNotTrusted
         | Reason::ForwardedMissing
         | Reason::ForwardedAmbiguous
@@ -235,6 +242,15 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::InsufficientScope => {
             words("The token does not reach this far", "It lacks a scope that this address needs.", "insufficient_scope")
         }
+        // `error` by RFC 9470 §3.
+        Reason::LoginTooWeak => words(
+            "A stronger sign-in is needed",
+            "This page asks for a stronger sign-in than the one you made.",
+            "insufficient_user_authentication",
+        ),
+        Reason::LoginTooOld => {
+            words("Please sign in again", "This page asks for a sign-in that was made more recently.", "insufficient_user_authentication")
+        }
         Reason::WrongProvider => words("Signed in elsewhere", "This page takes people who signed in another way.", "access_denied"),
         Reason::EmailNotVerified => words(
             "Your e-mail address is not verified",
@@ -263,6 +279,31 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::FlowExhausted => words(
             "Signing in did not work",
             "It failed several times in a row. Begin again, or ask the people who run this page.",
+            "invalid_request",
+        ),
+        Reason::SessionNotKept => words(
+            "Your browser does not stay signed in",
+            "You signed in several times, and each time your browser came back without its session cookie. Allow cookies for this site, check that the address has not changed between http and https, and try again.",
+            "invalid_request",
+        ),
+        Reason::StepUpNotGiven => words(
+            "A stronger sign-in is needed",
+            "This page asks for a stronger or a fresh sign-in, and the one you made was not. Try again with your second factor; if it keeps happening, tell the people who run this page.",
+            "access_denied",
+        ),
+        Reason::FormNotKept => words(
+            "Your form was not sent",
+            "Your session had ended, and the form is too large to be kept for you, or has a file in it. What you wrote is still on the page before: sign in in another tab, then go back in this one and send it again.",
+            "login_required",
+        ),
+        Reason::FormGone => words(
+            "There is no form to send",
+            "It was sent already, was written by somebody else, or waited for too long.",
+            "invalid_request",
+        ),
+        Reason::IssuerUnknown => words(
+            "This sign-in is not for here",
+            "A link asked to sign you in at a provider that this site does not use. Open the app directly instead.",
             "invalid_request",
         ),
         Reason::ProviderError => words(

@@ -15,6 +15,7 @@ pub use table::{RouteTable, Tie};
 
 use crate::credential::CredentialKind;
 use crate::header::HeaderRule;
+use crate::login::Asked;
 use crate::policy::Policy;
 
 /// Which upstream of the config: an index into the table that `app` gives to every core.
@@ -38,6 +39,8 @@ pub struct Route {
     pub upstream: Option<UpstreamId>,
     /// For whom.
     pub access: Access,
+    /// What the login behind an identity has to be worth.
+    pub asks: Asked,
     /// What becomes of a CORS preflight without credentials.
     pub preflight: PreflightRule,
     /// What becomes of `%2f` in the path.

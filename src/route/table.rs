@@ -179,6 +179,7 @@ mod tests {
             methods: (!methods.is_empty()).then(|| methods.iter().map(|method| method.parse().unwrap()).collect()),
             upstream: None,
             access: Access::Public,
+            asks: Default::default(),
             preflight: PreflightRule::Judge,
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),

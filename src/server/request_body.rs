@@ -15,8 +15,10 @@ use crate::reason::Reason;
 /// What a request brings beside its head. Fails with [`Reason::BodyTimeout`] when nothing comes for `body_timeout` while somebody waits, with
 /// [`Reason::BodyBroken`] when the downstream goes away or frames it wrongly. Time in which nobody asks for more does not count.
 pub struct RequestBody {
-    /// `None` once it has failed.
+    /// `None` once it has failed, or where it was there whole.
     frames: Option<Incoming>,
+    /// What was read before, or kept for it.
+    whole: Option<Bytes>,
     limit: Duration,
     /// Of the wait under way. Most requests have no body and most bodies are there at once: those make none.
     timer: Option<Pin<Box<Sleep>>>,
@@ -24,7 +26,13 @@ pub struct RequestBody {
 
 impl RequestBody {
     pub(super) const fn new(frames: Incoming, limit: Duration) -> Self {
-        Self { frames: Some(frames), limit, timer: None }
+        Self { frames: Some(frames), whole: None, limit, timer: None }
+    }
+
+    /// These bytes, in place of what the connection brings.
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { frames: None, whole: Some(bytes).filter(|bytes| !bytes.is_empty()), limit: Duration::ZERO, timer: None }
     }
 
     fn fail(&mut self, reason: Reason, detail: String) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
@@ -39,6 +47,9 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
+        if let Some(bytes) = this.whole.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
         let Some(frames) = &mut this.frames else { return Poll::Ready(None) };
         // hyper lets go of a body that ends after its answer only with the next request.
         if frames.is_end_stream() {
@@ -63,10 +74,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.as_ref().is_none_or(Incoming::is_end_stream)
+        self.whole.is_none() && self.frames.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.frames.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        let whole = self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.frames.as_ref().map_or_else(|| SizeHint::with_exact(whole), Incoming::size_hint)
     }
 }

@@ -21,10 +21,12 @@ mod commands; // what the commands print, where, and how they end
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
+mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
+mod kept_forms; // a form that its sender's session did not outlive
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod paths; // one reading of a path: matched, decided about and forwarded
@@ -38,4 +40,5 @@ mod session_list; // who is signed in where: the session page, the admin listene
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
 mod smuggling; // one message is never two requests; floods and limits
+mod step_up; // what a login has to be worth, asked for and held to: browsers, programs, tokens
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies

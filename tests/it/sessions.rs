@@ -83,7 +83,7 @@ async fn on_loopback_cookies_are_plain_and_as_short_as_they_can_be() {
 }
 
 /// A gateway that ends TLS itself, under these names; everything else as the shape says.
-fn over_tls(authority: &CertificateAuthority, names: &[&str], shape: Shape<'_>) -> World {
+pub fn over_tls(authority: &CertificateAuthority, names: &[&str], shape: Shape<'_>) -> World {
     let leaf = authority.leaf(names);
     let tls = format!(
         "[tls]\ncertificate_file = \"{}\"\nkey_file = \"{}\"\n{}",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Sessions;
 use crate::fault::Outage;
-use crate::login::{ATTEMPT_LIFETIME, FLOW_LIFETIME, Flow, FlowCookie, FlowHandle, PendingLogin, State};
+use crate::login::{ATTEMPT_LIFETIME, FLOW_LIFETIME, Flow, FlowCookie, FlowHandle, KeptForm, PendingLogin, State};
 use crate::store::record;
 use crate::store::{Admission, LoginBounds, LoginRecord};
 
@@ -27,6 +27,26 @@ impl<P> Sessions<P> {
         let sealed = self.ask(async move |store| store.login(LoginRecord::Flow, id).await).await?;
         let flow = sealed.and_then(|sealed| record::open_flow(&sealed, cookie));
         Ok(flow.filter(|flow| self.clock.now() < flow.started_at.plus(FLOW_LIFETIME)))
+    }
+
+    /// Takes the form out of a flow and leaves the rest: of many who try at once, one gets it. What this cookie does not open stays as it is.
+    ///
+    /// # Errors
+    /// When the store does not answer; then the form may be gone.
+    pub async fn take_kept(&self, cookie: &FlowCookie) -> Result<Option<KeptForm>, Outage> {
+        let cookie = cookie.clone();
+        self.ask(async move |store| {
+            let id = cookie.handle.record_id();
+            let open = |sealed: Option<Vec<u8>>| sealed.and_then(|sealed| record::open_flow(&sealed, &cookie));
+            if open(store.login(LoginRecord::Flow, id).await?).is_none() {
+                return Ok(None);
+            }
+            let Some(flow) = open(store.take_login(LoginRecord::Flow, id).await?) else { return Ok(None) };
+            let left = Flow { kept: None, ..flow.clone() };
+            store.put_login(LoginRecord::Flow, id, record::seal_flow(&left, &cookie), left.started_at.plus(FLOW_LIFETIME)).await?;
+            Ok(flow.kept)
+        })
+        .await
     }
 
     /// Writes an attempt in place of the flow's former one: a flow has one at a time, so bounded flows are bounded records.

@@ -184,6 +184,8 @@ pub enum Lie {
     AuthTimeMissing,
     /// `auth_time` lies a day back, whatever `max_age` says.
     AuthTimeOld,
+    /// `auth_time` two hours ahead.
+    AuthTimeAhead,
 
     // --- any endpoint
     /// This status instead of an answer.
@@ -257,6 +259,7 @@ impl Lie {
                 | Self::AcrWeaker(_)
                 | Self::AuthTimeMissing
                 | Self::AuthTimeOld
+                | Self::AuthTimeAhead
         ) || Self::of_refresh().contains(self)
     }
 

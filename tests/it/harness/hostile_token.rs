@@ -71,6 +71,7 @@ fn id_token_claims(settings: &Settings, inner: &Inner, grant: &Grant, access_tok
         Lie::AcrWeaker(acr) => json!({ "acr": acr }),
         Lie::AuthTimeMissing => json!({ "auth_time": null }),
         Lie::AuthTimeOld => json!({ "auth_time": now - 24 * HOUR }),
+        Lie::AuthTimeAhead => json!({ "auth_time": now + 2 * HOUR }),
         Lie::RefreshOtherSub if refreshed => json!({ "sub": "mallory" }),
         Lie::RefreshOtherIss if refreshed => json!({ "iss": "https://another-issuer.test" }),
         Lie::RefreshOtherAud if refreshed => json!({ "aud": other_client }),

@@ -128,6 +128,7 @@ impl Visit {
             "no-referrer" => None,
             "same-origin" if !same_origin => None,
             _ if downgrade => None,
+            "strict-origin" => Some(format!("{}/", initiator.origin().ascii_serialization())),
             _ if same_origin => {
                 let mut url = initiator.clone();
                 url.set_fragment(None);

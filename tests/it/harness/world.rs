@@ -36,11 +36,13 @@ pub struct Shape<'a> {
     pub provider: &'a str,
     /// Further tables.
     pub tables: &'a str,
+    /// `[[route]]` tables in place of the one that lets everybody in everywhere; `@UPSTREAM@` in them is the upstream's URL.
+    pub routes: Option<&'a str>,
 }
 
 impl Default for Shape<'_> {
     fn default() -> Self {
-        Self { public_url: "\"http://127.0.0.1:@PORT@\"", top: "", provider: "", tables: "" }
+        Self { public_url: "\"http://127.0.0.1:@PORT@\"", top: "", provider: "", tables: "", routes: None }
     }
 }
 
@@ -59,10 +61,14 @@ impl World {
         let builder = HostileProvider::builder().clock(Arc::new(move || unix_now() + passed.load(Ordering::SeqCst)));
         let hostile = kind(builder).start();
         let upstream = EchoUpstream::start();
+        let everywhere = format!("upstream = \"{}\"\nallow = \"any-authenticated\"\n", upstream.url());
+        let (everywhere, routes) = match shape.routes {
+            None => (everywhere, String::new()),
+            Some(routes) => (String::new(), routes.replace("@UPSTREAM@", &upstream.url())),
+        };
         let config = format!(
-            "public_url = {}\nupstream = \"{}\"\nallow = \"any-authenticated\"\n{}\n{}{}\n{}",
+            "public_url = {}\n{everywhere}{}\n{}{}\n{}\n{routes}",
             shape.public_url,
-            upstream.url(),
             shape.top,
             provider(&hostile.issuer(), hostile.client_id(), hostile.client_secret()),
             shape.provider,
