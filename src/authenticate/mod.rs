@@ -1,16 +1,18 @@
 //! From the credential that counts to somebody, nobody, a refusal or an outage: the only step of a request that may wait on a network.
 //!
 //! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it; `renewals` keeps what a session holds
-//! fresh.
+//! fresh, as `need` says.
 
+mod need;
 mod present;
 mod renewals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use need::{Patience, RenewalSettings};
 pub use present::present;
-pub use renewals::{Kept, Patience, RenewalSettings, Renewals};
+pub use renewals::{Kept, Renewals};
 
 use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind};
 use crate::fault::{Outage, Trouble};

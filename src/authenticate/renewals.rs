@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::OpenSession;
+use super::need::{Need, Patience, RenewalSettings, Wait};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::PreparedHeaders;
@@ -41,22 +42,6 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// How often the sessions of open streams are looked at: they count as used, and their tokens stay fresh.
 const STREAMS: Duration = Duration::from_secs(15);
-/// How long a request waits for the provider's word on its person, while silence is borne.
-const ASKING: Duration = Duration::from_secs(2);
-/// A provider that is silent about a person for longer than this beyond `session.revalidate` is an outage for them.
-const SILENCE: Duration = Duration::from_secs(60 * 60);
-
-/// What a session needs now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    /// New tokens, and the old ones are still good.
-    Due,
-    /// New tokens; the old ones are over.
-    Overdue,
-    /// To be asked about at the provider; until when silence is borne.
-    Asking(UnixTime),
-}
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,17 +54,6 @@ enum Renewed {
     Unreachable(Outage),
 }
 
-/// How long a request is ready to wait for new tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Not at all, while the session counts without them: a provider that hangs must not stop people.
-    Brief,
-    /// While the old ones are over: its route tells them to the upstream.
-    ForTokens,
-    /// Until they are there: what it brings must not be lost to a token that ends on the way.
-    Long,
-}
-
 /// A session after this, as a request may use it.
 pub enum Kept {
     /// Good; with the outage that kept its tokens from being renewed, where they are over.
@@ -88,15 +62,6 @@ pub enum Kept {
     Over(Reason),
     /// Gone.
     Gone,
-}
-
-/// What renewals stand on.
-#[derive(Clone)]
-pub struct RenewalSettings {
-    /// `session.revalidate`.
-    pub revalidate: Option<Duration>,
-    /// `session.end_with_token`.
-    pub token_end: TokenEnd,
 }
 
 /// Renews sessions.
@@ -167,22 +132,18 @@ impl Renewals {
     pub async fn keep(self: &Arc<Self>, cookie: &SessionCookie, open: Arc<OpenSession>, patience: Patience) -> Result<Kept, Outage> {
         let id = cookie.record_id();
         let need = self.need(&open.session, self.clock.now());
-        let wait = match need {
-            Need::Nothing => return Ok(Kept::Good(open, None)),
-            Need::Due | Need::Overdue if patience == Patience::Long => None,
-            Need::Overdue if patience == Patience::ForTokens || self.settings.token_end == TokenEnd::Ends => None,
-            Need::Due | Need::Overdue => Some(Duration::ZERO),
-            Need::Asking(until) if self.clock.now() < until => Some(ASKING),
-            Need::Asking(_) => None,
-        };
+        let wait = need.wait(patience, &self.settings, self.clock.now());
+        if need == Need::Nothing {
+            return Ok(Kept::Good(open, None));
+        }
         let renewed = match self.resting(&id) {
             Some(outage) => Renewed::Unreachable(outage),
             None => {
                 let done = done(self.begin(id, cookie.clone()));
                 match wait {
-                    None => done.await,
-                    Some(Duration::ZERO) => return Ok(Kept::Good(open, None)),
-                    Some(wait) => match tokio::time::timeout(wait, done).await {
+                    Wait::UntilDone => done.await,
+                    Wait::Not => return Ok(Kept::Good(open, None)),
+                    Wait::AtMost(wait) => match tokio::time::timeout(wait, done).await {
                         Ok(renewed) => renewed,
                         Err(_elapsed) => return Ok(Kept::Good(open, None)),
                     },
@@ -207,21 +168,7 @@ impl Renewals {
     }
 
     fn need(&self, session: &Session, now: UnixTime) -> Need {
-        if let Some(tokens) = &session.tokens {
-            if tokens.can_be_renewed(now) && tokens.are_over(now) {
-                return Need::Overdue;
-            }
-            if tokens.are_due(now) {
-                return Need::Due;
-            }
-        }
-        if let Some(every) = self.settings.revalidate {
-            let due = session.checked_at.unwrap_or(session.created_at).plus(every);
-            if now >= due {
-                return Need::Asking(due.plus(SILENCE));
-            }
-        }
-        Need::Nothing
+        Need::of(session, &self.settings, now)
     }
 
     /// The outage that is still fresh.
