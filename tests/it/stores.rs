@@ -57,6 +57,7 @@ fn redis_settings(redis: &Redis) -> RedisSettings {
 async fn keeps_the_contract(settings: RedisSettings) {
     let clock = Arc::new(ManualClock::default());
     let store = RedisStore::new(settings, Handle::current(), Arc::<ManualClock>::clone(&clock)).expect("sound settings");
+    store.watch(Arc::new(|_| {}));
     contract::run(Arc::new(store), clock, Expiry::ByServer).await;
 }
 

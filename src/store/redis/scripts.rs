@@ -1,6 +1,24 @@
 //! What has to happen in Redis as one whole. Every script names all its keys, and all of them lie in one slot.
 
-use ::redis::Script;
+/// A script and the name that Redis has for it.
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: ::redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
 
 pub(super) struct Scripts {
     pub(super) put_session: Script,
@@ -81,9 +99,11 @@ if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return count
 ";
 
-/// session, touch → whether it was there, its index entries.
+/// session, touch; whether replicas are waited for → whether it was there, its index entries. `WAIT` covers what its own connection wrote: a
+/// deletion that is repeated because it was not confirmed has to write something, or it would be taken for confirmed.
 const DELETE_SESSION: &str = r"
 local indexes = redis.call('HGET', KEYS[1], 'indexes')
+if ARGV[1] == '1' then redis.call('SET', KEYS[2], '', 'PX', 1) end
 redis.call('DEL', KEYS[2])
 return {redis.call('DEL', KEYS[1]), indexes or ''}
 ";
