@@ -33,6 +33,7 @@ mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
+mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
 mod smuggling; // one message is never two requests; floods and limits

@@ -92,6 +92,8 @@ impl Redis {
     }
 }
 
+/// A session and its touch are spoken of one by one where that is possible: while their slot moves, a command that names both is put off
+/// until both are in the same place.
 impl SessionStore for Redis {
     fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()> {
         let call = self.nodes.call();
@@ -103,16 +105,16 @@ impl SessionStore for Redis {
                 let () = call.ask(put.arg(now).arg(until).arg(&id).arg(SLACK.as_secs()).confirmed()).await?;
             }
             let [record, touch] = self.session_keys(&id);
-            let put = Order::script(&self.scripts.put_session, &[&record, &touch]).arg(&session.sealed).arg(&session.listing);
+            let put = Order::script(&self.scripts.put_session, &[&record]).arg(&session.sealed).arg(&session.listing);
             let put = put.arg(session.indexes.as_flattened()).arg(session.last_used.0).arg(ttl).confirmed();
-            let before: Option<Vec<u8>> = call.ask(put).await?;
+            let touch = Order::new("SET", &touch).arg(session.last_used.0).arg("EX").arg(ttl);
+            let (before, ()) = tokio::try_join!(call.ask::<Option<Vec<u8>>>(put), call.ask::<()>(touch))?;
             let before = before.unwrap_or_default();
             let left = before.as_chunks().0.iter().filter(|index| !session.indexes.contains(index));
             self.leave_indexes(call, &left.copied().collect::<Vec<_>>(), id).await
         })
     }
 
-    /// Two commands and not one piece: while a slot moves, each key is where it is.
     fn session(&self, id: RecordId) -> StoreFuture<'_, Option<StoredSession>> {
         let call = self.nodes.call();
         Box::pin(async move {
@@ -146,8 +148,9 @@ impl SessionStore for Redis {
         let call = self.nodes.call();
         Box::pin(async move {
             let [record, touch] = self.session_keys(&id);
-            let delete = Order::script(&self.scripts.delete_session, &[&record, &touch]).arg(u8::from(self.nodes.waits()));
+            let delete = Order::script(&self.scripts.delete_session, &[&record]).arg(u8::from(self.nodes.waits()));
             let (there, indexes): (bool, Vec<u8>) = call.ask(delete.confirmed()).await?;
+            let () = call.ask(Order::new("DEL", &touch)).await?;
             // Only now: a deletion that was not confirmed is to be found again by them.
             self.leave_indexes(call, indexes.as_chunks().0, id).await?;
             Ok(there)
