@@ -27,21 +27,26 @@ impl Watched {
     /// All changes on these servers are told from now on, and sessions lie on no others.
     pub(super) fn on(&self, places: BTreeSet<Place>) {
         let mut now = self.lock();
+        tracing::info!(servers = places.len(), "changes in Redis are told");
         *now = Some(places);
         self.tell(Change::Watched);
     }
 
-    /// Changes may be missed.
-    pub(super) fn lost(&self) {
+    /// Changes may be missed; whether none were before.
+    pub(super) fn lost(&self) -> bool {
         let mut now = self.lock();
-        if now.take().is_some() {
+        let before = now.take().is_some();
+        if before {
             self.tell(Change::Lost);
         }
+        before
     }
 
     /// The same, and the servers are not the ones that were known.
     pub(super) fn look_anew(&self) {
-        self.lost();
+        if self.lost() {
+            tracing::info!("another server of Redis is the one now; until its changes are told, no session is kept in memory");
+        }
         self.anew.notify_one();
     }
 

@@ -29,6 +29,8 @@ pub struct GroupOptions<'a> {
     pub user: Option<User<'a>>,
     /// The user of the sentinels; the default user is off.
     pub sentinel_user: Option<User<'a>>,
+    /// Who is missed is replaced as soon as can be: for tests about that. Else only after half a minute, however slow the machine is.
+    pub elections: bool,
 }
 
 impl GroupOptions<'_> {
@@ -97,7 +99,7 @@ impl SentinelGroup {
             format!("sentinel auth-pass {MASTER_NAME} {password}"),
             format!("sentinel sentinel-user {user}"),
             format!("sentinel sentinel-pass {password}"),
-            format!("sentinel down-after-milliseconds {MASTER_NAME} 1000"),
+            format!("sentinel down-after-milliseconds {MASTER_NAME} {}", if options.elections { 1000 } else { 30_000 }),
             format!("sentinel failover-timeout {MASTER_NAME} 3000"),
             format!("sentinel parallel-syncs {MASTER_NAME} 2"),
         ]
@@ -143,7 +145,8 @@ impl RedisCluster {
                 node = node.config("tls-cluster yes");
             }
             let bus = format!("cluster-port {}", free_port());
-            let lines = ["cluster-enabled yes", "cluster-node-timeout 1500", "cluster-replica-validity-factor 0", &bus];
+            let missed = if options.elections { "cluster-node-timeout 1500" } else { "cluster-node-timeout 30000" };
+            let lines = ["cluster-enabled yes", missed, "cluster-replica-validity-factor 0", &bus];
             nodes.push(lines.iter().fold(node, |node, line| node.config(line)).start().await);
         }
         let cluster = Self { nodes, primaries };
