@@ -7,11 +7,12 @@ use tokio::runtime::Handle;
 
 use super::StartError;
 use crate::clock::SharedClock;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, RedisServers, RedisStore, StoreKind};
 use crate::header::PreparedHeaders;
+use crate::secret::SecretSource;
 use crate::store::embedded::{Embedded, EmbeddedSettings};
 use crate::store::memory::Memory;
-use crate::store::redis::{PasswordSource, Redis, RedisSettings, RedisUrl};
+use crate::store::redis::{PasswordSource, Redis, RedisSettings, RedisSettingsError, RedisUrl, SentinelSettings, Servers};
 use crate::store::{Measured, SessionCache, SessionStore};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -22,7 +23,7 @@ const SWEEP: Duration = Duration::from_secs(5 * 60);
 /// A store, and the cache that may stand in front of it.
 pub(super) struct Opened {
     pub(super) store: Arc<dyn SessionStore>,
-    /// Only where no other process writes to the store: a stale permit is worse than a round trip.
+    /// Believed only while the store tells of what other processes write: a stale permit is worse than a round trip.
     pub(super) cache: Option<SessionCache<PreparedHeaders>>,
 }
 
@@ -42,13 +43,33 @@ pub(super) fn open(
             tasks.background(Arc::clone(&embedded).sweep_every(SWEEP));
             (embedded, cached())
         }
-        StoreKind::Redis { url, username, password, ca_file } => {
-            let mut settings = RedisSettings::new(RedisUrl::parse(url).map_err(StartError::new)?);
-            settings.username.clone_from(username);
-            settings.password = password.clone().map(|source| PasswordSource::new(move || Ok(source.get())));
-            settings.ca_file.clone_from(ca_file);
-            (Arc::new(Redis::new(settings, control.clone(), Arc::clone(clock)).map_err(StartError::new)?), None)
+        StoreKind::Redis(redis) => {
+            let settings = redis_settings(redis).map_err(StartError::new)?;
+            let redis = Redis::new(settings, control.clone(), Arc::clone(clock)).map_err(StartError::new)?;
+            (Arc::new(redis), Some(SessionCache::watched(config.gateway.limits.cached_sessions)))
         }
     };
     Ok(Opened { store: Arc::new(Measured::new(store, Arc::clone(metrics), Arc::clone(clock))), cache })
+}
+
+fn redis_settings(redis: &RedisStore) -> Result<RedisSettings, RedisSettingsError> {
+    let password = |source: &Option<SecretSource>| source.clone().map(|source| PasswordSource::new(move || Ok(source.get())));
+    let servers = match &redis.servers {
+        RedisServers::One(url) => Servers::One(RedisUrl::parse(url)?),
+        RedisServers::Sentinels { urls, master_name, username, password: theirs } => Servers::Sentinels(SentinelSettings {
+            urls: urls.iter().map(|url| RedisUrl::parse_one_of("store.sentinels", url, 26379)).collect::<Result<_, _>>()?,
+            master_name: master_name.clone(),
+            username: username.clone(),
+            password: password(theirs),
+        }),
+        RedisServers::Cluster(urls) => {
+            Servers::Cluster(urls.iter().map(|url| RedisUrl::parse_one_of("store.cluster", url, 6379)).collect::<Result<_, _>>()?)
+        }
+    };
+    let mut settings = RedisSettings::of(servers);
+    settings.username.clone_from(&redis.username);
+    settings.password = password(&redis.password);
+    settings.ca_file.clone_from(&redis.ca_file);
+    settings.wait_replicas = redis.wait_replicas;
+    Ok(settings)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::{ConfigArgs, complain_of, say};
-use crate::config::{Config, Severity, Sources, StoreKind, load};
+use crate::config::{Config, RedisServers, Severity, Sources, StoreKind, load};
 use crate::route::{Access, Route};
 
 #[derive(clap::Args)]
@@ -52,7 +52,11 @@ fn describe(config: &Config) {
     let store = match &config.store.kind {
         StoreKind::Embedded { path } => format!("in {}", path.display()),
         StoreKind::Memory => "in memory: they end with the process".to_owned(),
-        StoreKind::Redis { url, .. } => format!("in Redis at {url}"),
+        StoreKind::Redis(redis) => match &redis.servers {
+            RedisServers::One(url) => format!("in Redis at {url}"),
+            RedisServers::Sentinels { urls, master_name, .. } => format!("in Redis, {master_name} by the sentinels at {}", urls.join(", ")),
+            RedisServers::Cluster(urls) => format!("in the Redis Cluster with {}", urls.join(", ")),
+        },
     };
     say(format!("keeps sessions {store}"));
     say("routes, in the order in which they are tried:");

@@ -26,7 +26,7 @@ pub use layers::ENVIRONMENT_PREFIX;
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
-pub use storage::{Keys, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
+pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 
 use layers::Layers;
 use reader::Reading;

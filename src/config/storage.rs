@@ -53,16 +53,42 @@ pub enum StoreKind {
     /// In this process; gone when it ends.
     Memory,
     /// Redis.
-    Redis {
-        /// `redis://` or `rediss://`.
-        url: String,
-        /// ACL user.
+    Redis(RedisStore),
+}
+
+/// `[store]` of `kind = "redis"`.
+#[derive(Clone)]
+pub struct RedisStore {
+    /// Where it is.
+    pub servers: RedisServers,
+    /// ACL user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<SecretSource>,
+    /// A CA beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How many replicas confirm a login, a refresh or an ending.
+    pub wait_replicas: u32,
+}
+
+/// Where the servers of a Redis are. URLs are `redis://` or `rediss://`.
+#[derive(Clone)]
+pub enum RedisServers {
+    /// `store.url`.
+    One(String),
+    /// `store.sentinels`.
+    Sentinels {
+        /// Where they are.
+        urls: Vec<String>,
+        /// What they call the primary.
+        master_name: String,
+        /// Their ACL user.
         username: Option<String>,
-        /// Its password.
+        /// Their password.
         password: Option<SecretSource>,
-        /// A CA beside the system's.
-        ca_file: Option<PathBuf>,
     },
+    /// `store.cluster`: some of its nodes.
+    Cluster(Vec<String>),
 }
 
 /// What seals.
@@ -112,13 +138,7 @@ pub(super) fn read_store(root: &Section<'_>, environment: &BTreeMap<String, Stri
     let words = [("embedded", Word::Embedded), ("redis", Word::Redis), ("memory", Word::Memory)];
     let word = section.choice("kind", Word::Embedded, &words);
     let path = section.file("path");
-    let url = section.has("url");
-    let parsed_url = section.parsed("url", parse_redis_url);
-    let username = section.text("username");
-    let password = secret_file::read(&section, "password", 1);
-    let tls = section.section("tls");
-    let ca_file = tls.file("ca_file");
-    tls.finish();
+    let redis = read_redis(&section);
     section.finish();
     let misfit = |keys: &[&str], kind: &str| {
         for key in keys.iter().filter(|key| section.has(key)) {
@@ -127,22 +147,110 @@ pub(super) fn read_store(root: &Section<'_>, environment: &BTreeMap<String, Stri
     };
     let kind = match word {
         Word::Embedded => {
-            misfit(&["url", "username", "password", "password_file", "tls"], "embedded");
+            misfit(&REDIS_KEYS, "embedded");
             Some(StoreKind::Embedded { path: path.unwrap_or_else(|| state_directory(environment).join("doorward.redb")) })
         }
         Word::Memory => {
-            misfit(&["path", "url", "username", "password", "password_file", "tls"], "memory");
+            misfit(&["path"], "memory");
+            misfit(&REDIS_KEYS, "memory");
             Some(StoreKind::Memory)
         }
         Word::Redis => {
             misfit(&["path"], "redis");
-            if !url {
-                section.problem("url", "is missing; for example: url = \"redis://127.0.0.1:6379\" (rediss:// for TLS)");
-            }
-            parsed_url.map(|url| StoreKind::Redis { url, username, password, ca_file })
+            redis_servers(&section, &redis).map(|servers| {
+                let RedisKeys { username, password, ca_file, wait_replicas, .. } = redis;
+                StoreKind::Redis(RedisStore { servers, username, password, ca_file, wait_replicas })
+            })
         }
     };
     kind.map(|kind| Store { kind })
+}
+
+/// Every key that is about Redis.
+const REDIS_KEYS: [&str; 12] = [
+    "url",
+    "sentinels",
+    "master_name",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_password_file",
+    "cluster",
+    "username",
+    "password",
+    "password_file",
+    "tls",
+    "wait_replicas",
+];
+
+/// What stands there about Redis, each key for itself.
+struct RedisKeys {
+    url: Option<String>,
+    sentinels: Option<Vec<String>>,
+    master_name: Option<String>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<SecretSource>,
+    cluster: Option<Vec<String>>,
+    username: Option<String>,
+    password: Option<SecretSource>,
+    ca_file: Option<PathBuf>,
+    wait_replicas: u32,
+}
+
+fn read_redis(section: &Section<'_>) -> RedisKeys {
+    let tls = section.section("tls");
+    let ca_file = tls.file("ca_file");
+    tls.finish();
+    RedisKeys {
+        url: section.parsed("url", parse_redis_url),
+        sentinels: section.parsed_list("sentinels", parse_redis_url),
+        master_name: section.text("master_name"),
+        sentinel_username: section.text("sentinel_username"),
+        sentinel_password: secret_file::read(section, "sentinel_password", 1),
+        cluster: section.parsed_list("cluster", parse_redis_url),
+        username: section.text("username"),
+        password: secret_file::read(section, "password", 1),
+        ca_file,
+        wait_replicas: u32::try_from(section.number("wait_replicas", 0, 0..=16)).unwrap_or(0),
+    }
+}
+
+/// One of the three ways to say where it is, and what goes with it.
+fn redis_servers(section: &Section<'_>, keys: &RedisKeys) -> Option<RedisServers> {
+    let said: Vec<&str> = ["url", "sentinels", "cluster"].into_iter().filter(|key| section.has(key)).collect();
+    let sentinel_keys = ["master_name", "sentinel_username", "sentinel_password", "sentinel_password_file"];
+    for key in sentinel_keys.iter().filter(|key| section.has(key) && !said.contains(&"sentinels")) {
+        section.problem(key, "goes with sentinels = [...]");
+    }
+    match *said {
+        [] => {
+            section
+                .problem("url", "is missing; for example: url = \"redis://127.0.0.1:6379\" (rediss:// for TLS), or sentinels, or cluster");
+            None
+        }
+        ["url"] => keys.url.clone().map(RedisServers::One),
+        ["cluster"] => several(section, "cluster", keys.cluster.as_ref()).map(RedisServers::Cluster),
+        ["sentinels"] => {
+            let urls = several(section, "sentinels", keys.sentinels.as_ref());
+            if keys.master_name.is_none() {
+                section.problem("master_name", "is missing: the name by which the sentinels know the primary; often \"mymaster\"");
+            }
+            let (username, password) = (keys.sentinel_username.clone(), keys.sentinel_password.clone());
+            Some(RedisServers::Sentinels { urls: urls?, master_name: keys.master_name.clone()?, username, password })
+        }
+        _ => {
+            section.problem(said.last().copied().unwrap_or("url"), format!("stands beside {}; say once where Redis is", said.join(", ")));
+            None
+        }
+    }
+}
+
+fn several(section: &Section<'_>, key: &str, urls: Option<&Vec<String>>) -> Option<Vec<String>> {
+    let urls = urls?;
+    if urls.is_empty() {
+        section.problem(key, "names no server");
+        return None;
+    }
+    Some(urls.clone())
 }
 
 fn parse_redis_url(text: &str) -> Result<String, String> {
@@ -199,7 +307,7 @@ pub(super) fn read_keys(root: &Section<'_>, store: Option<&Store>) -> Option<Key
     match &store?.kind {
         StoreKind::Embedded { path } => Some(Keys::MadeAt(path.with_extension("keys"))),
         StoreKind::Memory => Some(Keys::ForThisProcess),
-        StoreKind::Redis { .. } => {
+        StoreKind::Redis(_) => {
             section.problem(
                 "seal_file",
                 "is missing: with Redis every replica needs the same keys; make a file with `head -c 32 /dev/urandom | base64` and mount it everywhere",

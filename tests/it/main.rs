@@ -21,6 +21,7 @@ mod commands; // what the commands print, where, and how they end
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
+mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
 mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
@@ -36,6 +37,7 @@ mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
+mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider

@@ -36,7 +36,7 @@ use crate::harness::upstream::EchoUpstream;
 use crate::harness::wait::{PATIENCE, free_port};
 
 /// The rights that the store's own documentation asks for.
-fn documented_rights() -> String {
+pub fn documented_rights() -> String {
     let source = include_str!("../../src/store/redis/mod.rs");
     let lines: Vec<&str> = source.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
     let text = lines.join(" ");
@@ -57,6 +57,7 @@ fn redis_settings(redis: &Redis) -> RedisSettings {
 async fn keeps_the_contract(settings: RedisSettings) {
     let clock = Arc::new(ManualClock::default());
     let store = RedisStore::new(settings, Handle::current(), Arc::<ManualClock>::clone(&clock)).expect("sound settings");
+    store.watch(Arc::new(|_| {}));
     contract::run(Arc::new(store), clock, Expiry::ByServer).await;
 }
 
@@ -117,15 +118,15 @@ async fn redis_keeps_the_contract_with_no_more_rights_than_documented() {
 }
 
 /// What the tests with gateways stand on: a provider, an app, one sealing key for all, and a config with routes for people, programs and all.
-struct World {
-    provider: HostileProvider,
-    upstream: EchoUpstream,
+pub struct World {
+    pub provider: HostileProvider,
+    pub upstream: EchoUpstream,
     dir: TempDir,
     seal_key: [u8; 32],
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = TempDir::new("shared");
         let seal_key: [u8; 32] = std::array::from_fn(|n| u8::try_from(n * 7 % 251).expect("a byte"));
         dir.write_secret("keys", format!("{}\n", STANDARD.encode(seal_key)));
@@ -151,8 +152,13 @@ impl World {
     }
 
     fn with_redis(&self, public_url: &str, redis: &Redis) -> String {
+        self.with_redis_at(public_url, &format!("url = \"{}\"", redis.url()))
+    }
+
+    /// The same with what `[store]` says of where Redis is.
+    pub fn with_redis_at(&self, public_url: &str, place: &str) -> String {
         let seal = format!("[keys]\nseal_file = \"{}\"\n", self.dir.join("keys").display());
-        self.config(public_url, &format!("kind = \"redis\"\nurl = \"{}\"\n{seal}", redis.url()))
+        self.config(public_url, &format!("kind = \"redis\"\n{place}\n{seal}"))
     }
 
     fn gateway_on(&self, redis: &Redis) -> Gateway {
@@ -218,10 +224,14 @@ async fn two_processes_on_one_redis_are_one_gateway() {
     let again = browser.clone().visit(page.visit.clone()).await;
     assert_eq!((again.status.as_u16(), world.provider.count(Endpoint::Token)), (303, 1), "{}", again.text());
 
-    // Signed out on one, refused on the other at once.
+    // Signed out on one (where the browser is now), refused there at once, and on the other when it has heard of it.
     let thief = browser.clone();
     let page = browser.post_form(&format!("http://{public}/oauth2/sign_out"), &[]).await;
     assert_eq!(page.status, 303, "{}", page.text());
+    let (signed_out, heard) = (Instant::now(), Duration::from_secs(1));
+    while ask(&mut thief.clone().resolve(&public, other.address), &app).await.status == 200 {
+        assert!(signed_out.elapsed() < heard, "not heard of after {heard:?}");
+    }
     world.upstream.reset();
     for address in [other.address, one.address] {
         let refused = ask(&mut thief.clone().resolve(&public, address), &app).await;
@@ -279,6 +289,12 @@ async fn while_redis_is_away_nobody_is_logged_out_and_nobody_let_in() {
     world.provider.reset_counts();
 
     redis.stop().await;
+    // What is kept in memory is believed no more as soon as the connection is seen to be gone.
+    let stopped = Instant::now();
+    while browser.get(&url("app")).await.status == 200 {
+        assert!(stopped.elapsed() < Duration::from_secs(1), "still believed");
+    }
+    world.upstream.reset();
     is_outage(&browser.get(&url("app")).await.answer);
     is_outage(&ask(&mut browser, &url("app")).await);
     is_outage(&ask(&mut browser, &url("optional")).await);
@@ -313,8 +329,13 @@ async fn while_redis_is_away_nobody_is_logged_out_and_nobody_let_in() {
     let page = under_way.follow_all(page).await;
     assert_eq!(page.status, 200, "{}", page.text());
 
-    // One that hangs is away as well.
+    // One that hangs is away as well: that shows after two seconds of silence.
     redis.pause();
+    let paused = Instant::now();
+    while ask(&mut browser, &url("app")).await.status == 200 {
+        assert!(paused.elapsed() < Duration::from_secs(5), "still believed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     is_outage(&ask(&mut browser, &url("app")).await);
     redis.resume();
     for _ in 0.. {

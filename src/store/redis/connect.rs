@@ -1,4 +1,4 @@
-//! Opening one connection: socket, TLS, password, and an answer to `PING`.
+//! Opening one connection: socket, TLS, password, and a first answer.
 //!
 //! The crate's own way to connect is not used: it replaces the system's roots where a file of certificates is given, reads them for each
 //! connection, takes whichever crypto provider the process has installed, and knows the password only as it was at start.
@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, cmd};
+use ::redis::aio::{MultiplexedConnection, SendError};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult,
+};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -20,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::settings::{PasswordSource, Place, RedisSettings, RedisSettingsError, RedisUrl};
+use super::settings::{PasswordSource, RedisSettingsError};
+use super::url::Place;
 use crate::fault::Outage;
 
 /// How many commands may wait to be written before those who send them wait too.
@@ -31,64 +34,55 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Drives a connection until it breaks or nobody holds it.
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Hears what a server says without being asked. It must not block.
+pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Where to connect and how.
-pub(super) struct Target {
-    url: RedisUrl,
-    username: Option<String>,
-    password: Option<PasswordSource>,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+/// How to connect; where is said each time.
+pub(super) struct Connector {
+    pub(super) database: u32,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<PasswordSource>,
+    pub(super) tls: Option<TlsConnector>,
 }
 
-impl Target {
-    pub(super) fn new(settings: RedisSettings) -> Result<Self, RedisSettingsError> {
-        let RedisSettings { url, username, password, ca_file, .. } = settings;
-        let tls = match &url.place {
-            Place::Tls { host, .. } => {
-                let name = ServerName::try_from(host.clone());
-                let name = name.map_err(|_| RedisSettingsError("store.url: no name or address that a certificate could show".into()))?;
-                Some((connector(ca_file.as_deref())?, name))
-            }
-            Place::Tcp { .. } | Place::Unix(_) => None,
-        };
-        let username = username.or_else(|| url.username.clone());
-        let password = password.or_else(|| url.password.clone().map(PasswordSource::fixed));
-        Ok(Self { url, username, password, tls })
-    }
+/// An open connection that nobody drives yet.
+pub(super) struct Opened {
+    pub(super) place: Place,
+    pub(super) connection: MultiplexedConnection,
+    pub(super) driver: Driver,
+}
 
-    /// Connects; what drives the connection is for the caller to run.
-    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Driver), Outage> {
-        let stream = self.stream().await.map_err(|error| self.outage(error))?;
-        let mut redis = RedisConnectionInfo::default().set_db(self.url.database.into()).set_skip_set_lib_name();
+impl Connector {
+    /// Connects; what drives the connection is for the caller to run. With `pushes` the protocol is RESP3.
+    pub(super) async fn connect(&self, place: &Place, pushes: Option<OnPush>) -> Result<Opened, Outage> {
+        let stream = self.stream(place).await.map_err(|error| outage(place, error))?;
+        let mut redis = RedisConnectionInfo::default().set_db(self.database.into()).set_skip_set_lib_name();
         if let Some(username) = &self.username {
             redis = redis.set_username(username);
         }
         if let Some(source) = self.password.clone() {
             let password = tokio::task::spawn_blocking(move || source.read()).await;
-            let password = password.map_err(|error| self.outage(error))?;
-            redis = redis.set_password(password.map_err(|why| self.outage(format_args!("no password: {why}")))?.expose());
+            let password = password.map_err(|error| outage(place, error))?;
+            redis = redis.set_password(password.map_err(|why| outage(place, format_args!("no password: {why}")))?.expose());
         }
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(WRITE_QUEUE);
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(WRITE_QUEUE);
+        if let Some(pushes) = pushes {
+            redis = redis.set_protocol(ProtocolVersion::RESP3);
+            config = config.set_push_sender(move |push| {
+                pushes(push);
+                Ok::<(), SendError>(())
+            });
+        }
         let opened = MultiplexedConnection::new_with_config(&redis, stream, config).await;
-        let (connection, driver) = opened.map_err(|error| self.outage(explain(&error)))?;
-        let mut driver: Driver = Box::pin(driver);
-        // Without a password nothing was said yet: the answer tells a Redis that is loading, wants a password or is none.
-        let (mut asking, ping) = (connection.clone(), cmd("PING"));
-        let answered = tokio::select! {
-            () = &mut driver => Err(self.outage("closed by the server")),
-            answer = ping.exec_async(&mut asking) => answer.map_err(|error| self.outage(explain(&error))),
-        };
-        answered.map(|()| (connection, driver))
+        let (connection, driver) = opened.map_err(|error| outage(place, explain(&error)))?;
+        Ok(Opened { place: place.clone(), connection, driver: Box::pin(driver) })
     }
 
-    pub(super) fn outage(&self, why: impl std::fmt::Display) -> Outage {
-        Outage::store(format_args!("{}: {why}", self.url))
-    }
-
-    async fn stream(&self) -> io::Result<Box<dyn Stream>> {
-        let (host, port) = match &self.url.place {
+    async fn stream(&self, place: &Place) -> io::Result<Box<dyn Stream>> {
+        let (host, port) = match place {
             Place::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
             Place::Tcp { host, port } | Place::Tls { host, port } => (host.as_str(), *port),
         };
@@ -96,11 +90,41 @@ impl Target {
         socket.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
         SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-        match &self.tls {
-            Some((connector, name)) => Ok(Box::new(connector.connect(name.clone(), socket).await?)),
-            None => Ok(Box::new(socket)),
+        match (&self.tls, place) {
+            (Some(connector), Place::Tls { .. }) => {
+                let name = ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("no name that a certificate could show"))?;
+                Ok(Box::new(connector.connect(name, socket).await?))
+            }
+            (None, Place::Tls { .. }) => Err(io::Error::other("TLS is not set up")),
+            (_, Place::Tcp { .. } | Place::Unix(_)) => Ok(Box::new(socket)),
         }
     }
+}
+
+impl Opened {
+    /// Sends a command while nobody else drives the connection.
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Outage> {
+        let mut connection = self.connection.clone();
+        self.while_driven(async move { command.query_async(&mut connection).await }).await
+    }
+
+    /// Subscribes to a channel of publications.
+    pub(super) async fn subscribe(&mut self, channel: &str) -> Result<(), Outage> {
+        let mut connection = self.connection.clone();
+        self.while_driven(async move { connection.subscribe(channel).await }).await
+    }
+
+    async fn while_driven<T>(&mut self, work: impl Future<Output = RedisResult<T>>) -> Result<T, Outage> {
+        let place = &self.place;
+        tokio::select! {
+            () = &mut self.driver => Err(outage(place, "closed by the server")),
+            answer = work => answer.map_err(|error| outage(place, explain(&error))),
+        }
+    }
+}
+
+pub(super) fn outage(place: &Place, why: impl std::fmt::Display) -> Outage {
+    Outage::store(format_args!("{place}: {why}"))
 }
 
 /// The text of an error of the crate. It may quote what the server said, which quotes keys and commands but no value of ours. An answer that
@@ -116,7 +140,8 @@ pub(super) fn explain(error: &RedisError) -> String {
     text
 }
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, RedisSettingsError> {
+/// What these servers' certificates are judged by.
+pub(super) fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, RedisSettingsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {

@@ -6,13 +6,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use ::redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::connect::{Driver, Target, explain};
+use super::connect::{Driver, Opened, explain, outage};
+use super::primary::Source;
+use super::url::Place;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
 
@@ -20,14 +22,21 @@ use crate::fault::Outage;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls on the shared connection.
+#[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
 
+/// What every link of a store has in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) control: Handle,
+    pub(super) clock: SharedClock,
+    /// How long calls that are under way may go on when their connection is given up.
+    pub(super) response_timeout: Duration,
+}
+
 struct Shared {
-    target: Target,
-    control: Handle,
-    clock: SharedClock,
-    connect_timeout: Duration,
-    response_timeout: Duration,
+    source: Source,
+    common: Common,
     state: Mutex<State>,
 }
 
@@ -51,48 +60,74 @@ struct Failure {
 #[derive(Clone)]
 struct Live {
     attempt: u64,
+    place: Place,
     connection: MultiplexedConnection,
     /// Said when nobody new is to use it.
     retired: Arc<Notify>,
 }
 
+/// What a server said, and who it was.
+pub(super) struct Answer {
+    /// One for each command; errors of single commands among them.
+    pub(super) values: Vec<Value>,
+    pub(super) place: Place,
+    /// Which of this link's connections it was.
+    pub(super) connection: u64,
+}
+
+/// Why there is no answer.
+pub(super) enum Failed {
+    /// Nothing was sent: no server was there.
+    Unsent(Outage),
+    /// It was sent, and perhaps done.
+    Lost(Outage),
+}
+
 impl Link {
-    pub(super) fn new(target: Target, control: Handle, clock: SharedClock, connect_timeout: Duration, response_timeout: Duration) -> Self {
+    pub(super) fn new(source: Source, common: Common) -> Self {
         let state = Mutex::new(State { attempt: 0, phase: Phase::Down(None) });
-        Self(Arc::new(Shared { target, control, clock, connect_timeout, response_timeout, state }))
+        Self(Arc::new(Shared { source, common, state }))
     }
 
-    /// Runs `work` on the connection. What takes longer than `response_timeout`, connecting included, is an outage, and so is everything that
-    /// Redis refuses.
-    pub(super) async fn call<T, F>(&self, work: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, Outage>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
+    /// Sends these commands as one piece; the first `skip` answers are left out. What has no answer by `end`, connecting included, is lost.
+    pub(super) async fn send(&self, commands: &Pipeline, skip: usize, end: Instant) -> Result<Answer, Failed> {
         let shared = &self.0;
-        let mut used = None;
-        let called = timeout(shared.response_timeout, async {
-            let live = connection(shared).await?;
-            let connection = live.connection.clone();
-            used = Some(live);
-            Ok(work(connection).await)
-        });
-        match called.await {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => {
-                if let Some(live) = used.filter(|_| is_lost(&error)) {
-                    shared.retire(&live);
+        let left = || end.saturating_duration_since(shared.common.clock.instant());
+        let silent = || format!("no answer within {:?}", shared.common.response_timeout);
+        let live = match timeout(left(), connection(shared)).await {
+            Ok(live) => live.map_err(Failed::Unsent)?,
+            Err(_elapsed) => return Err(Failed::Unsent(shared.source.outage(silent()))),
+        };
+        let mut connection = live.connection.clone();
+        let answered = timeout(left(), connection.req_packed_commands(commands, skip, commands.len() - skip)).await;
+        let error = match answered {
+            Ok(Ok(values)) => {
+                let of_no_use = |value: &Value| matches!(value, Value::ServerError(error) if is_lost(&error.clone().into()));
+                match values.iter().find(|value| of_no_use(value)) {
+                    Some(Value::ServerError(error)) => error.clone().into(),
+                    Some(_) | None => return Ok(Answer { values, place: live.place, connection: live.attempt }),
                 }
-                Err(shared.target.outage(explain(&error)))
             }
-            Ok(Err(outage)) => Err(outage),
+            Ok(Err(error)) => error,
             Err(_elapsed) => {
                 // Perhaps only slow, perhaps gone without a word: a new connection finds out.
-                if let Some(live) = used {
-                    shared.retire(&live);
-                }
-                Err(shared.target.outage(format_args!("no answer within {:?}", shared.response_timeout)))
+                shared.retire(&live);
+                return Err(Failed::Lost(outage(&live.place, silent())));
             }
+        };
+        if is_lost(&error) {
+            shared.retire(&live);
         }
+        Err(Failed::Lost(outage(&live.place, explain(&error))))
+    }
+
+    /// Gives up a connection that leads elsewhere.
+    pub(super) fn leave_unless_at(&self, place: &Place) {
+        let live = match &self.0.lock().phase {
+            Phase::Up(live) if live.place != *place => live.clone(),
+            Phase::Up(_) | Phase::Connecting(_) | Phase::Down(_) => return,
+        };
+        self.0.retire(&live);
     }
 }
 
@@ -109,14 +144,14 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
         match &state.phase {
             Phase::Up(live) => return Ok(live.clone()),
             Phase::Connecting(result) => (state.attempt, result.clone()),
-            Phase::Down(Some(failure)) if shared.clock.instant().saturating_duration_since(failure.at) < PAUSE => {
+            Phase::Down(Some(failure)) if shared.common.clock.instant().saturating_duration_since(failure.at) < PAUSE => {
                 return Err(failure.outage.clone());
             }
             Phase::Down(_) => {
                 let (done, result) = watch::channel(None);
                 state.attempt += 1;
                 state.phase = Phase::Connecting(result.clone());
-                drop(shared.control.spawn(connect_and_drive(Arc::clone(shared), state.attempt, done)));
+                drop(shared.common.control.spawn(connect_and_drive(Arc::clone(shared), state.attempt, done)));
                 (state.attempt, result)
             }
         }
@@ -128,29 +163,26 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
     done.unwrap_or_else(|| {
         // The attempt broke off without a word; the next call starts another.
         shared.leave(attempt, None);
-        Err(shared.target.outage("connecting broke off"))
+        Err(shared.source.outage("connecting broke off"))
     })
 }
 
 /// Connects, lets everybody who waits know, and drives the connection for as long as it lives.
 async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sender<Option<Result<Live, Outage>>>) {
-    let connected = timeout(shared.connect_timeout, shared.target.connect()).await;
-    let connected =
-        connected.unwrap_or_else(|_elapsed| Err(shared.target.outage(format_args!("no connection within {:?}", shared.connect_timeout))));
-    let (connection, driver) = match connected {
-        Ok(connected) => connected,
+    let Opened { place, connection, driver } = match shared.source.connect(None).await {
+        Ok(opened) => opened,
         Err(outage) => {
             shared.leave(attempt, Some(outage.clone()));
             done.send_replace(Some(Err(outage)));
             return;
         }
     };
-    let live = Live { attempt, connection, retired: Arc::new(Notify::new()) };
+    let live = Live { attempt, place, connection, retired: Arc::new(Notify::new()) };
     let retired = Arc::clone(&live.retired);
     shared.lock().phase = Phase::Up(live.clone());
     done.send_replace(Some(Ok(live)));
     drop(done);
-    let (grace, weak) = (shared.response_timeout, Arc::downgrade(&shared));
+    let (grace, weak) = (shared.common.response_timeout, Arc::downgrade(&shared));
     // From here on the store may be dropped: its last connection handle goes with it, and the driver ends.
     drop(shared);
     drive(driver, &retired, grace).await;
@@ -176,7 +208,7 @@ impl Shared {
     fn leave(&self, attempt: u64, outage: Option<Outage>) {
         let mut state = self.lock();
         if state.attempt == attempt {
-            state.phase = Phase::Down(outage.map(|outage| Failure { at: self.clock.instant(), outage }));
+            state.phase = Phase::Down(outage.map(|outage| Failure { at: self.common.clock.instant(), outage }));
         }
     }
 

@@ -1,6 +1,8 @@
-//! The store that many gateways share: a Redis (6.2 or newer) of its own or with others.
+//! The store that many gateways share: a Redis (6.2 or newer) of its own or with others, at one address, behind sentinels, or a cluster.
 //!
-//! `settings` is what the config says, `connect` opens one connection, `link` keeps it, `scripts` is what runs inside Redis.
+//! `settings` and `url` are what the config says. `connect` opens one connection, `primary` knows where to, `link` keeps it. `nodes` sends a
+//! command to the server of its key, in a cluster by the map of `slots` and `cluster`. `calls` is the store, `scripts` is what runs inside
+//! Redis. `tracking` has changes told that others make, and `watched` knows whether all of them are.
 //!
 //! # Keys
 //! Under the prefix stand, with the hash tag in braces so that what belongs together shares a slot:
@@ -19,279 +21,134 @@
 //! # Rights
 //! A user of its own needs these and nothing else (`select` only for another database than 0):
 //! `~doorward:* +ping +get +set +getdel +del +hget +hmget +hset +expire +pttl +zadd +zcard +zscore +zrem +zrangebyscore +zremrangebyscore
-//! +zrevrange +scan +exists +incr +pexpire +evalsha +script|load +select`
+//! +zrevrange +scan +exists +incr +pexpire +evalsha +script|load +client|tracking +select`.
+//! Behind sentinels also `+role`, in a cluster also `+cluster|slots +asking`, and with `wait_replicas` also `+wait`. The sentinels' own user
+//! needs `+sentinel|get-master-addr-by-name +subscribe &+switch-master`.
+//!
+//! # What is acknowledged
+//! A Redis gives its writes to its replicas a moment after it answered. With `wait_replicas` a login, a refresh, a lease, a mark or an ending is
+//! acknowledged only when that many replicas have it (`WAIT`); else it is an [`Outage`](crate::fault::Outage), though it is written on the
+//! primary: a session that nobody has the cookie of, or an ending that is to be asked for again. Touches and login records do not wait.
 
+mod calls;
+mod cluster;
 mod connect;
 mod link;
+mod nodes;
+mod primary;
 mod scripts;
 mod settings;
+mod slots;
+mod tracking;
+mod url;
+mod watched;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{FromRedisValue, RedisResult, cmd};
 use tokio::runtime::Handle;
 
-pub use settings::{PasswordSource, RedisSettings, RedisSettingsError, RedisUrl};
+pub use settings::{PasswordSource, RedisSettings, RedisSettingsError, SentinelSettings, Servers};
+pub use url::RedisUrl;
 
-use super::{
-    Admission, Cursor, LoginBounds, LoginRecord, Part, RecordId, Replaced, SealedSession, SessionStore, StoreFuture, StoredSession,
-};
-use crate::clock::{SharedClock, UnixTime};
-use crate::secret;
-use connect::Target;
-use link::Link;
+use self::url::Place;
+use super::OnChange;
+use crate::clock::SharedClock;
+use cluster::Cluster;
+use connect::{Connector, tls_connector};
+use link::{Common, Link};
+use nodes::{Node, Nodes, Topology};
+use primary::{Origin, Sentinels, Source};
+use rustls_pki_types::ServerName;
 use scripts::Scripts;
-
-/// Records outlive their time by this much: our clock and the server's are not the same, and lifetimes are judged by the records.
-const SLACK: Duration = Duration::from_secs(60);
-
-/// How many keys one part of a walk looks at.
-const SCANNED: u32 = 500;
-
-/// What is read of a session: `sealed` and `used`.
-type Record = (Option<Vec<u8>>, Option<u64>);
+use watched::Watched;
 
 /// Sessions and login records in Redis.
 pub struct Redis {
-    link: Link,
+    nodes: Arc<Nodes>,
+    /// For the connection on which changes are told; a cluster has one for each of its nodes.
+    one: Option<Arc<Source>>,
+    sentinels: Option<Arc<Sentinels>>,
     scripts: Scripts,
     prefix: String,
     clock: SharedClock,
+    control: Handle,
 }
 
 impl Redis {
-    /// Reads nothing and connects to nothing yet, except that the certificates to trust are read. The connection will live on `control`;
-    /// the store's methods may be awaited on any thread.
+    /// Reads nothing and connects to nothing yet, except that the certificates to trust are read. Connections will live on `control`; the
+    /// store's methods may be awaited on any thread.
     ///
     /// # Errors
     /// When settings contradict each other or the certificates cannot be read.
     pub fn new(settings: RedisSettings, control: Handle, clock: SharedClock) -> Result<Self, RedisSettingsError> {
         settings.check()?;
-        let prefix = settings.prefix.clone();
-        let (connect_timeout, response_timeout) = (settings.connect_timeout, settings.response_timeout);
-        let target = Target::new(settings)?;
-        let link = Link::new(target, control, SharedClock::clone(&clock), connect_timeout, response_timeout);
-        Ok(Self { link, scripts: Scripts::new(), prefix, clock })
-    }
-
-    fn key(&self, kind: &str, id: &RecordId) -> String {
-        format!("{}{kind}:{{{}}}", self.prefix, secret::encode(id))
-    }
-
-    fn login_key(&self, kind: LoginRecord, id: &RecordId) -> String {
-        let kind = match kind {
-            LoginRecord::Flow => "flow",
-            LoginRecord::Attempt => "attempt",
+        let RedisSettings { servers, username, password, ca_file, prefix, wait_replicas, connect_timeout, response_timeout } = settings;
+        let tls = match places(&servers)?.iter().any(|place| matches!(place, Place::Tls { .. })) {
+            true => Some(tls_connector(ca_file.as_deref())?),
+            false => None,
         };
-        self.key(kind, id)
-    }
-
-    fn admission_keys(&self, address: &RecordId) -> [String; 2] {
-        [format!("{}{{logins}}:all", self.prefix), format!("{}{{logins}}:of:{}", self.prefix, secret::encode(address))]
-    }
-
-    /// Seconds from now, never less than one.
-    fn seconds_until(&self, expires_at: UnixTime) -> u64 {
-        expires_at.plus(SLACK).since(self.clock.now()).as_secs().max(1)
-    }
-
-    /// Runs work on the connection within the time that a call may take.
-    fn call<'a, T, F>(&'a self, work: impl FnOnce(MultiplexedConnection) -> F + Send + 'a) -> StoreFuture<'a, T>
-    where
-        T: 'a,
-        F: Future<Output = RedisResult<T>> + Send + 'a,
-    {
-        Box::pin(self.link.call(work))
-    }
-
-    fn ask<'a, T: FromRedisValue + Send + 'a>(&'a self, command: ::redis::Cmd) -> StoreFuture<'a, T> {
-        self.call(async move |mut redis| command.query_async(&mut redis).await)
-    }
-}
-
-impl SessionStore for Redis {
-    fn put_session(&self, id: RecordId, session: SealedSession) -> StoreFuture<'_, ()> {
-        self.call(async move |mut redis| {
-            let (now, until) = (self.clock.now().0, session.expires_at.0);
-            let ttl = self.seconds_until(session.expires_at);
-            for index in &session.indexes {
-                let mut put = self.scripts.put_index.key(self.key("index", index));
-                let () = put.arg(now).arg(until).arg(&id).arg(SLACK.as_secs()).invoke_async(&mut redis).await?;
+        let common = Common { control: control.clone(), clock: SharedClock::clone(&clock), response_timeout };
+        let waits = wait_replicas > 0;
+        let (topology, one, sentinels) = match servers {
+            Servers::One(url) => {
+                let username = username.or(url.username);
+                let password = password.or_else(|| url.password.map(PasswordSource::fixed));
+                let connector = Arc::new(Connector { database: url.database, username, password, tls });
+                let source = || Source { connector: Arc::clone(&connector), origin: Origin::Fixed(url.place.clone()), connect_timeout };
+                let node = Node::new(waits, || Link::new(source(), common.clone()));
+                (Topology::One(node), Some(Arc::new(source())), None)
             }
-            let mut put = self.scripts.put_session.key(self.key("session", &id));
-            put.key(self.key("touch", &id));
-            put.arg(&session.sealed).arg(&session.listing).arg(session.indexes.as_flattened()).arg(session.last_used.0).arg(ttl);
-            let before: Option<Vec<u8>> = put.invoke_async(&mut redis).await?;
-            let before = before.unwrap_or_default();
-            for left in before.as_chunks().0.iter().filter(|index| !session.indexes.contains(index)) {
-                let () = cmd("ZREM").arg(self.key("index", left)).arg(&id).query_async(&mut redis).await?;
+            Servers::Sentinels(sentinels) => {
+                let SentinelSettings { urls, master_name, username: their_user, password: their_password } = sentinels;
+                let theirs = Connector { database: 0, username: their_user, password: their_password, tls: tls.clone() };
+                let places = urls.into_iter().map(|url| url.place).collect();
+                // One that vanished must not use up the time that is there for all of them.
+                let sentinels = Arc::new(Sentinels::new(theirs, places, master_name, connect_timeout / 3));
+                let connector = Arc::new(Connector { database: 0, username, password, tls });
+                let source = || {
+                    let origin = Origin::Sentinels(Arc::clone(&sentinels));
+                    Source { connector: Arc::clone(&connector), origin, connect_timeout }
+                };
+                let node = Node::new(waits, || Link::new(source(), common.clone()));
+                (Topology::One(node), Some(Arc::new(source())), Some(sentinels))
             }
-            Ok(())
-        })
-    }
-
-    fn session(&self, id: RecordId) -> StoreFuture<'_, Option<StoredSession>> {
-        self.call(async move |mut redis| {
-            let mut both = ::redis::pipe();
-            both.cmd("HMGET").arg(self.key("session", &id)).arg(&["sealed", "used"]);
-            both.cmd("GET").arg(self.key("touch", &id));
-            let (record, touch): (Record, Option<u64>) = both.query_async(&mut redis).await?;
-            let (sealed, used) = record;
-            Ok(sealed.map(|sealed| StoredSession { sealed, last_used: UnixTime(used.max(touch).unwrap_or_default()) }))
-        })
-    }
-
-    fn touch_session(&self, id: RecordId, last_used: UnixTime) -> StoreFuture<'_, ()> {
-        self.call(async move |mut redis| {
-            let mut touch = self.scripts.touch_session.key(self.key("session", &id));
-            touch.key(self.key("touch", &id)).arg(last_used.0).invoke_async(&mut redis).await
-        })
-    }
-
-    fn delete_session(&self, id: RecordId) -> StoreFuture<'_, bool> {
-        self.call(async move |mut redis| {
-            let mut delete = self.scripts.delete_session.key(self.key("session", &id));
-            let (there, indexes): (bool, Vec<u8>) = delete.key(self.key("touch", &id)).invoke_async(&mut redis).await?;
-            for index in indexes.as_chunks().0 {
-                let () = cmd("ZREM").arg(self.key("index", index)).arg(&id).query_async(&mut redis).await?;
+            Servers::Cluster(urls) => {
+                let connector = Arc::new(Connector { database: 0, username, password, tls });
+                let seeds = urls.into_iter().map(|url| url.place).collect();
+                let cluster = Cluster::new(seeds, connector, common, connect_timeout, waits);
+                (Topology::Cluster(Arc::new(cluster)), None, None)
             }
-            Ok(there)
-        })
+        };
+        let nodes =
+            Nodes { topology, watched: Arc::new(Watched::default()), clock: SharedClock::clone(&clock), response_timeout, wait_replicas };
+        Ok(Self { nodes: Arc::new(nodes), one, sentinels, scripts: Scripts::new(), prefix, clock, control })
     }
 
-    fn sessions_under(&self, index: RecordId) -> StoreFuture<'_, Vec<RecordId>> {
-        self.call(async move |mut redis| {
-            let mut living = cmd("ZRANGEBYSCORE");
-            living.arg(self.key("index", &index)).arg(format!("({}", self.clock.now().0)).arg("+inf");
-            let ids: Vec<Vec<u8>> = living.query_async(&mut redis).await?;
-            Ok(ids.into_iter().filter_map(|id| id.try_into().ok()).collect())
-        })
-    }
-
-    fn listing(&self, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
-        self.ask(cmd("HGET").arg(self.key("session", &id)).arg("listing").take())
-    }
-
-    fn put_login(&self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) -> StoreFuture<'_, ()> {
-        self.ask(cmd("SET").arg(self.login_key(kind, &id)).arg(sealed).arg("EX").arg(self.seconds_until(expires_at)).take())
-    }
-
-    fn login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
-        self.ask(cmd("GET").arg(self.login_key(kind, &id)).take())
-    }
-
-    fn take_login(&self, kind: LoginRecord, id: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
-        self.ask(cmd("GETDEL").arg(self.login_key(kind, &id)).take())
-    }
-
-    fn admit_login(&self, flow: RecordId, address: RecordId, expires_at: UnixTime, bounds: LoginBounds) -> StoreFuture<'_, Admission> {
-        self.call(async move |mut redis| {
-            let mut admit = self.scripts.admit_login.key(&self.admission_keys(&address));
-            admit.arg(self.clock.now().0).arg(expires_at.0).arg(&flow).arg(bounds.per_address).arg(bounds.total).arg(SLACK.as_secs());
-            let answer: u8 = admit.invoke_async(&mut redis).await?;
-            Ok(match answer {
-                0 => Admission::Admitted,
-                1 => Admission::TooManyOfAddress,
-                _ => Admission::TooMany,
-            })
-        })
-    }
-
-    fn release_login(&self, flow: RecordId, address: RecordId) -> StoreFuture<'_, ()> {
-        self.call(async move |mut redis| {
-            let mut both = ::redis::pipe();
-            for key in self.admission_keys(&address) {
-                both.cmd("ZREM").arg(key).arg(&flow).ignore();
-            }
-            both.query_async(&mut redis).await
-        })
-    }
-
-    fn replace_session(&self, id: RecordId, before: Vec<u8>, sealed: Vec<u8>) -> StoreFuture<'_, Replaced> {
-        self.call(async move |mut redis| {
-            let mut replace = self.scripts.replace_session.key(self.key("session", &id));
-            let answer: u8 = replace.arg(before).arg(sealed).invoke_async(&mut redis).await?;
-            Ok(match answer {
-                0 => Replaced::Replaced,
-                1 => Replaced::Changed,
-                _ => Replaced::Gone,
-            })
-        })
-    }
-
-    fn all_sessions(&self, from: Option<Cursor>) -> StoreFuture<'_, Part> {
-        self.call(async move |mut redis| {
-            let from = from.map_or_else(|| "0".to_owned(), |cursor| cursor.0);
-            let begins = format!("{}session:{{", self.prefix);
-            let mut scan = cmd("SCAN");
-            scan.arg(from).arg("MATCH").arg(format!("{}*", glob_literal(&begins))).arg("COUNT").arg(SCANNED);
-            let (next, keys): (String, Vec<String>) = scan.query_async(&mut redis).await?;
-            let id = |key: &String| secret::decode(key.strip_prefix(&begins)?.strip_suffix('}')?)?.try_into().ok();
-            Ok((keys.iter().filter_map(id).collect(), (next != "0").then_some(Cursor(next))))
-        })
-    }
-
-    fn lease(&self, name: RecordId, owner: RecordId, length: Duration) -> StoreFuture<'_, bool> {
-        self.call(async move |mut redis| {
-            let mut lease = self.scripts.lease.key(self.key("lease", &name));
-            lease.arg(&owner).arg(milliseconds(length)).invoke_async(&mut redis).await
-        })
-    }
-
-    fn release_lease(&self, name: RecordId, owner: RecordId) -> StoreFuture<'_, ()> {
-        self.call(async move |mut redis| {
-            self.scripts.release_lease.key(self.key("lease", &name)).arg(&owner).invoke_async(&mut redis).await
-        })
-    }
-
-    fn remember(&self, mark: RecordId, until: UnixTime) -> StoreFuture<'_, bool> {
-        self.call(async move |mut redis| {
-            let mut set = cmd("SET");
-            set.arg(self.key("mark", &mark)).arg("").arg("NX").arg("EX").arg(self.seconds_until(until));
-            let set: Option<String> = set.query_async(&mut redis).await?;
-            Ok(set.is_some())
-        })
-    }
-
-    fn remembered(&self, mark: RecordId) -> StoreFuture<'_, bool> {
-        self.ask(cmd("EXISTS").arg(self.key("mark", &mark)).take())
-    }
-
-    fn count(&self, name: RecordId, window: Duration) -> StoreFuture<'_, u64> {
-        self.call(async move |mut redis| {
-            self.scripts.count.key(self.key("count", &name)).arg(milliseconds(window)).invoke_async(&mut redis).await
-        })
-    }
-
-    fn counted(&self, name: RecordId) -> StoreFuture<'_, u64> {
-        self.call(async move |mut redis| {
-            let count: Option<u64> = cmd("GET").arg(self.key("count", &name)).query_async(&mut redis).await?;
-            Ok(count.unwrap_or_default())
-        })
-    }
-
-    fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
-        self.ask(cmd("DEL").arg(self.key("count", &name)).take())
-    }
-
-    fn ping(&self) -> StoreFuture<'_, ()> {
-        self.ask(cmd("PING"))
-    }
-}
-
-fn milliseconds(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-/// A text that matches nothing but itself in `SCAN`'s patterns.
-fn glob_literal(text: &str) -> String {
-    let mut pattern = String::new();
-    for character in text.chars() {
-        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
+    /// Begins to have changes told; a second time nothing happens.
+    fn begin_watch(&self, told: OnChange) {
+        if !self.nodes.watched.begin(told) {
+            return;
         }
-        pattern.push(character);
+        let prefix = format!("{}session:", self.prefix);
+        drop(self.control.spawn(tracking::run(Arc::downgrade(&self.nodes), self.one.clone(), prefix)));
+        if let Some(sentinels) = &self.sentinels {
+            drop(self.control.spawn(tracking::follow_switches(Arc::downgrade(&self.nodes), Arc::clone(sentinels))));
+        }
     }
-    pattern
+}
+
+/// Where the servers of the config are; a certificate can name each that shows one.
+fn places(servers: &Servers) -> Result<Vec<Place>, RedisSettingsError> {
+    let listed = match servers {
+        Servers::One(url) => std::slice::from_ref(url),
+        Servers::Sentinels(sentinels) => &sentinels.urls,
+        Servers::Cluster(urls) => urls,
+    };
+    let place = |url: &RedisUrl| match &url.place {
+        Place::Tls { host, .. } if ServerName::try_from(host.as_str()).is_err() => {
+            Err(RedisSettingsError("store.url: no name or address that a certificate could show".into()))
+        }
+        place => Ok(place.clone()),
+    };
+    listed.iter().map(place).collect()
 }

@@ -1,6 +1,24 @@
 //! What has to happen in Redis as one whole. Every script names all its keys, and all of them lie in one slot.
 
-use ::redis::Script;
+/// A script and the name that Redis has for it.
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: ::redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
 
 pub(super) struct Scripts {
     pub(super) put_session: Script,
@@ -30,12 +48,11 @@ impl Scripts {
     }
 }
 
-/// session, touch; sealed, listing, indexes, last use, seconds to live → the index entries it had before.
+/// session; sealed, listing, indexes, last use, seconds to live → the index entries it had before.
 const PUT_SESSION: &str = r"
 local before = redis.call('HGET', KEYS[1], 'indexes')
 redis.call('HSET', KEYS[1], 'sealed', ARGV[1], 'listing', ARGV[2], 'indexes', ARGV[3], 'used', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5])
 return before
 ";
 
@@ -81,11 +98,14 @@ if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return count
 ";
 
-/// session, touch → whether it was there, its index entries.
+/// session; whether replicas are waited for → whether it was there, its index entries. `WAIT` covers what its own connection wrote: a deletion
+/// that is repeated because it was not confirmed has to write something, or it would be taken for confirmed.
 const DELETE_SESSION: &str = r"
+local there = redis.call('EXISTS', KEYS[1])
 local indexes = redis.call('HGET', KEYS[1], 'indexes')
-redis.call('DEL', KEYS[2])
-return {redis.call('DEL', KEYS[1]), indexes or ''}
+if there == 0 and ARGV[1] == '1' then redis.call('SET', KEYS[1], '', 'PX', 1) end
+redis.call('DEL', KEYS[1])
+return {there, indexes or ''}
 ";
 
 /// index entry; now, end, session, slack. The entry lives as long as the longest of its sessions.

@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use url::{Host, Url};
-
+use super::url::RedisUrl;
 use crate::secret::Secret;
 
 /// `[store]` for `kind = "redis"`.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
     /// Where it is.
-    pub url: RedisUrl,
+    pub servers: Servers,
     /// The ACL user; without one the password is the default user's.
     pub username: Option<String>,
     /// The password, unless the URL holds it.
@@ -23,22 +21,55 @@ pub struct RedisSettings {
     pub ca_file: Option<PathBuf>,
     /// What every key begins with.
     pub prefix: String,
+    /// How many replicas must have a login, a refresh or an ending before it is acknowledged.
+    pub wait_replicas: u32,
     /// The longest that one attempt to connect may take, TLS and password included.
     pub connect_timeout: Duration,
     /// The longest that one call may take, a connection that has to be made first included.
     pub response_timeout: Duration,
 }
 
+/// Where the data is.
+#[derive(Clone, Debug)]
+pub enum Servers {
+    /// At one address.
+    One(RedisUrl),
+    /// Wherever the sentinels say.
+    Sentinels(SentinelSettings),
+    /// In a Redis Cluster: these of its nodes are asked for the others.
+    Cluster(Vec<RedisUrl>),
+}
+
+/// The sentinels that watch over a primary and its replicas.
+#[derive(Clone, Debug)]
+pub struct SentinelSettings {
+    /// Where they are. The data nodes are spoken to as they are: with TLS or without.
+    pub urls: Vec<RedisUrl>,
+    /// The name by which they know the primary.
+    pub master_name: String,
+    /// Their ACL user. Nothing of the data nodes' user and password is ever shown to them.
+    pub username: Option<String>,
+    /// Their password; without one they are asked without.
+    pub password: Option<PasswordSource>,
+}
+
 impl RedisSettings {
     /// This server with the default prefix (`doorward:`) and a second for everything.
     #[must_use]
     pub fn new(url: RedisUrl) -> Self {
+        Self::of(Servers::One(url))
+    }
+
+    /// The same for servers of any kind.
+    #[must_use]
+    pub fn of(servers: Servers) -> Self {
         Self {
-            url,
+            servers,
             username: None,
             password: None,
             ca_file: None,
             prefix: "doorward:".to_owned(),
+            wait_replicas: 0,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
         }
@@ -47,15 +78,28 @@ impl RedisSettings {
     /// What cannot be right together.
     pub(super) fn check(&self) -> Result<(), RedisSettingsError> {
         let problem = |text: &str| Err(RedisSettingsError(text.to_owned()));
-        let has_password = self.password.is_some() || self.url.password.is_some();
-        if self.password.is_some() && self.url.password.is_some() {
+        let (url, listed) = match &self.servers {
+            Servers::One(url) => (Some(url), std::slice::from_ref(url)),
+            Servers::Sentinels(sentinels) => (None, &*sentinels.urls),
+            Servers::Cluster(urls) => (None, &**urls),
+        };
+        let (url_username, url_password) = (url.and_then(|url| url.username.as_ref()), url.and_then(|url| url.password.as_ref()));
+        let has_password = self.password.is_some() || url_password.is_some();
+        let tls = listed.iter().filter(|url| url.is_tls()).count();
+        if listed.is_empty() {
+            problem("store.sentinels and store.cluster name at least one server")
+        } else if tls != 0 && tls != listed.len() {
+            problem("store.sentinels and store.cluster: rediss:// for all of them or for none")
+        } else if self.password.is_some() && url_password.is_some() {
             problem("store.url holds a password and store.password_file names another; keep one")
-        } else if self.username.is_some() && self.url.username.is_some() {
+        } else if self.username.is_some() && url_username.is_some() {
             problem("store.url holds a user and store.username names another; keep one")
-        } else if (self.username.is_some() || self.url.username.is_some()) && !has_password {
+        } else if (self.username.is_some() || url_username.is_some()) && !has_password {
             problem("store.username needs store.password_file")
-        } else if self.ca_file.is_some() && !self.url.is_tls() {
-            problem("store.tls.ca_file needs a store.url that begins with rediss://")
+        } else if matches!(&self.servers, Servers::Sentinels(sentinels) if sentinels.username.is_some() && sentinels.password.is_none()) {
+            problem("store.sentinel_username needs store.sentinel_password_file")
+        } else if self.ca_file.is_some() && tls == 0 {
+            problem("store.tls.ca_file needs servers whose URLs begin with rediss://")
         } else if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
             problem("store.prefix must not be empty nor hold braces, which place keys in a cluster")
         } else {
@@ -117,145 +161,9 @@ impl fmt::Debug for PasswordSource {
     }
 }
 
-/// `redis://` or `rediss://` (TLS) with host, port (6379) and database (`/0`), or `unix:///path?db=0`. User and password may stand before
-/// the host; `Display` and `Debug` leave them out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl {
-    pub(super) place: Place,
-    pub(super) database: u32,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Secret>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
-    Unix(PathBuf),
-}
-
-impl RedisUrl {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// What is wrong with it, without quoting it: it may hold a password.
-    pub fn parse(text: &str) -> Result<Self, RedisSettingsError> {
-        let problem = |text: &str| RedisSettingsError(format!("store.url: {text}"));
-        let url = Url::parse(text).map_err(|error| problem(&format!("no URL ({error}); write redis://host:6379/0")))?;
-        let decoded =
-            |text: &str| percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| problem("not UTF-8 after decoding"));
-        if url.fragment().is_some() {
-            return Err(problem("nothing may follow a '#'; write it as %23"));
-        }
-        let number = |text: &str| text.parse().map_err(|_| problem("the database is no number"));
-        let (place, database) = if matches!(url.scheme(), "unix" | "redis+unix") {
-            let path = decoded(url.path())?;
-            if !path.starts_with('/') || url.host().is_some() {
-                return Err(problem("a socket's path is absolute: unix:///run/redis/redis.sock"));
-            }
-            let mut database = 0;
-            for (name, value) in url.query_pairs() {
-                match &*name {
-                    "db" => database = number(&value)?,
-                    _ => return Err(problem("a socket's URL takes no parameter but db")),
-                }
-            }
-            (Place::Unix(path.into()), database)
-        } else {
-            if url.query().is_some() {
-                return Err(problem("takes no parameters; TLS is rediss://, user and password have keys of their own"));
-            }
-            let host = match url.host() {
-                Some(Host::Domain(name)) if !name.is_empty() => decoded(name)?,
-                Some(Host::Ipv4(address)) => address.to_string(),
-                Some(Host::Ipv6(address)) => address.to_string(),
-                _ => return Err(problem("names no host; write redis://host:6379/0")),
-            };
-            let port = url.port().unwrap_or(6379);
-            let database = match url.path().trim_start_matches('/') {
-                "" => 0,
-                text => number(text)?,
-            };
-            match url.scheme() {
-                "redis" => (Place::Tcp { host, port }, database),
-                "rediss" => (Place::Tls { host, port }, database),
-                _ => return Err(problem("begins with neither redis://, rediss:// nor unix://")),
-            }
-        };
-        let username = Some(url.username()).filter(|name| !name.is_empty()).map(decoded).transpose()?;
-        let password = url.password().map(decoded).transpose()?.filter(|password| !password.is_empty()).map(Secret::new);
-        Ok(Self { place, database, username, password })
-    }
-
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.place, Place::Tls { .. })
-    }
-}
-
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self.database;
-        let at = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        match &self.place {
-            Place::Tcp { host, port } => write!(f, "redis://{}:{port}/{database}", at(host)),
-            Place::Tls { host, port } => write!(f, "rediss://{}:{port}/{database}", at(host)),
-            Place::Unix(path) => write!(f, "unix://{}?db={database}", path.display()),
-        }
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_read_and_shown_without_their_secrets() {
-        for (text, shown) in [
-            ("redis://localhost", "redis://localhost:6379/0"),
-            ("redis://localhost:7000/", "redis://localhost:7000/0"),
-            ("redis://alice:s3cret%40x@10.0.0.1:7000/3", "redis://10.0.0.1:7000/3"),
-            ("rediss://:s3cret@redis.test", "rediss://redis.test:6379/0"),
-            ("rediss://[::1]:6380/1", "rediss://[::1]:6380/1"),
-            ("unix:///run/redis.sock", "unix:///run/redis.sock?db=0"),
-            ("unix:/run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
-            ("redis+unix:///run/redis%20x.sock", "unix:///run/redis x.sock?db=0"),
-        ] {
-            let url = RedisUrl::parse(text).unwrap();
-            assert_eq!(url.to_string(), shown);
-            assert!(!format!("{:?}", RedisSettings::new(url)).contains("s3cret"));
-        }
-        let url = RedisUrl::parse("redis://alice:s3cret%40x@h").unwrap();
-        assert_eq!(url.username.as_deref(), Some("alice"));
-        assert!(url.password == Some(Secret::new("s3cret@x")));
-    }
-
-    #[test]
-    fn a_bad_url_is_refused_without_being_quoted() {
-        for text in [
-            "",
-            "localhost:6379",
-            "http://:s3cret@localhost",
-            "redis://:s3cret@",
-            "redis:///0",
-            "redis://:s3cret@h/x",
-            "redis://:s3cret@h/-1",
-            "redis://:s3cret@h?db=1",
-            "redis://:s3cret@h:99999",
-            "redis://h/0#s3cret",
-            "unix://run/redis.sock",
-            "unix:redis.sock",
-            "unix:///run/redis.sock?password=s3cret",
-        ] {
-            let error = RedisUrl::parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("store.url: ") && !error.contains("s3cret"), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
@@ -273,6 +181,26 @@ mod tests {
             (RedisSettings { prefix: String::new(), ..settings("redis://h") }, "store.prefix"),
         ] {
             let error = settings.check().unwrap_err().to_string();
+            assert!(error.contains(names), "{error}");
+        }
+    }
+
+    #[test]
+    fn several_servers_are_all_spoken_to_in_one_way() {
+        let node = |text: &str| RedisUrl::parse_one_of("store.cluster", text, 6379).unwrap();
+        let sentinels = |urls, username: Option<&str>| {
+            let (username, master_name) = (username.map(str::to_owned), "doorward".to_owned());
+            Servers::Sentinels(SentinelSettings { urls, master_name, username, password: None })
+        };
+        assert_eq!(RedisSettings::of(Servers::Cluster(vec![node("redis://a"), node("redis://b:1")])).check(), Ok(()));
+        assert_eq!(RedisSettings::of(sentinels(vec![node("rediss://a"), node("rediss://b")], None)).check(), Ok(()));
+        for (servers, names) in [
+            (Servers::Cluster(Vec::new()), "store.cluster"),
+            (Servers::Cluster(vec![node("redis://a"), node("rediss://b")]), "rediss://"),
+            (sentinels(vec![node("redis://a"), node("rediss://b")], None), "rediss://"),
+            (sentinels(vec![node("redis://a")], Some("x")), "store.sentinel_password_file"),
+        ] {
+            let error = RedisSettings::of(servers).check().unwrap_err().to_string();
             assert!(error.contains(names), "{error}");
         }
     }

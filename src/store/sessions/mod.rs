@@ -246,7 +246,14 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
             let session = match cache.as_ref().and_then(|cache| cache.get(&id)) {
                 Some(known) if known.opens_with(&cookie) => Some(Arc::clone(&known.session)),
                 Some(_) => None,
-                None => store.session(id).await?.and_then(|stored| record::open_session(&stored.sealed, &cookie)).map(Arc::new),
+                None => match store.session(id).await? {
+                    Some(stored) => record::open_session(&stored.sealed, &cookie).map(Arc::new),
+                    // Perhaps by an ending that the store could not confirm: it is to be gone on every replica before this says so.
+                    None => {
+                        store.delete_session(id).await?;
+                        None
+                    }
+                },
             };
             if session.is_some() {
                 delete(&*store, cache.as_deref(), &streams, id).await?;

@@ -8,7 +8,8 @@
 //! - behind the gateway: [`upstream`] with its [`upstream_paths`], on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
-//! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`]
+//! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
+//!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`]), and with provider and upstream around it: [`world`] (people),
 //!   [`scene`] (requests and headers)
 //! - what earlier releases left: [`fixtures`]
@@ -56,9 +57,11 @@ pub mod process;
 pub mod raw;
 pub mod raw_h2;
 pub mod redis;
+pub mod redis_groups;
 pub mod resp;
 pub mod scene;
 pub mod server;
+pub mod stalling;
 pub mod temp;
 pub mod upstream;
 pub mod upstream_paths;

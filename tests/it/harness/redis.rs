@@ -28,6 +28,7 @@ pub struct RedisOptions {
     tls: Option<(Leaf, Arc<ClientConfig>)>,
     user: Option<(String, String, String)>,
     append_only: bool,
+    sentinel: bool,
     lines: Vec<String>,
 }
 
@@ -57,6 +58,23 @@ impl RedisOptions {
     pub fn append_only(mut self) -> Self {
         self.append_only = true;
         self
+    }
+
+    /// A sentinel: it keeps no data, and watches over those who do.
+    #[must_use]
+    pub fn sentinel(mut self) -> Self {
+        self.sentinel = true;
+        self
+    }
+
+    /// Whoever is its primary or its replica lets it in: as the harness's own user, over TLS where there is TLS.
+    #[must_use]
+    pub fn one_of_several(self, authority: Option<&CertificateAuthority>) -> Self {
+        let several = self.config(&format!("masteruser {}", WATCHER.0)).config(&format!("masterauth {}", WATCHER.1));
+        match authority {
+            None => several,
+            Some(authority) => several.config("tls-replication yes").config(&format!("tls-ca-cert-file {}", authority.file().display())),
+        }
     }
 
     /// A further line of redis.conf.
@@ -130,6 +148,18 @@ impl Redis {
     #[must_use]
     pub fn credentials(&self) -> Option<(&str, &str)> {
         self.options.user.as_ref().map(|(name, password, _)| (name.as_str(), password.as_str()))
+    }
+
+    /// User and password that may do everything, for those of its kind.
+    #[must_use]
+    pub fn watcher() -> (&'static str, &'static str) {
+        WATCHER
+    }
+
+    /// Whether it was neither stopped nor killed.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Ends it in good order (SIGTERM) and waits for that.
@@ -229,7 +259,8 @@ impl Redis {
     /// Starts the process and waits until it answers. `Err`: its output.
     async fn launch(&mut self) -> Result<(), String> {
         let config = self.dir.write("redis.conf", self.config_file());
-        let process = Launch::new("redis-server").arg(config).dir(self.dir.path()).start();
+        let kind = self.options.sentinel.then_some("--sentinel");
+        let process = Launch::new("redis-server").arg(config).args(kind).dir(self.dir.path()).start();
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             if let Some(status) = process.status() {

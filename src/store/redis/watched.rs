@@ -1,0 +1,119 @@
+//! Whether every change is being told, and by whom.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::url::Place;
+use crate::store::{Change, OnChange};
+
+/// Who is told of changes, and the servers whose changes are told. An answer of any other server ends that: nobody would say when it is old.
+#[derive(Default)]
+pub(super) struct Watched {
+    told: OnceLock<OnChange>,
+    /// `None`: changes may be missed.
+    places: Mutex<Option<BTreeSet<Place>>>,
+    /// Said when the servers have to be looked for anew.
+    anew: Notify,
+}
+
+impl Watched {
+    /// From now on changes go to `told`; `false` when they go to somebody already.
+    pub(super) fn begin(&self, told: OnChange) -> bool {
+        self.told.set(told).is_ok()
+    }
+
+    /// All changes on these servers are told from now on, and sessions lie on no others.
+    pub(super) fn on(&self, places: BTreeSet<Place>) {
+        let mut now = self.lock();
+        tracing::info!(servers = places.len(), "changes in Redis are told");
+        *now = Some(places);
+        self.tell(Change::Watched);
+    }
+
+    /// Changes may be missed; whether none were before.
+    pub(super) fn lost(&self) -> bool {
+        let mut now = self.lock();
+        let before = now.take().is_some();
+        if before {
+            self.tell(Change::Lost);
+        }
+        before
+    }
+
+    /// The same, and the servers are not the ones that were known.
+    pub(super) fn look_anew(&self) {
+        if self.lost() {
+            tracing::info!("another server of Redis is the one now; until its changes are told, no session is kept in memory");
+        }
+        self.anew.notify_one();
+    }
+
+    /// Until somebody says so.
+    pub(super) async fn anew(&self) {
+        self.anew.notified().await;
+    }
+
+    /// Something was read from this server, or the sentinels say that it is the one.
+    pub(super) fn relies_on(&self, place: &Place) {
+        let unknown = self.lock().as_ref().is_some_and(|places| !places.contains(place));
+        if unknown {
+            self.look_anew();
+        }
+    }
+
+    /// A session was written or is gone.
+    pub(super) fn changed(&self, change: Change) {
+        self.tell(change);
+    }
+
+    /// Everything was.
+    pub(super) fn emptied(&self) {
+        let now = self.lock();
+        if now.is_some() {
+            self.tell(Change::Lost);
+            self.tell(Change::Watched);
+        }
+    }
+
+    /// Under the lock, so that what is told comes in the order in which it is true.
+    fn tell(&self, change: Change) {
+        if let Some(told) = self.told.get() {
+            told(change);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<BTreeSet<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_told_in_order_and_an_unknown_server_ends_it() {
+        let place = |port| Place::Tcp { host: "h".to_owned(), port };
+        let (watched, said) = (Watched::default(), Arc::new(Mutex::new(Vec::new())));
+        let heard = Arc::clone(&said);
+        assert!(watched.begin(Arc::new(move |change| heard.lock().unwrap().push(change))));
+        assert!(!watched.begin(Arc::new(|_| {})));
+        let took = || std::mem::take(&mut *said.lock().unwrap());
+        watched.lost();
+        watched.emptied();
+        watched.relies_on(&place(1));
+        assert_eq!(took(), []);
+        watched.on([place(1), place(2)].into());
+        watched.relies_on(&place(2));
+        watched.changed(Change::Session([7; 32]));
+        watched.emptied();
+        assert_eq!(took(), [Change::Watched, Change::Session([7; 32]), Change::Lost, Change::Watched]);
+        watched.relies_on(&place(3));
+        watched.lost();
+        assert_eq!(took(), [Change::Lost]);
+    }
+}
