@@ -1,5 +1,5 @@
 //! Whether the login behind an identity is worth what a place asks for. Held against a session on every request, against a bearer token's claims
-//! (RFC 9470 §4), and against the ID token of a login that was made for the purpose.
+//! (RFC 9470 §6), and against the ID token of a login that was made for the purpose.
 
 use std::fmt;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use http::{Method, Request};
 use url::Url;
 
 use super::form::{FormKind, Parameters, holds_no_file};
-use super::login::{self, Wanted, home, start_url_after, with_flow};
+use super::login::{self, Cause, Wanted, home, start_url_after, with_flow};
 use super::{Served, Visit, cookie, small_body};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, Permit};
@@ -63,7 +63,8 @@ pub(super) async fn keep(
     let providers = login::providers_of_route(visit.gateway, Some(route));
     let kept = KeptForm { url: url.to_string(), content_type, body: body.to_vec(), subject };
     let return_to = page_of_form(visit, &headers)?;
-    let wanted = Wanted { return_to, providers, asks: route.asks.clone(), route: None, login_hint: None, kept: Some(kept) };
+    let wanted =
+        Wanted { cause: Cause::Challenge, return_to, providers, asks: route.asks.clone(), route: None, login_hint: None, kept: Some(kept) };
     Some(login::begin(visit, &headers, wanted).await)
 }
 

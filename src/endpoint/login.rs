@@ -9,7 +9,7 @@ use super::form::with_query;
 use super::{Gateway, Served, Visit, cookie};
 use crate::decision::Challenge;
 use crate::fault::{Fault, Outage, Trouble};
-use crate::header::cookies::Kept;
+use crate::header::cookies::{Kept, pairs};
 use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, KeptForm, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
@@ -23,8 +23,18 @@ const ROUNDS: u8 = 3;
 /// A challenge this soon after a login, at the same place, is the same round.
 const STRAIGHT_BACK: Duration = Duration::from_secs(15);
 
+/// What began a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A request that needs a login, or a better one.
+    Challenge,
+    /// A person, an app or another site asked for it at `start`.
+    Start,
+}
+
 /// Where a login is to lead, and at which providers it may happen.
 pub(super) struct Wanted {
+    pub(super) cause: Cause,
     pub(super) return_to: ReturnTo,
     /// Ids, in file order. One: no choice is left.
     pub(super) providers: Vec<String>,
@@ -71,7 +81,7 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
     }
     let asks = route_of(gateway, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
     let providers = providers_for(gateway, &return_to);
-    begin(visit, headers, Wanted { return_to, providers, asks, route: None, login_hint: None, kept: None }).await
+    begin(visit, headers, Wanted { cause: Cause::Challenge, return_to, providers, asks, route: None, login_hint: None, kept: None }).await
 }
 
 /// The prefix's URL on the host where this host's people sign in, if that is another one.
@@ -112,8 +122,14 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         _ => None,
     };
     let sessions = &gateway.authenticator.sessions;
-    let rounds = match straight_back(visit, headers, &wanted.return_to).await {
-        Ok(rounds) if rounds >= ROUNDS => return not_kept(visit, &wanted.return_to),
+    // Whoever asks for another login though there is a session has their reasons.
+    let holds_session = pairs(headers).any(|(name, _)| name == gateway.settings.style.session);
+    let rounds = match wanted.cause {
+        Cause::Start if holds_session => Ok(0),
+        Cause::Start | Cause::Challenge => straight_back(visit, headers, &wanted.return_to).await,
+    };
+    let rounds = match rounds {
+        Ok(rounds) if rounds >= ROUNDS => return round_and_round(visit, &wanted.return_to, holds_session),
         Ok(rounds) => rounds,
         Err(outage) => return visit.trouble(&outage.into()),
     };
@@ -169,7 +185,7 @@ async fn admit(visit: &Visit<'_>, flow_cookie: &FlowCookie) -> Result<(), Box<Se
     }
 }
 
-/// How many logins in a row led this browser straight back to where it began. A browser, or a proxy before us, that keeps flow cookies and drops
+/// How many logins in a row led this browser straight back to where it began. So does a place that no login is good enough for; and a browser, or a proxy before us, that keeps flow cookies and drops
 /// the session's would go round for ever: each login succeeds, and the next request has no session again. What tells it is a flow that
 /// finished moments ago at the very place that asks for a login once more; the query does not count, since apps put times there.
 async fn straight_back(visit: &Visit<'_>, headers: &HeaderMap, place: &ReturnTo) -> Result<u8, Outage> {
@@ -192,8 +208,13 @@ fn same_page(one: &ReturnTo, other: &ReturnTo) -> bool {
     page(one) == page(other)
 }
 
-fn not_kept(visit: &Visit<'_>, return_to: &ReturnTo) -> Served {
-    let fault = Fault::new(Reason::SessionNotKept, format!("{ROUNDS} logins in a row succeeded, and no session cookie came back"));
+/// A page that ends it.
+fn round_and_round(visit: &Visit<'_>, return_to: &ReturnTo, holds_session: bool) -> Served {
+    let fault = if holds_session {
+        Fault::new(Reason::FlowExhausted, format!("{ROUNDS} logins in a row succeeded, and none was enough for this place"))
+    } else {
+        Fault::new(Reason::SessionNotKept, format!("{ROUNDS} logins in a row succeeded, and no session cookie came back"))
+    };
     let again = Action { label: "Try again".to_owned(), href: start_url(visit, Some(return_to.as_str())) };
     visit.refuse_with(&fault, Refusal { actions: vec![again, home(visit)], ..Refusal::default() })
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, Method, Request};
 
 use super::form::{Parameters, with_query};
-use super::login::{self, Wanted, home, own_url};
+use super::login::{self, Cause, Wanted, home, own_url};
 use super::{Gateway, Served, Visit, cookie, small_body};
 use crate::fault::Fault;
 use crate::login::FlowHandle;
@@ -115,7 +115,7 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&Conne
             None => None,
         },
     };
-    Ok(Wanted { return_to, providers, asks, route, login_hint, kept: None })
+    Ok(Wanted { cause: Cause::Start, return_to, providers, asks, route, login_hint, kept: None })
 }
 
 /// Where to go after, with the app's own `state`.

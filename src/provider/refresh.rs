@@ -12,7 +12,8 @@ use crate::secret::{Secret, decode};
 use crate::session::Session;
 use crate::token::Nonce;
 
-/// What a later ID token may leave out because it speaks of the same authentication as the first (§12.2).
+/// What the first ID token says of the authentication, and no later one changes: a refresh is none (§12.2 has `auth_time` stay that of the original).
+/// A provider that puts the time of the refresh there would else make every login a fresh one.
 const OF_THE_FIRST: [&str; 3] = ["auth_time", "acr", "amr"];
 
 impl OpenIdProvider {
@@ -96,11 +97,7 @@ impl OpenIdProvider {
         if claims.get("sub").and_then(Value::as_str) != Some(&session.identity.sub) {
             return Err(Fault::new(Reason::RefreshRefused, "the refreshed ID token has another sub").into());
         }
-        for name in OF_THE_FIRST {
-            if let (false, Some(first)) = (claims.contains_key(name), session.identity.claims.get(name)) {
-                claims.insert(name.to_owned(), first.clone());
-            }
-        }
+        as_at_first(&mut claims, session);
         Ok(claims)
     }
 
@@ -122,10 +119,50 @@ fn nonce_of(session: &Session) -> Option<&str> {
 fn first_claims(session: &Session) -> Option<Claims> {
     let payload = Secret::new(session.id_token.split('.').nth(1)?);
     let mut claims: Claims = serde_json::from_slice(&decode(payload.expose())?).ok()?;
-    for name in OF_THE_FIRST.into_iter().chain(["nonce"]) {
-        if let (false, Some(first)) = (claims.contains_key(name), session.identity.claims.get(name)) {
-            claims.insert(name.to_owned(), first.clone());
+    if let (false, Some(nonce)) = (claims.contains_key("nonce"), session.identity.claims.get("nonce")) {
+        claims.insert("nonce".to_owned(), nonce.clone());
+    }
+    as_at_first(&mut claims, session);
+    Some(claims)
+}
+
+/// The session's identity has them from the first ID token on.
+fn as_at_first(claims: &mut Claims, session: &Session) {
+    for name in OF_THE_FIRST {
+        match session.identity.claims.get(name) {
+            Some(first) => drop(claims.insert(name.to_owned(), first.clone())),
+            None => drop(claims.remove(name)),
         }
     }
-    Some(claims)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_no_login() {
+        let session = |claims: Value, id_token: Value| -> Session {
+            let identity = json!({"issuer": "i", "sub": "s", "source": {"provider": "p"}, "user": "s", "email": "absent",
+                "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": claims, "auth_time": 5});
+            let id_token = format!("h.{}.s", crate::secret::encode(id_token.to_string().as_bytes()));
+            let session = json!({"identity": identity, "client_id": "c", "id_token": id_token, "created_at": 5, "ends_at": 9});
+            serde_json::from_value(session).unwrap()
+        };
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let later = json!({"sub": "s", "acr": "mfa", "auth_time": 999, "amr": ["otp"], "name": "new"});
+        for (first, expected) in [
+            (json!({"acr": "pwd", "auth_time": 5}), json!({"sub": "s", "acr": "pwd", "auth_time": 5, "name": "new"})),
+            (json!({}), json!({"sub": "s", "name": "new"})),
+        ] {
+            let session = session(first, later.clone());
+            let mut claims = object(later.clone());
+            as_at_first(&mut claims, &session);
+            assert_eq!(Value::Object(claims), expected);
+            // The same of the refreshed ID token that the session keeps as its hint.
+            assert_eq!(first_claims(&session).map(Value::Object), Some(expected));
+        }
+    }
 }

@@ -278,7 +278,7 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::AttemptSpent => words("This sign-in is over", "It was used already or took too long. Begin again.", "invalid_request"),
         Reason::FlowExhausted => words(
             "Signing in did not work",
-            "It failed several times in a row. Begin again, or ask the people who run this page.",
+            "Several sign-ins in a row did not lead on. Begin again, or ask the people who run this page.",
             "invalid_request",
         ),
         Reason::SessionNotKept => words(

@@ -212,6 +212,29 @@ async fn a_browser_that_drops_the_session_cookie_is_told_after_three_rounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_no_login_is_fresh_enough_for_says_so_after_three_rounds() {
+    let routes = "[[route]]\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\n\
+        [[route]]\npath = \"/now\"\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\nmax_age = 0\n";
+    let world = World::shaped(Shape { top: "leeway = \"8s\"", routes: Some(routes), ..Shape::default() }, |provider| provider);
+    let mut browser = Browser::new();
+    let mut page = browser.get(&world.at("/now")).await;
+    for round in 1..=3 {
+        assert_eq!(page.status, 303, "{}", page.text());
+        page = browser.follow_until(page, |page| page.url.path() == "/oauth2/callback", 10).await;
+        assert_eq!((target_of(&page), world.tokens()), ("/now".to_owned(), round));
+        world.advance(Duration::from_secs(12));
+        page = browser.follow(&page).await;
+    }
+    assert_eq!((page.status.as_u16(), reason_of(&page), world.upstream.count()), (400, "flow-exhausted".to_owned(), 0), "{}", page.text());
+    assert_eq!(browser.get(&world.at("/elsewhere")).await.status, 200);
+    // Who asks for a login is not kept from it, as often as they like.
+    for round in 4..=9 {
+        let page = world.visit(&mut browser, "/oauth2/start?rd=/elsewhere").await;
+        assert_eq!((page.status.as_u16(), world.tokens()), (200, round));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_without_any_cookie_is_told_at_once() {
     let world = World::start();
     let mut browser = Browser::new();

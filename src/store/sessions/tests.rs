@@ -375,6 +375,28 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
 }
 
 #[tokio::test]
+async fn a_kept_form_is_taken_once_by_its_own_cookie_and_the_flow_stays() {
+    let house = House::new(Cached::Yes);
+    let sessions = &house.sessions;
+    let cookie = FlowCookie::new();
+    let forged = FlowCookie::parse(&cookie.handle.write(), &FlowCookie::new().value()).unwrap();
+    let kept = json!({"url": "https://app.test/form", "content_type": "text/plain", "body": "YQ", "subject": vec![7; 32]});
+    let flow = json!({"return_to": "https://app.test/", "started_at": house.clock.now(), "failures": 1, "kept": kept});
+    let flow: Flow = serde_json::from_value(flow).unwrap();
+    assert_eq!(sessions.take_kept(&cookie).await.unwrap(), None);
+    sessions.put_flow(&cookie, &flow).await.unwrap();
+    assert_eq!(sessions.take_kept(&forged).await.unwrap(), None);
+    let mut takers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (sessions, cookie) = (Arc::clone(sessions), cookie.clone());
+        takers.spawn(async move { sessions.take_kept(&cookie).await.unwrap() });
+    }
+    let taken: Vec<_> = takers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(taken.iter().collect::<Vec<_>>(), [flow.kept.as_ref().unwrap()]);
+    assert_eq!(sessions.flow(&cookie).await.unwrap(), Some(Flow { kept: None, ..flow }));
+}
+
+#[tokio::test]
 async fn a_flow_that_is_given_up_leaves_nothing_and_a_stranger_gives_up_none() {
     let house = House::new(Cached::Yes);
     let (sessions, started_at) = (&house.sessions, house.clock.now());
