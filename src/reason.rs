@@ -212,6 +212,20 @@ reasons! {
     UserinfoMalformed = "userinfo-malformed",
     /// The provider's document names another issuer, or lacks what login needs.
     ProviderMetadata = "provider-metadata",
+    /// Local accounts: nobody has this name, or the password is another.
+    PasswordWrong = "password-wrong",
+    /// Local accounts: the code is another, or too old.
+    CodeWrong = "code-wrong",
+    /// Local accounts: the code was right and had been used before.
+    CodeUsed = "code-used",
+    /// Local accounts: the place wants a code and the account has no authenticator app.
+    CodeNotSet = "code-not-set",
+    /// Local accounts: too many wrong guesses for this name.
+    GuessesOfName = "guesses-of-name",
+    /// Local accounts: too many wrong guesses from this address.
+    GuessesOfAddress = "guesses-of-address",
+    /// Local accounts: too many passwords wait to be checked.
+    PasswordQueue = "password-queue",
     /// The sign-out came back without the `state` that went out.
     SignOutState = "sign-out-state",
 

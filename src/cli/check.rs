@@ -46,6 +46,10 @@ fn describe(config: &Config) {
         ));
         say(format!("               back-channel logout: {first}{prefix}/backchannel_logout"));
     }
+    if let Some(users) = &config.users {
+        let file = users.file.as_ref().map(|file| format!(" and in {}", file.display())).unwrap_or_default();
+        say(format!("signs in at    a form of its own: {} in the config{file}", users.accounts.len()));
+    }
     for issuer in &config.token_issuers {
         say(format!("takes tokens   of {}", issuer.issuer));
     }

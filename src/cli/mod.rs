@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod demo;
+mod hash_password;
 mod health;
 mod run;
 mod sessions;
@@ -38,6 +39,8 @@ enum Command {
     /// List who is signed in at a running gateway, and end sessions
     #[command(subcommand)]
     Sessions(sessions::Sessions),
+    /// Make the hash of a password for a local account: asks twice without echo, or reads one line from a pipe
+    HashPassword(hash_password::HashPassword),
 }
 
 /// Where the configuration comes from: defaults, then the file, then `DOORWARD_*` variables, then flags.
@@ -65,6 +68,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: BTreeMap
         Command::Check(check) => check.execute(environment),
         Command::Health(health) => health.execute(environment),
         Command::Sessions(sessions) => sessions.execute(environment),
+        Command::HashPassword(hash) => hash.execute(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
-//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`,
-//! `providers`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
+//! `providers`, `users`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
+//! every key.
 
 mod admin;
 mod gateway;
 mod layers;
+mod limits;
 mod policies;
 mod problem;
 mod providers;
@@ -15,18 +17,21 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
 pub use admin::Admin;
-pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Limits, Log, LogFormat, Pages, Tls};
+pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
+pub use limits::Limits;
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
+pub use users::Users;
 
 use layers::Layers;
 use reader::Reading;
@@ -41,6 +46,8 @@ pub struct Config {
     pub admin_token: Option<SecretSource>,
     /// OpenID providers, in file order.
     pub providers: Vec<Provider>,
+    /// Local accounts.
+    pub users: Option<Users>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
     /// The routes and the upstreams they name.
@@ -118,13 +125,15 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let gateway = gateway::read(&root);
     let providers = providers::read_providers(&root);
     let token_issuers = providers::read_token_issuers(&root, &providers);
-    let policies = policies::read_named(&root, &providers, &token_issuers);
-    let routes = routes::read(&root, &providers, &token_issuers, &policies);
+    let users = users::read(&root, gateway.as_ref(), &providers);
+    let places = users::places(&providers, users.as_ref());
+    let policies = policies::read_named(&root, &places, &token_issuers);
+    let routes = routes::read(&root, &places, &token_issuers, &policies);
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
     let keys = storage::read_keys(&root, store.as_ref());
     let admin_token = admin::read_token(&root);
-    let config = assemble(&root, gateway, providers, token_issuers, routes, session, store, keys);
+    let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
     let asked = reading.asked.take();
     let fatal = problems.fatal();
@@ -145,6 +154,7 @@ fn assemble(
     root: &reader::Section<'_>,
     gateway: Option<Gateway>,
     providers: Vec<Provider>,
+    users: Option<Users>,
     token_issuers: Vec<TokenIssuer>,
     routes: Option<Routes>,
     session: SessionSettings,
@@ -173,6 +183,7 @@ fn assemble(
         gateway,
         admin_token: None,
         providers,
+        users,
         token_issuers,
         routes: routes?,
         session,

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::providers::{Provider, TokenIssuer};
+use super::providers::TokenIssuer;
 use super::reader::Section;
+use super::users::SignInAt;
 use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
 use crate::policy::{EmailAddress, Policy, Rule};
@@ -12,9 +13,9 @@ use crate::route::HostPattern;
 
 const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or any_of";
 
-/// Whom rules may speak of: the ids of providers and the issuers of tokens.
+/// Whom rules may speak of: the ids of providers, the local accounts among them, and the issuers of tokens.
 pub(super) struct Sources<'a> {
-    providers: &'a [Provider],
+    providers: &'a [SignInAt],
     token_issuers: &'a [TokenIssuer],
     /// The credentials that are read where the rules count; `None`: all.
     kinds: Option<&'a [CredentialKind]>,
@@ -32,7 +33,7 @@ enum Said {
 
 impl<'a> Sources<'a> {
     /// For rules that may be used anywhere.
-    pub(super) const fn new(providers: &'a [Provider], token_issuers: &'a [TokenIssuer]) -> Self {
+    pub(super) const fn new(providers: &'a [SignInAt], token_issuers: &'a [TokenIssuer]) -> Self {
         Self { providers, token_issuers, kinds: None, taken: None }
     }
 
@@ -50,7 +51,7 @@ impl<'a> Sources<'a> {
             Said::Groups => issuer.mapping.groups.is_some(),
             Said::Claims => true,
         };
-        let taken = |provider: &Provider| self.taken.is_none_or(|taken| taken.contains(&provider.id));
+        let taken = |provider: &SignInAt| self.taken.is_none_or(|taken| taken.contains(&provider.id));
         let providers = self.providers.iter().filter(|provider| sessions && taken(provider)).map(|provider| &provider.issuer);
         let vouches = |issuer: &TokenIssuer| self.taken.is_none_or(|taken| taken.contains(&issuer.issuer));
         let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer) && vouches(issuer)).map(|issuer| &issuer.issuer);
@@ -67,7 +68,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-pub(super) fn read_named(root: &Section<'_>, providers: &[Provider], token_issuers: &[TokenIssuer]) -> BTreeMap<String, Arc<Policy>> {
+pub(super) fn read_named(root: &Section<'_>, providers: &[SignInAt], token_issuers: &[TokenIssuer]) -> BTreeMap<String, Arc<Policy>> {
     let sources = Sources::new(providers, token_issuers);
     let mut policies = BTreeMap::new();
     for (name, section) in root.named_sections("policy") {

@@ -8,8 +8,9 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::policies::{Sources, read_allow};
-use super::providers::{Provider, TokenIssuer, parse_id};
+use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
+use super::users::SignInAt;
 use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
 use crate::login::Asked;
@@ -38,7 +39,7 @@ pub struct Upstream {
 }
 
 struct Known<'a> {
-    providers: &'a [Provider],
+    providers: &'a [SignInAt],
     token_issuers: &'a [TokenIssuer],
     policies: &'a BTreeMap<String, Arc<Policy>>,
     upstreams: std::cell::RefCell<Vec<Upstream>>,
@@ -46,7 +47,7 @@ struct Known<'a> {
 
 pub(super) fn read(
     root: &Section<'_>,
-    providers: &[Provider],
+    providers: &[SignInAt],
     token_issuers: &[TokenIssuer],
     policies: &BTreeMap<String, Arc<Policy>>,
 ) -> Option<Routes> {
@@ -275,7 +276,7 @@ impl Known<'_> {
             other => Err(format!("expected \"session\" or \"bearer\"; found {other:?}")),
         })?;
         if kinds.contains(&CredentialKind::Session) && self.providers.is_empty() {
-            section.problem("accept", "takes \"session\", but there is no [provider] to sign in at");
+            section.problem("accept", "takes \"session\", but there is no [provider] to sign in at, and no [[user]] or users_file");
         }
         if kinds.contains(&CredentialKind::Bearer) && self.token_issuers.is_empty() {
             section.problem("accept", "takes \"bearer\", but there is no [[token_issuer]] whose tokens could be checked");
@@ -291,7 +292,10 @@ impl Known<'_> {
             vec![CredentialKind::Bearer]
         } else {
             if section.path().is_empty() || !section.has("access") {
-                section.problem("accept", "there is neither a [provider] nor a [[token_issuer]]: nobody could be let in");
+                section.problem(
+                    "accept",
+                    "there is neither a [provider], nor [[user]] or users_file, nor a [[token_issuer]]: nobody could be let in",
+                );
             }
             vec![CredentialKind::Session]
         }

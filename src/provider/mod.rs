@@ -2,13 +2,14 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls, `times` times them.
+//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own.
 
 pub mod discovery;
 mod ending;
 mod exchange;
 pub mod http;
 pub mod keys;
+pub mod local;
 mod logout_url;
 mod oidc;
 mod refresh;

@@ -61,6 +61,8 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::BodyBroken | Reason::RequestMalformed | Reason::Unanswered => StatusCode::BAD_REQUEST,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::PendingLoginsOfAddress | Reason::PendingLogins => StatusCode::TOO_MANY_REQUESTS,
+        Reason::GuessesOfName | Reason::GuessesOfAddress => StatusCode::TOO_MANY_REQUESTS,
+        Reason::PasswordWrong | Reason::CodeWrong | Reason::CodeUsed => StatusCode::UNAUTHORIZED,
         Reason::NoCredential
         | Reason::SessionIdle
         | Reason::SessionExpired
@@ -97,6 +99,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::EmailNotVerified
         | Reason::EmailMalformed
         | Reason::GroupsOverage
+        | Reason::CodeNotSet
         | Reason::IdentityTooLarge => StatusCode::FORBIDDEN,
         Reason::CodeRefused
         | Reason::TokenResponse
@@ -121,6 +124,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::UpstreamBroken => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::ProviderUnreachable | Reason::KeysUnreachable | Reason::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::PasswordQueue => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -346,6 +350,24 @@ pub const fn words_of(reason: Reason) -> Words {
             "Its own description does not fit this gateway's configuration. Tell the people who run this page.",
             "server_error",
         ),
+        Reason::PasswordWrong => words("That did not fit", "The user name or the password is wrong. Please try again.", "access_denied"),
+        Reason::CodeWrong => {
+            words("That did not fit", "The code is wrong or too old. Please type the one that your app shows now.", "access_denied")
+        }
+        Reason::CodeUsed => {
+            words("That did not fit", "This code was used already. Please wait for the next one, which comes soon.", "access_denied")
+        }
+        Reason::CodeNotSet => words(
+            "Your account needs a second proof",
+            "This page wants the code of an authenticator app, and none is set up for your account. Ask the people who run this page.",
+            "access_denied",
+        ),
+        Reason::GuessesOfName | Reason::GuessesOfAddress => {
+            words("Too many attempts", "Too many sign-ins went wrong, so the next ones have to wait a while.", "temporarily_unavailable")
+        }
+        Reason::PasswordQueue => {
+            words("Just a moment", "Many people are signing in right now. Try again shortly.", "temporarily_unavailable")
+        }
         Reason::SignOutState => words(
             "Signed out here",
             "You are signed out of this site. Whether the provider ended its own session is not certain.",

@@ -266,12 +266,13 @@ fn help_names_what_there_is_and_nothing_else() {
     let (_, commands) = help.stdout.split_once("Commands:\n").expect("commands are listed");
     let commands: Vec<&str> =
         commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(commands, ["run", "demo", "check", "health", "sessions"]);
+    assert_eq!(commands, ["run", "demo", "check", "health", "sessions", "hash-password"]);
     for (command, options) in [
         ("run", &["--config", "--listen", "--log-level", "--log-format"][..]),
         ("demo", &["--port"][..]),
         ("check", &["--config"][..]),
         ("health", &["--config", "--admin-listen", "--live"][..]),
+        ("hash-password", &["--totp"][..]),
     ] {
         let help = doorward(&[command, "--help"], &[]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
@@ -299,4 +300,93 @@ fn a_command_or_an_option_that_there_is_not_ends_with_2() {
 fn the_version_is_told() {
     let ran = doorward(&["--version"], &[]);
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), concat!("doorward ", env!("CARGO_PKG_VERSION"))));
+}
+
+/// What a command does with this on its standard input.
+fn fed(args: &[&str], input: &str) -> Ran {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut command = Command::new(command());
+    let mut child = command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that ends early reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn a_password_from_a_pipe_becomes_a_line_that_a_config_takes() {
+    let ran = fed(&["hash-password", "--totp", "ann b"], "correct horse\n");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", ran.stdout);
+    assert!(lines[0].starts_with("password = \"$argon2id$v=19$m=19456,t=2,p=1$"), "{}", lines[0]);
+    let secret = lines[1].strip_prefix("totp = \"").unwrap().trim_end_matches('"');
+    assert_eq!((secret.len(), lines[2]), (32, format!("# otpauth://totp/Doorward:ann%20b?secret={secret}&issuer=Doorward").as_str()));
+    assert!(!ran.stdout.contains("correct horse"));
+    let config = format!(
+        "public_url = \"https://app.example.com\"\nupstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n[[user]]\nname = \"ann b\"\n{}",
+        ran.stdout
+    );
+    let (checked, _) = with_config(&["check"], &config);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(checked.stdout.contains("a form of its own: 1 in the config"), "{}", checked.stdout);
+
+    // Another salt each time; a line that came from Windows is the same password, and nothing is none.
+    assert_ne!(fed(&["hash-password"], "correct horse\r\n").stdout.lines().next(), Some(lines[0]));
+    for (args, input, told) in [
+        (&["hash-password"][..], "\n", "empty password"),
+        (&["hash-password"], "", "empty password"),
+        (&["hash-password"], &"x".repeat(5000), "longer than 4096 bytes"),
+        (&["hash-password", "--totp", "a:b"], "x\n", "colon"),
+    ] {
+        let ran = fed(args, input);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_at_a_terminal_is_asked_for_twice_and_never_shown() {
+    let (code, seen) = at_terminal(["correct horse", "correct horse"]).await;
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("password = \"$argon2id$") && !seen.contains("correct horse"), "{seen}");
+    let (code, seen) = at_terminal(["correct horse", "correct mule"]).await;
+    assert!(code == Some(1) && seen.contains("the two differ") && !seen.contains("argon2id"), "{seen}");
+}
+
+/// `hash-password` at a terminal of its own, which `script` gives it: how it ended, and what the terminal showed.
+async fn at_terminal(typed: [&str; 2]) -> (Option<i32>, String) {
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
+    let mut child = Command::new("script")
+        .args(["-qec", &format!("exec {} hash-password", command()), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script is there (Debian: bsdutils)");
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = String::new();
+    for (prompt, line) in ["Password: ", "Once more: "].into_iter().zip(typed) {
+        while !seen.ends_with(prompt) {
+            let mut byte = [0];
+            output.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {seen}"));
+            seen.push(char::from(byte[0]));
+        }
+        // People look at the prompt before they type; until the echo is off it would be shown.
+        eventually("a terminal without echo", || silent(child.id()).then_some(())).await;
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+    output.read_to_string(&mut seen).unwrap();
+    (child.wait().unwrap().code(), seen)
+}
+
+/// Whether the terminal of this process's child shows nothing of what is typed.
+fn silent(parent: u32) -> bool {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let Some(child) = children.split_whitespace().next() else { return false };
+    let Ok(terminal) = std::fs::read_link(format!("/proc/{child}/fd/0")) else { return false };
+    let told = Command::new("stty").arg("-a").arg("-F").arg(terminal).output().expect("stty is there (Debian: coreutils)");
+    String::from_utf8_lossy(&told.stdout).split_whitespace().any(|word| word == "-echo")
 }

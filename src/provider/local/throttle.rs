@@ -1,0 +1,124 @@
+//! Guessing is slow: failures are counted by name and by address, over all replicas, before anything is hashed.
+//!
+//! A name that reached its bound is refused until the time slot ends, whoever asks and whether or not anybody has it. So that a stranger
+//! cannot keep its owner out by guessing, networks from which the owner signed in before have a count of their own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Denied;
+use crate::clock::SharedClock;
+use crate::fault::{Fault, Outage};
+use crate::header::PreparedHeaders;
+use crate::reason::Reason;
+use crate::store::Sessions;
+
+/// How long a network counts as one that somebody signs in from.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How many guesses may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuessLimits {
+    /// For one name in one slot.
+    pub per_name: u64,
+    /// From one address (/64 for IPv6) in one slot.
+    pub per_address: u64,
+    /// How long a slot is.
+    pub window: Duration,
+}
+
+/// What is guessed at. Passwords and codes are counted apart: whoever knows the password must not win new guesses at the code by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guessed {
+    Password,
+    Code,
+}
+
+impl Guessed {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::Password => b"password",
+            Self::Code => b"code",
+        }
+    }
+}
+
+/// Whose guess it is, and of which slot.
+#[derive(Clone, Copy)]
+pub(super) struct Guess<'a> {
+    pub(super) at: Guessed,
+    pub(super) name: &'a str,
+    pub(super) from: IpAddr,
+}
+
+/// The counts.
+pub(super) struct Throttle {
+    sessions: Arc<Sessions<PreparedHeaders>>,
+    limits: GuessLimits,
+    clock: SharedClock,
+}
+
+impl Throttle {
+    pub(super) const fn new(sessions: Arc<Sessions<PreparedHeaders>>, limits: GuessLimits, clock: SharedClock) -> Self {
+        Self { sessions, limits, clock }
+    }
+
+    /// Counts a guess of this name before it is looked at, so that guesses made at the same moment count each other. What the address has to
+    /// its name is failures alone: an office behind one address signs in every morning.
+    pub(super) async fn admit(&self, guess: Guess<'_>) -> Result<(), Denied> {
+        let (slot, left) = self.slot();
+        let slowed = |reason, detail: &str| Denied::Slowed(Fault::new(reason, detail), left);
+        if self.sessions.counted(&[b"guesses-of-address", &network(guess.from), &slot]).await? >= self.limits.per_address {
+            return Err(slowed(Reason::GuessesOfAddress, "limits.guesses_per_address is reached"));
+        }
+        let counted = self.of_name(guess).await?;
+        if self.sessions.count(&parts(&counted, &slot), self.limits.window).await? > self.limits.per_name {
+            return Err(slowed(Reason::GuessesOfName, "limits.guesses_per_name is reached"));
+        }
+        Ok(())
+    }
+
+    /// It was wrong.
+    pub(super) async fn failed(&self, guess: Guess<'_>) -> Result<(), Outage> {
+        let (slot, _) = self.slot();
+        self.sessions.count(&[b"guesses-of-address", &network(guess.from), &slot], self.limits.window).await.map(drop)
+    }
+
+    /// It was right: the name's count begins again, the address's goes on. The network is one of theirs from now on.
+    pub(super) async fn succeeded(&self, guess: Guess<'_>) -> Result<(), Outage> {
+        let (slot, _) = self.slot();
+        let counted = self.of_name(guess).await?;
+        self.sessions.forget_count(&parts(&counted, &slot)).await?;
+        let until = self.clock.now().plus(KNOWN_FOR);
+        self.sessions.remember(&[b"signs-in-from", guess.name.as_bytes(), &network(guess.from)], until).await.map(drop)
+    }
+
+    /// Under what the name is counted: by itself, or with a network that it is known from.
+    async fn of_name(&self, guess: Guess<'_>) -> Result<Vec<Vec<u8>>, Outage> {
+        let mut counted = vec![b"guesses-of-name".to_vec(), guess.at.word().to_vec(), guess.name.as_bytes().to_vec()];
+        let network = network(guess.from);
+        if self.sessions.remembered(&[b"signs-in-from", guess.name.as_bytes(), &network]).await? {
+            counted.push(network);
+        }
+        Ok(counted)
+    }
+
+    /// The slot of now, and how long it still is: slots stand still, so that the answer can say when the next one begins.
+    fn slot(&self) -> ([u8; 8], Duration) {
+        let (now, length) = (self.clock.now().0, self.limits.window.as_secs().max(1));
+        ((now / length).to_be_bytes(), Duration::from_secs(length - now % length))
+    }
+}
+
+fn parts<'a>(counted: &'a [Vec<u8>], slot: &'a [u8; 8]) -> Vec<&'a [u8]> {
+    counted.iter().map(Vec::as_slice).chain([slot.as_slice()]).collect()
+}
+
+/// An address, or the /64 it is of.
+fn network(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().into_iter().take(8).collect(),
+    }
+}
