@@ -16,7 +16,9 @@ use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCoo
 use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway};
 use crate::header::IdentityFamily;
 use crate::header::cookies::{CookieStyle, SameSite};
+use crate::provider::IdentityProvider;
 use crate::provider::discovery::Discovery;
+use crate::provider::local::LOCAL;
 use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Look, Pages, Refusal, Reply};
@@ -48,10 +50,13 @@ pub(super) fn gateway(
     let lifetimes = config.session.lifetimes;
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
+    let local = super::providers::of_our_own(&config, &sessions, clock, tasks)?;
+    let mut providers = people.providers;
+    providers.extend(local.iter().map(|local| Arc::clone(local) as Arc<dyn IdentityProvider>));
     let settings_of_renewals = RenewalSettings { revalidate: config.session.revalidate, token_end: lifetimes.token_end };
     let renewals = Renewals::new(
         Arc::clone(&sessions),
-        people.providers.clone(),
+        providers.clone(),
         settings_of_renewals,
         tasks.clone(),
         Arc::clone(clock),
@@ -60,7 +65,11 @@ pub(super) fn gateway(
     renewals.watch_streams();
     let registered =
         |provider: &crate::config::Provider| Registration { issuer: provider.issuer.clone(), client_id: provider.client_id.clone() };
-    let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).collect();
+    let ours = config.users.iter().map(|users| {
+        // `client_id` says here which accounts of ours: there is one kind.
+        (LOCAL.to_owned(), Registration { issuer: users.issuer.clone(), client_id: LOCAL.to_owned() })
+    });
+    let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours).collect();
     let routes = config.routes.table.clone();
     let family = IdentityFamily::new(routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name)));
     let look = &config.gateway.pages;
@@ -72,7 +81,8 @@ pub(super) fn gateway(
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
         authenticator: Authenticator { sessions, renewals, verifiers, registrations },
-        providers: people.providers,
+        providers,
+        local,
         ring,
         metrics: Arc::clone(metrics),
         tasks: tasks.clone(),

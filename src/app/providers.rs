@@ -7,10 +7,13 @@ use std::time::Duration;
 use super::StartError;
 use crate::clock::SharedClock;
 use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::header::PreparedHeaders;
 use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
+use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings};
 use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::token::{AccessTokenRules, Audience, TokenType};
@@ -40,6 +43,27 @@ pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, met
         people.providers.push(Arc::new(made));
     }
     Ok(people)
+}
+
+/// The accounts of the config's own, if it has any. What they count and remember lies in the store of `sessions`.
+pub(super) fn of_our_own(
+    config: &Config,
+    sessions: &Arc<Sessions<PreparedHeaders>>,
+    clock: &SharedClock,
+    tasks: &Tasks,
+) -> Result<Option<Arc<LocalProvider>>, StartError> {
+    let Some(users) = &config.users else { return Ok(None) };
+    let accounts = AccountSource::new(users.accounts.clone(), users.file.clone());
+    let accounts = accounts.map_err(|wrong| StartError::new(format!("users_file: {}", wrong.join("; "))))?;
+    let limits = &config.gateway.limits;
+    let settings = LocalSettings {
+        id: LOCAL.to_owned(),
+        name: "a password".to_owned(),
+        issuer: users.issuer.clone(),
+        guesses: GuessLimits { per_name: limits.guesses_per_name, per_address: limits.guesses_per_address, window: limits.guess_window },
+    };
+    let made = LocalProvider::new(settings, accounts, Arc::clone(sessions), Arc::clone(clock), tasks.clone());
+    Ok(Some(Arc::new(made)))
 }
 
 fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {

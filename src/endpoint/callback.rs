@@ -89,7 +89,7 @@ fn response(parameters: &Parameters) -> Result<AuthorizationResponse, Fault> {
 
 /// A stale or repeated callback (back button, bookmark) spends nothing. With a good session on to where the flow led; a known flow gets a
 /// new attempt; else a page with one button.
-async fn unknown(visit: &Visit<'_>, headers: &HeaderMap, flow: Option<(FlowCookie, Flow)>) -> Served {
+pub(super) async fn unknown(visit: &Visit<'_>, headers: &HeaderMap, flow: Option<(FlowCookie, Flow)>) -> Served {
     match session(visit, headers).await {
         Err(trouble) => return visit.trouble(&trouble),
         Ok(Some(_)) => {

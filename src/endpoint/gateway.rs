@@ -15,6 +15,7 @@ use crate::header::cookies::{CookieStyle, Kept};
 use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
 use crate::policy::Policy;
 use crate::provider::IdentityProvider;
+use crate::provider::local::LocalProvider;
 use crate::request::{AllowedOrigins, Sites};
 use crate::respond::Pages;
 use crate::route::RouteTable;
@@ -88,6 +89,8 @@ pub struct Gateway {
     pub authenticator: Authenticator,
     /// Where people sign in, in file order.
     pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// The one of them that is ours: whoever signs in on a form here. Last of `providers`.
+    pub local: Option<Arc<LocalProvider>>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

@@ -15,6 +15,7 @@ use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
+use crate::provider::local::LOCAL;
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{ConfirmSignOut, Refusal, SignedOut};
@@ -111,7 +112,8 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
             );
             served
         }
-        Ok(None) => arrived(visit, rd.as_ref(), false),
+        // Accounts of our own: there is no other session that could be left.
+        Ok(None) => arrived(visit, rd.as_ref(), provider_of(&session) == LOCAL),
         Err(trouble) => {
             // Signed out here whatever the provider does; the page says that it did not answer.
             tracing::warn!(reason = %trouble.reason(), detail = trouble.detail(), "the provider's session could not be ended");

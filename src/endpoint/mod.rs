@@ -1,8 +1,8 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
-//! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `kept_form` keeps what was sent
-//! meanwhile.
+//! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
+//! the form of local accounts; `kept_form` keeps what was sent meanwhile.
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows,
 //! `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens when they are over.
@@ -18,6 +18,7 @@ mod forward_auth;
 mod frontchannel_logout;
 mod gateway;
 mod kept_form;
+mod local_form;
 mod login;
 mod logout;
 mod look;
@@ -164,6 +165,7 @@ async fn own(
     let methods: &[Method] = match name {
         // Not even HEAD may begin a login: it writes.
         "/start" => &[Method::GET, Method::POST],
+        "/sign_in" if gateway.local.is_some() => &[Method::GET, Method::HEAD, Method::POST],
         "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
         "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
@@ -181,6 +183,7 @@ async fn own(
     }
     match name {
         "/start" => start::serve(&visit, request, info).await,
+        "/sign_in" if local_form::is_meant(&visit) => local_form::serve(&visit, request).await,
         "/sign_in" => sign_in::serve(&visit, request.headers()).await,
         "/done" => Served::new(gateway.pages.done(), Reason::Endpoint),
         "/kept" => kept_form::page(&visit, request.headers()).await,

@@ -276,7 +276,7 @@ fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
     let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(TOKEN_WANTED);
-    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words };
+    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }
 

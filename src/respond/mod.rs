@@ -13,7 +13,9 @@ use http::{Response, StatusCode};
 use crate::reason::Reason;
 use crate::request::Audience;
 
-pub use pages::{Action, Choice, Chooser, ConfirmSignOut, DeniedPage, KeptPage, Look, Pages, SessionPage, ShownSession, SignedOut};
+pub use pages::{
+    Action, Choice, Chooser, ConfirmSignOut, DeniedPage, KeptPage, LocalForm, Look, Pages, SessionPage, ShownSession, SignedOut,
+};
 pub use status::{Words, status_of, words_of};
 
 /// An answer of our own.
@@ -46,6 +48,8 @@ pub struct Refusal {
     pub status: Option<StatusCode>,
     /// Other words than the table's, where the reason alone does not know who is spoken to.
     pub words: Option<Words>,
+    /// How long to wait in seconds, on 429 and 503, where it is known better than [`RETRY_SECONDS`].
+    pub retry_after: Option<u64>,
 }
 
 impl Reply<'_> {
@@ -54,7 +58,8 @@ impl Reply<'_> {
     pub fn refuse(&self, reason: Reason, refusal: Refusal) -> Answer {
         let status = refusal.status.unwrap_or_else(|| status_of(reason));
         let words = refusal.words.unwrap_or_else(|| words_of(reason));
-        let wait = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS).then_some(RETRY_SECONDS);
+        let wait = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+            .then_some(refusal.retry_after.unwrap_or(RETRY_SECONDS));
         let mut answer = match self.audience {
             Audience::Navigation => self.pages.error(self.request_id, status, reason, &words, wait, &refusal.actions),
             Audience::Program => json::refusal(self.request_id, reason, &words, refusal.login_url.as_deref()),

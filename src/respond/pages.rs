@@ -54,6 +54,27 @@ pub struct Choice {
     pub href: String,
 }
 
+/// The form of local accounts.
+#[derive(Clone, Debug, Serialize)]
+pub struct LocalForm {
+    /// The form's target.
+    pub action: String,
+    /// Of the attempt.
+    pub state: String,
+    /// The app's host.
+    pub host: String,
+    /// Whose password was right: the form asks for a code.
+    pub proven: Option<String>,
+    /// Who is expected.
+    pub hint: Option<String>,
+    /// What was wrong with the last attempt.
+    pub failure: Option<&'static str>,
+    /// How many failed in this flow.
+    pub failures: u8,
+    /// Begins again with another account.
+    pub another: String,
+}
+
 /// The refusal of somebody who is signed in.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeniedPage {
@@ -170,6 +191,8 @@ impl Pages {
         let all = [
             ("layout.html", include_str!("pages/layout.html")),
             ("chooser.html", include_str!("pages/chooser.html")),
+            ("local_password.html", include_str!("pages/local_password.html")),
+            ("local_code.html", include_str!("pages/local_code.html")),
             ("denied.html", include_str!("pages/denied.html")),
             ("error.html", include_str!("pages/error.html")),
             ("signed_out.html", include_str!("pages/signed_out.html")),
@@ -236,6 +259,13 @@ impl Pages {
     #[must_use]
     pub fn chooser(&self, request_id: &str, page: &Chooser) -> Answer {
         self.render("chooser.html", request_id, Value::from(Serde(page)), &[])
+    }
+
+    /// The form of local accounts: for a name and a password, or for a code.
+    #[must_use]
+    pub fn local_form(&self, request_id: &str, page: &LocalForm, form_origins: &[String]) -> Answer {
+        let name = if page.proven.is_some() { "local_code.html" } else { "local_password.html" };
+        self.render(name, request_id, Value::from(Serde(page)), form_origins)
     }
 
     /// 403 for somebody who is signed in.
@@ -368,6 +398,21 @@ mod tests {
         assert!(text(&session).contains("&lt;script&gt;"));
         let policy = session.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert!(policy.ends_with("form-action 'self' https://idp.test"), "{policy}");
+        for proven in [None, Some(evil.clone())] {
+            let form = LocalForm {
+                action: "/x".into(),
+                state: evil.clone(),
+                host: evil.clone(),
+                proven,
+                hint: Some(evil.clone()),
+                failure: Some("wrong"),
+                failures: 2,
+                another: "/y".into(),
+            };
+            let form = pages().local_form("r", &form, &["https:".into()]);
+            assert!(!text(&form).contains("<script>") && text(&form).contains("&lt;script&gt;"));
+            assert!(form.headers()["content-security-policy"].to_str().unwrap().ends_with("form-action 'self' https:"));
+        }
         let denied = DeniedPage { user: Some(evil), sign_out_action: None, rd: None, home: None };
         assert!(
             !text(&pages().denied("r", Reason::NotAllowed, &super::super::words_of(Reason::NotAllowed), &denied, &[])).contains("<script>")
