@@ -47,7 +47,7 @@ async fn sign_in(chromium: &Chromium, user: &str) {
 }
 
 /// Nothing that a page of ours holds is against its own policy, and no form is kept from where it leads.
-async fn assert_silent(chromium: &Chromium) {
+pub async fn assert_silent(chromium: &Chromium) {
     let lines = chromium.console().await;
     let told: Vec<&String> = lines.iter().filter(|line| line.contains("Content Security Policy") || line.contains("Refused")).collect();
     assert!(told.is_empty(), "at {}: {told:?}", chromium.url().await);
@@ -180,7 +180,7 @@ async fn pictures(chromium: &Chromium, name: &str) {
 }
 
 /// What a page has to say, and its pictures.
-async fn shows(chromium: &Chromium, name: &str, words: &[&str]) {
+pub async fn shows(chromium: &Chromium, name: &str, words: &[&str]) {
     let text = chromium.body_text().await;
     for word in words {
         assert!(text.contains(word), "{name} does not say {word:?}:\n{text}");

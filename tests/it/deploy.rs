@@ -28,6 +28,9 @@ fn yaml(text: &str) -> Value {
     Yaml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// Some password's.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$jsAm5nlH+xspNzm7EUYjTA$gs9bE8Hm9/VZ41GEjHQBaW8W72ye0GJ9DNT347J+5vk";
+
 /// A config whose files are not on this machine: each is written into `dir` and named instead.
 pub fn stand_in(text: &str, dir: &TempDir) -> String {
     let authority = CertificateAuthority::new();
@@ -40,6 +43,10 @@ pub fn stand_in(text: &str, dir: &TempDir) -> String {
             "certificate_file" => read(leaf.certificate_file()),
             "key_file" => read(leaf.key_file()),
             "ca_file" => authority.pem(),
+            "password_file" if found[3].starts_with("/run/secrets/bob") => HASH.to_owned(),
+            "users_file" => {
+                format!("ann:{HASH}\n")
+            }
             "logo_file" => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_owned(),
             _ => "a-secret-that-stands-in".to_owned(),
         };

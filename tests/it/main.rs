@@ -28,6 +28,7 @@ mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
 mod kept_forms; // a form that its sender's session did not outlive
+mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod paths; // one reading of a path: matched, decided about and forwarded
