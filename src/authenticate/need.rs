@@ -69,6 +69,12 @@ impl Need {
         Self::Nothing
     }
 
+    /// Whether the provider said nothing of this person for longer than is borne, neither with new tokens nor when it was asked.
+    pub(super) fn is_unvouched(session: &Session, settings: &RenewalSettings, now: UnixTime) -> bool {
+        let checked = session.checked_at.unwrap_or(session.created_at);
+        settings.revalidate.is_some_and(|every| now >= checked.plus(every).plus(SILENCE))
+    }
+
     pub(super) fn wait(self, patience: Patience, settings: &RenewalSettings, now: UnixTime) -> Wait {
         match self {
             Self::Nothing => Wait::Not,
@@ -125,6 +131,16 @@ mod tests {
             (Some("r"), &often, 1540, Need::Due),
         ] {
             assert_eq!(Need::of(&session(refresh), settings, UnixTime(now)), expected, "{refresh:?} {now}");
+        }
+    }
+
+    #[test]
+    fn silence_is_borne_for_an_hour_whatever_tokens_there_are() {
+        let (never, often) = (settings(None, TokenEnd::Outlived), settings(Some(MINUTE), TokenEnd::Outlived));
+        for session in [session(Some("r")), session(None), Session { tokens: None, ..session(None) }] {
+            assert!(!Need::is_unvouched(&session, &often, UnixTime(1060 + 3599)));
+            assert!(Need::is_unvouched(&session, &often, UnixTime(1060 + 3600)));
+            assert!(!Need::is_unvouched(&session, &never, UnixTime(u64::MAX)));
         }
     }
 

@@ -132,7 +132,7 @@ impl Renewals {
     pub async fn keep(self: &Arc<Self>, cookie: &SessionCookie, open: Arc<OpenSession>, patience: Patience) -> Result<Kept, Outage> {
         let id = cookie.record_id();
         let need = self.need(&open.session, self.clock.now());
-        let wait = need.wait(patience, &self.settings, self.clock.now());
+        let wait = if self.is_unvouched(&open.session) { Wait::UntilDone } else { need.wait(patience, &self.settings, self.clock.now()) };
         if need == Need::Nothing {
             return Ok(Kept::Good(open, None));
         }
@@ -158,8 +158,9 @@ impl Renewals {
             },
             Renewed::Ended(reason) => Ok(Kept::Over(reason)),
             Renewed::Gone => Ok(Kept::Gone),
+            // Tokens that are due or over are no reason to bear it for longer.
+            Renewed::Unreachable(outage) if self.is_unvouched(&open.session) => Err(outage),
             Renewed::Unreachable(outage) => match need {
-                Need::Asking(until) if self.clock.now() >= until => Err(outage),
                 Need::Overdue if self.settings.token_end == TokenEnd::Ends => Err(outage),
                 Need::Overdue => Ok(Kept::Good(open, Some(outage))),
                 Need::Nothing | Need::Due | Need::Asking(_) => Ok(Kept::Good(open, None)),
@@ -169,6 +170,10 @@ impl Renewals {
 
     fn need(&self, session: &Session, now: UnixTime) -> Need {
         Need::of(session, &self.settings, now)
+    }
+
+    fn is_unvouched(&self, session: &Session) -> bool {
+        Need::is_unvouched(session, &self.settings, self.clock.now())
     }
 
     /// The outage that is still fresh.
