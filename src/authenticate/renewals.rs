@@ -229,23 +229,21 @@ impl Renewals {
                 Err(outage) => return Renewed::Unreachable(outage),
             }
         }
-        let renewed = tokio::select! {
-            renewed = self.renew_leased(cookie) => renewed,
-            never = self.prolong(cookie, owner) => match never {},
+        let mut work = std::pin::pin!(self.renew_leased(cookie));
+        let renewed = loop {
+            tokio::select! {
+                renewed = &mut work => break renewed,
+                () = tokio::time::sleep(PROLONG) => {}
+            }
+            // Waited for: a prolongation that came after the lease was given back would take it again, for nobody.
+            if let Err(outage) = self.sessions.lease(cookie, owner, LEASE).await {
+                tracing::debug!(%outage, "a lease could not be prolonged");
+            }
         };
         if let Err(outage) = self.sessions.release_lease(cookie, owner).await {
             tracing::debug!(%outage, "a lease was not given back; it ends by itself");
         }
         renewed
-    }
-
-    async fn prolong(&self, cookie: &SessionCookie, owner: RecordId) -> std::convert::Infallible {
-        loop {
-            tokio::time::sleep(PROLONG).await;
-            if let Err(outage) = self.sessions.lease(cookie, owner, LEASE).await {
-                tracing::debug!(%outage, "a lease could not be prolonged");
-            }
-        }
     }
 
     async fn renew_leased(&self, cookie: &SessionCookie) -> Renewed {
