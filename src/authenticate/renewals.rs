@@ -288,7 +288,13 @@ impl Renewals {
             }
             Err(Trouble::Refused(fault)) => {
                 self.metrics.renewal(name, fault.reason.as_str());
-                self.end(cookie, name, session, &fault).await
+                match self.sessions.reload(cookie).await {
+                    // Our lease ran out, and whoever had it then was quicker: what was refused is no longer the session's.
+                    Ok(Some(now)) if now.session.tokens != session.tokens => Renewed::Fresh,
+                    // Signed out meanwhile, and the provider heard of it first.
+                    Ok(None) => Renewed::Gone,
+                    Ok(Some(_)) | Err(_) => self.end(cookie, name, session, &fault).await,
+                }
             }
         }
     }
