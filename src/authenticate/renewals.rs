@@ -42,6 +42,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// How often the sessions of open streams are looked at: they count as used, and their tokens stay fresh.
 const STREAMS: Duration = Duration::from_secs(15);
+/// How often we look whether it is time for that, by the gateway's clock.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +97,17 @@ impl Renewals {
     pub fn watch_streams(self: &Arc<Self>) {
         let renewals = Arc::downgrade(self);
         self.tasks.background(async move {
-            let mut ticks = tokio::time::interval(STREAMS);
+            let mut ticks = tokio::time::interval(TICK);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut next = UnixTime(0);
             loop {
                 ticks.tick().await;
                 let Some(renewals) = renewals.upgrade() else { return };
-                renewals.look_after_streams().await;
+                let now = renewals.clock.now();
+                if now >= next {
+                    next = now.plus(STREAMS);
+                    renewals.look_after_streams().await;
+                }
             }
         });
     }
