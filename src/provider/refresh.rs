@@ -1,8 +1,11 @@
 //! Keeping a session's tokens fresh (RFC 6749 §6, OpenID Connect Core §12), and asking whether its person is still welcome.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Refreshed;
+use super::discovery::Document;
 use super::exchange::{self, Untold};
 use super::oidc::OpenIdProvider;
 use crate::fault::{Fault, Outage, Trouble};
@@ -20,7 +23,7 @@ impl OpenIdProvider {
     /// New tokens for old. Once the refresh token is spent whatever came for it is kept, even when the rest cannot be had: another attempt would
     /// show a used token.
     pub(super) async fn refreshed(&self, session: &Session) -> Result<Refreshed, Trouble> {
-        let document = self.discovery.document().await?;
+        let document = self.document().await?;
         let endpoint = document.token_endpoint().ok_or_else(|| Outage::provider("the provider's document names no token_endpoint"))?;
         let old = session.tokens.as_ref();
         let refresh_token = old.and_then(|tokens| tokens.refresh_token.as_ref());
@@ -76,7 +79,7 @@ impl OpenIdProvider {
 
     /// Userinfo once more.
     pub(super) async fn revalidated(&self, session: &Session) -> Result<Option<Identity>, Trouble> {
-        let document = self.discovery.document().await?;
+        let document = self.document().await?;
         let (Some(endpoint), Some(tokens)) = (document.userinfo_endpoint(), &session.tokens) else { return Ok(None) };
         let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &tokens.access_token, &session.identity.sub);
         let refused = |detail: String| Fault::new(Reason::RevalidationRefused, detail).into();
@@ -92,12 +95,24 @@ impl OpenIdProvider {
         }
     }
 
+    /// A document that is wrong says nothing of any person: a page of some network's own, or a provider set up anew, may pass.
+    async fn document(&self) -> Result<Arc<Document>, Outage> {
+        self.discovery.document().await.map_err(|trouble| match trouble {
+            Trouble::Refused(fault) => Outage::provider(fault),
+            Trouble::Unreachable(outage) => outage,
+        })
+    }
+
     /// §12.2: the refreshed ID token speaks of the same `sub` (its `iss` and `aud` were compared when it was verified).
     fn same_person(&self, mut claims: Claims, session: &Session) -> Result<Claims, Trouble> {
         if claims.get("sub").and_then(Value::as_str) != Some(&session.identity.sub) {
             return Err(Fault::new(Reason::RefreshRefused, "the refreshed ID token has another sub").into());
         }
         as_at_first(&mut claims, session);
+        // One without it must not hide the first one's from those that come later.
+        if let (false, Some(nonce)) = (claims.contains_key("nonce"), session.identity.claims.get("nonce")) {
+            claims.insert("nonce".to_owned(), nonce.clone());
+        }
         Ok(claims)
     }
 
