@@ -46,10 +46,14 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let stored = self.ask(async move |store| store.session(id).await).await?;
         let Some(stored) = stored else { return Ok(None) };
         let Some(session) = record::open_session(&stored.sealed, cookie) else { return Ok(None) };
-        if let (Some(cache), Some(mark)) = (&self.cache, mark)
-            && cache.get(&id).is_none_or(|known| *known.session != session)
-        {
-            cache.insert(id, mark, Arc::new(CachedSession::new(cookie, session.clone(), stored.last_used)));
+        if let (Some(cache), Some(mark)) = (&self.cache, mark) {
+            let known = cache.get(&id);
+            if known.as_ref().is_none_or(|known| *known.session != session) {
+                let entry = CachedSession::new(cookie, session.clone(), stored.last_used);
+                // Uses that the store has not heard of are uses.
+                entry.used_at(known.map_or(stored.last_used, |known| known.last_used()));
+                cache.insert(id, mark, Arc::new(entry));
+            }
         }
         Ok(Some(Renewal { session, before: stored.sealed }))
     }
@@ -73,7 +77,9 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                     let mark = cache.mark(&id);
                     match store.session(id).await {
                         Ok(Some(stored)) if record::open_session(&stored.sealed, &cookie).as_ref() == Some(&session) => {
-                            cache.insert(id, mark, Arc::new(CachedSession::new(&cookie, session, stored.last_used.max(now))));
+                            let entry = CachedSession::new(&cookie, session, stored.last_used);
+                            entry.used_at(now);
+                            cache.insert(id, mark, Arc::new(entry));
                         }
                         Ok(_) | Err(_) => {}
                     }
