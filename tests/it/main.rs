@@ -30,6 +30,7 @@ mod hostile; // a provider that lies: every lie has its reason, and nobody is le
 mod kept_forms; // a form that its sender's session did not outlive
 mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out
+mod model; // sessions against a small model: random interleavings of everything that happens to them
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod paths; // one reading of a path: matched, decided about and forwarded
 mod peers; // the tests' own peers are what they are said to be
@@ -39,9 +40,13 @@ mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its wa
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
 mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
+mod refresh; // new tokens before the old ones end: what ends a session, what does not, who waits
+mod refresh_together; // the same over several processes: one refresh token is spent once
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
 mod smuggling; // one message is never two requests; floods and limits
 mod step_up; // what a login has to be worth, asked for and held to: browsers, programs, tokens
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies
+mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
+mod streams_together; // the same over several processes

@@ -4,6 +4,8 @@
 //!
 //! `DOORWARD_MODEL_SEED` (hex, as a failure prints it) runs the same cases again, `DOORWARD_MODEL_CASES` another number of them.
 
+#![allow(clippy::disallowed_methods, reason = "what a test runs beside itself, it waits for itself")]
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,12 @@
 //! One session on several processes: its refresh token is spent once, whoever is slow, goes away or is killed.
 
-#![allow(clippy::disallowed_methods, reason = "how long somebody waited is told by the machine's own clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long somebody waited is told by the machine's own clock; what runs beside a test, it waits for"
+)]
 
 use std::time::{Duration, Instant};
 
-use futures_join::all;
 use http::Request;
 use serde_json::json;
 
@@ -79,18 +81,14 @@ async fn under_way(provider: &HostileProvider, n: usize) {
     eventually(&format!("{n} refreshes under way"), || (provider.refreshes_under_way() == n).then_some(())).await;
 }
 
-mod futures_join {
-    //! Many at once.
-
-    /// Runs them all, each as a task of its own.
-    pub async fn all<T: Send + 'static>(work: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
-        let tasks: Vec<_> = work.into_iter().map(tokio::spawn).collect();
-        let mut done = Vec::new();
-        for task in tasks {
-            done.push(task.await.expect("nothing panics there"));
-        }
-        done
+/// Runs them all at once, each as a task of its own.
+async fn all<T: Send + 'static>(work: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let tasks: Vec<_> = work.into_iter().map(tokio::spawn).collect();
+    let mut done = Vec::new();
+    for task in tasks {
+        done.push(task.await.expect("nothing panics there"));
     }
+    done
 }
 
 /// Fifty requests at once, every other one by the other process; status and time of each.

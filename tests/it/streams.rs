@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(2500);
 
 fn world(tables: &str) -> World {
     let tables = format!("{ROUTES}{tables}");
-    let world = World::routed(Shape { tables: &tables, ..Shape::default() }, |provider| provider.refresh(true));
+    let world = World::shaped(Shape { routes: Some(&tables), ..Shape::default() }, |provider| provider.refresh(true));
     world.provider.set_expires_in(LIFE, true);
     world
 }
@@ -86,7 +86,8 @@ async fn signing_out_ends_all_streams_of_that_session_at_once_and_no_other() {
 async fn both_public(world: &World) -> [Held; 2] {
     let client = HttpClient::new();
     let (sse, ws) = (world.at("/open/sse"), world.at("/open/ws"));
-    [Held::events(&client, &sse, &[]).await.ok().expect("public"), Held::websocket(&client, &ws, &[]).await.ok().expect("public")]
+    let opened = |held: Result<Held, Box<crate::harness::http::Answer>>| held.unwrap_or_else(|answer| panic!("{}", answer.text()));
+    [opened(Held::events(&client, &sse, &[]).await), opened(Held::websocket(&client, &ws, &[]).await)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +142,7 @@ async fn a_stream_keeps_the_tokens_of_its_session_fresh_and_does_not_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_end_with_token_the_end_of_the_last_token_is_the_end_of_the_streams() {
     let tables = format!("{ROUTES}[session]\nend_with_token = true\n");
-    let world = World::routed(Shape { tables: &tables, ..Shape::default() }, |provider| provider);
+    let world = World::shaped(Shape { routes: Some(&tables), ..Shape::default() }, |provider| provider);
     world.provider.set_expires_in(LIFE, true);
     let cookie = cookie_of(&world).await;
     let mine = both(&world, &cookie).await;

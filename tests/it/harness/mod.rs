@@ -10,7 +10,8 @@
 //!   signatures by [`jose`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
-//! - what is tested: [`gateway`], two of them on one store ([`pair`]), and with provider and upstream around it: [`world`] (people),
+//! - what is tested: [`gateway`], two of them on one store ([`pair`], and
+//!   [`twins`] on one clock), and with provider and upstream around it: [`world`] (people),
 //!   [`scene`] (requests and headers)
 //! - what earlier releases left: [`fixtures`]
 //! - small things: [`certs`], [`durations`], [`temp`], [`wait`], [`background`]
@@ -63,6 +64,7 @@ pub mod scene;
 pub mod server;
 pub mod stalling;
 pub mod temp;
+pub mod twins;
 pub mod upstream;
 pub mod upstream_paths;
 pub mod visit;
