@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::identity::Source;
+use crate::provider::local::LOCAL;
 use crate::session::{Session, TokenEnd};
 
 /// How long a request waits for the provider's word on its person, while silence is borne.
 const ASKING: Duration = Duration::from_secs(2);
 /// A provider that is silent about a person for longer than this beyond `session.revalidate` is an outage for them.
 const SILENCE: Duration = Duration::from_secs(60 * 60);
+
+/// How often an account of the gateway's own is looked for: whoever was taken out of the users is out within this time.
+const LOCAL_EVERY: Duration = Duration::from_secs(60);
 
 /// What renewals go by.
 #[derive(Clone, Debug)]
@@ -17,6 +22,14 @@ pub struct RenewalSettings {
     pub revalidate: Option<Duration>,
     /// `session.end_with_token`.
     pub token_end: TokenEnd,
+}
+
+impl RenewalSettings {
+    /// How often the provider is asked again. Our own accounts cost nothing to ask.
+    fn every(&self, session: &Session) -> Option<Duration> {
+        let local = matches!(&session.identity.source, Source::Provider(id) if id == LOCAL);
+        if local { Some(LOCAL_EVERY) } else { self.revalidate }
+    }
 }
 
 /// How long a request is ready to wait for new tokens.
@@ -60,7 +73,7 @@ impl Need {
                 return Self::Due;
             }
         }
-        if let Some(every) = settings.revalidate {
+        if let Some(every) = settings.every(session) {
             let due = session.checked_at.unwrap_or(session.created_at).plus(every);
             if now >= due {
                 return Self::Asking(due.plus(SILENCE));
@@ -72,7 +85,7 @@ impl Need {
     /// Whether the provider said nothing of this person for longer than is borne, neither with new tokens nor when it was asked.
     pub(super) fn is_unvouched(session: &Session, settings: &RenewalSettings, now: UnixTime) -> bool {
         let checked = session.checked_at.unwrap_or(session.created_at);
-        settings.revalidate.is_some_and(|every| now >= checked.plus(every).plus(SILENCE))
+        settings.every(session).is_some_and(|every| now >= checked.plus(every).plus(SILENCE))
     }
 
     pub(super) fn wait(self, patience: Patience, settings: &RenewalSettings, now: UnixTime) -> Wait {
@@ -132,6 +145,16 @@ mod tests {
         ] {
             assert_eq!(Need::of(&session(refresh), settings, UnixTime(now)), expected, "{refresh:?} {now}");
         }
+    }
+
+    #[test]
+    fn our_own_accounts_are_looked_for_every_minute() {
+        let never = settings(None, TokenEnd::Outlived);
+        let mut session = Session { tokens: None, ..session(None) };
+        assert_eq!(Need::of(&session, &never, UnixTime(9000)), Need::Nothing);
+        std::sync::Arc::make_mut(&mut session.identity).source = Source::Provider(LOCAL.into());
+        assert_eq!(Need::of(&session, &never, UnixTime(1059)), Need::Nothing);
+        assert_eq!(Need::of(&session, &never, UnixTime(1060)), Need::Asking(UnixTime(4660)));
     }
 
     #[test]

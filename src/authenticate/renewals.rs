@@ -186,9 +186,8 @@ impl Renewals {
     /// The outage that is still fresh.
     fn resting(&self, id: &RecordId) -> Option<Outage> {
         let now = self.clock.now();
-        let mut paused = lock(&self.paused);
-        paused.retain(|_, (until, _)| *until > now);
-        paused.get(id).map(|(_, outage)| outage.clone())
+        let paused = lock(&self.paused);
+        paused.get(id).filter(|(until, _)| *until > now).map(|(_, outage)| outage.clone())
     }
 
     /// The renewal of this session that is under way here, or a new one.
@@ -207,8 +206,13 @@ impl Renewals {
             let _ended = Running { renewals: &renewals, id };
             let renewed = renewals.renew(&cookie).await;
             if let Renewed::Unreachable(outage) = &renewed {
-                let until = renewals.clock.now().plus(PAUSE);
-                lock(&renewals.paused).insert(id, (until, outage.clone()));
+                let now = renewals.clock.now();
+                let mut paused = lock(&renewals.paused);
+                // Swept as it grows, not at each look: an outage may concern very many sessions.
+                if paused.len() == paused.capacity() {
+                    paused.retain(|_, (until, _)| *until > now);
+                }
+                paused.insert(id, (now.plus(PAUSE), outage.clone()));
             }
             done.send_replace(Some(renewed));
         }));

@@ -50,28 +50,24 @@ impl OpenIdProvider {
             tokens.refresh_ends_at = tokens.refresh_ends_at.or(ends_at);
             tokens.refresh_at = answer.due_again(claims.as_ref(), self.clock.now());
         }
+        let before = |why: &dyn std::fmt::Display| {
+            tracing::warn!(%why, "userinfo told nothing after a refresh; what was said before stays where the ID token says nothing new");
+            session.identity.claims.clone()
+        };
         let told = match document.userinfo_endpoint() {
             Some(endpoint) => {
                 let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &answer.access_token, &session.identity.sub);
                 match self.timed("userinfo", asked).await {
-                    Ok(told) => Some(told),
+                    Ok(told) => told,
                     Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => return Err(refused(&fault)),
-                    Err(Untold::Fault(Fault { detail, .. }) | Untold::Unwelcome(detail)) => {
-                        tracing::warn!(detail, "userinfo told nothing after a refresh; what it said before stays");
-                        None
-                    }
-                    Err(Untold::Unreachable(outage)) => {
-                        tracing::warn!(%outage, "userinfo told nothing after a refresh; what it said before stays");
-                        None
-                    }
+                    Err(Untold::Fault(fault)) => before(&fault),
+                    Err(Untold::Unwelcome(detail)) => before(&detail),
+                    Err(Untold::Unreachable(outage)) => before(&outage),
                 }
             }
-            None => Some(Claims::new()),
+            None => Claims::new(),
         };
-        let identity = match (told, &claims) {
-            (Some(told), claims) => self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session),
-            (None, _) => None,
-        };
+        let identity = self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session);
         let scopes = answer.scopes.clone();
         let identity = identity.map(|identity| Identity { scopes: scopes.unwrap_or_else(|| session.identity.scopes.clone()), ..identity });
         Ok(Refreshed { tokens, id_token: answer.id_token.filter(|_| claims.is_some()), identity })

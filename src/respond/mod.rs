@@ -1,10 +1,11 @@
-//! From decisions and faults to HTTP answers of our own: `status` is the one exhaustive table from reason to status and words, `pages` renders
+//! From decisions and faults to HTTP answers of our own: `status` is the one exhaustive table from reason to status, `words` to words, `pages` renders
 //! them for people, `json` for programs, `challenge` writes `WWW-Authenticate`.
 
 pub mod challenge;
 mod json;
 mod pages;
 mod status;
+mod words;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -16,7 +17,8 @@ use crate::request::Audience;
 pub use pages::{
     Action, Choice, Chooser, ConfirmSignOut, DeniedPage, KeptPage, LocalForm, Look, Pages, SessionPage, ShownSession, SignedOut,
 };
-pub use status::{Words, status_of, words_of};
+pub use status::status_of;
+pub use words::{Words, words_of};
 
 /// An answer of our own.
 pub type Answer = Response<Bytes>;
