@@ -62,8 +62,16 @@ struct Live {
     attempt: u64,
     place: Place,
     connection: MultiplexedConnection,
-    /// Said when nobody new is to use it.
-    retired: Arc<Notify>,
+    end: Arc<End>,
+}
+
+/// How a connection is told to end.
+#[derive(Default)]
+struct End {
+    /// Nobody new is to use it; calls that are under way get the time they were promised.
+    retired: Notify,
+    /// Nobody is to believe what it says.
+    cut: Notify,
 }
 
 /// What a server said, and who it was.
@@ -121,13 +129,24 @@ impl Link {
         Err(Failed::Lost(outage(&live.place, explain(&error))))
     }
 
-    /// Gives up a connection that leads elsewhere.
+    /// Whether there is no connection that leads elsewhere.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.elsewhere(place).is_none()
+    }
+
+    /// Gives up a connection that leads elsewhere, with all calls that are under way on it.
     pub(super) fn leave_unless_at(&self, place: &Place) {
-        let live = match &self.0.lock().phase {
-            Phase::Up(live) if live.place != *place => live.clone(),
-            Phase::Up(_) | Phase::Connecting(_) | Phase::Down(_) => return,
-        };
-        self.0.retire(&live);
+        if let Some(live) = self.elsewhere(place) {
+            self.0.leave(live.attempt, None);
+            live.end.cut.notify_one();
+        }
+    }
+
+    fn elsewhere(&self, place: &Place) -> Option<Live> {
+        match &self.0.lock().phase {
+            Phase::Up(live) if live.place != *place => Some(live.clone()),
+            Phase::Up(_) | Phase::Connecting(_) | Phase::Down(_) => None,
+        }
     }
 }
 
@@ -177,25 +196,29 @@ async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sende
             return;
         }
     };
-    let live = Live { attempt, place, connection, retired: Arc::new(Notify::new()) };
-    let retired = Arc::clone(&live.retired);
+    let live = Live { attempt, place, connection, end: Arc::default() };
+    let end = Arc::clone(&live.end);
     shared.lock().phase = Phase::Up(live.clone());
     done.send_replace(Some(Ok(live)));
     drop(done);
     let (grace, weak) = (shared.common.response_timeout, Arc::downgrade(&shared));
     // From here on the store may be dropped: its last connection handle goes with it, and the driver ends.
     drop(shared);
-    drive(driver, &retired, grace).await;
+    drive(driver, &end, grace).await;
     if let Some(shared) = weak.upgrade() {
         shared.leave(attempt, None);
     }
 }
 
-/// Calls that are under way when the connection is retired get the time they were promised.
-async fn drive(mut driver: Driver, retired: &Notify, grace: Duration) {
+async fn drive(mut driver: Driver, end: &End, grace: Duration) {
     tokio::select! {
-        () = &mut driver => {}
-        () = retired.notified() => drop(timeout(grace, driver).await),
+        () = &mut driver => return,
+        () = end.cut.notified() => return,
+        () = end.retired.notified() => {}
+    }
+    tokio::select! {
+        _ = timeout(grace, driver) => {}
+        () = end.cut.notified() => {}
     }
 }
 
@@ -214,6 +237,6 @@ impl Shared {
 
     fn retire(&self, live: &Live) {
         self.leave(live.attempt, None);
-        live.retired.notify_one();
+        live.end.retired.notify_one();
     }
 }
