@@ -394,6 +394,22 @@ async fn a_cluster_primary_killed_under_load_loses_no_acknowledged_login_or_endi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_primary_that_slept_through_its_replacement_is_not_believed_when_it_wakes() {
+    let _turn = turn().await;
+    let world = World::new();
+    let cluster = RedisCluster::start(3, 1, GroupOptions { elections: true, ..GroupOptions::default() }).await;
+    let (crowd, _gateways) = Crowd::new(&world, &cluster.config());
+    crowd
+        .go(4, async || {
+            cluster.nodes[0].pause();
+            let next = cluster.next_primary(0).await;
+            cluster.agree(next, 0).await;
+            cluster.nodes[0].resume();
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_writes_everything_down_is_killed_under_load_and_loses_nothing() {
     let _turn = turn().await;
     let world = World::new();

@@ -21,6 +21,9 @@ use crate::fault::Outage;
 /// How long after a failed attempt nobody starts another.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of a server that is asked no more.
+const REPLACED: &str = "is not a primary any more";
+
 /// Calls on the shared connection.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
@@ -44,6 +47,8 @@ struct State {
     /// Which attempt the phase belongs to.
     attempt: u64,
     phase: Phase,
+    /// Nobody is to be sent there any more.
+    over: bool,
 }
 
 enum Phase {
@@ -93,7 +98,7 @@ pub(super) enum Failed {
 
 impl Link {
     pub(super) fn new(source: Source, common: Common) -> Self {
-        let state = Mutex::new(State { attempt: 0, phase: Phase::Down(None) });
+        let state = Mutex::new(State { attempt: 0, phase: Phase::Down(None), over: false });
         Self(Arc::new(Shared { source, common, state }))
     }
 
@@ -142,6 +147,16 @@ impl Link {
         }
     }
 
+    /// Nobody believes this server any more: what is under way is cut off, and nothing new begins.
+    pub(super) fn end(&self) {
+        let mut state = self.0.lock();
+        state.over = true;
+        if let Phase::Up(live) = &state.phase {
+            live.end.cut.notify_one();
+        }
+        state.phase = Phase::Down(None);
+    }
+
     fn elsewhere(&self, place: &Place) -> Option<Live> {
         match &self.0.lock().phase {
             Phase::Up(live) if live.place != *place => Some(live.clone()),
@@ -161,6 +176,7 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
     let (attempt, mut result) = {
         let mut state = shared.lock();
         match &state.phase {
+            _ if state.over => return Err(shared.source.outage(REPLACED)),
             Phase::Up(live) => return Ok(live.clone()),
             Phase::Connecting(result) => (state.attempt, result.clone()),
             Phase::Down(Some(failure)) if shared.common.clock.instant().saturating_duration_since(failure.at) < PAUSE => {
@@ -188,7 +204,12 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
 
 /// Connects, lets everybody who waits know, and drives the connection for as long as it lives.
 async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sender<Option<Result<Live, Outage>>>) {
-    let Opened { place, connection, driver } = match shared.source.connect(None).await {
+    let opened = shared.source.connect(None).await;
+    let opened = opened.and_then(|opened| match shared.lock().over {
+        true => Err(outage(&opened.place, REPLACED)),
+        false => Ok(opened),
+    });
+    let Opened { place, connection, driver } = match opened {
         Ok(opened) => opened,
         Err(outage) => {
             shared.leave(attempt, Some(outage.clone()));
@@ -198,6 +219,7 @@ async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sende
     };
     let live = Live { attempt, place, connection, end: Arc::default() };
     let end = Arc::clone(&live.end);
+    // One that is over meanwhile is seen to be so by whoever calls next.
     shared.lock().phase = Phase::Up(live.clone());
     done.send_replace(Some(Ok(live)));
     drop(done);

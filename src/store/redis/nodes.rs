@@ -54,6 +54,13 @@ impl Node {
         std::iter::once(&self.shared).chain(&self.confirmed).all(|link| link.is_at(place))
     }
 
+    /// Ends the connections: this server is asked no more.
+    pub(super) fn end(&self) {
+        for link in std::iter::once(&self.shared).chain(&self.confirmed) {
+            link.end();
+        }
+    }
+
     /// Gives up connections that lead elsewhere.
     pub(super) fn leave_unless_at(&self, place: &Place) {
         for link in std::iter::once(&self.shared).chain(&self.confirmed) {

@@ -234,6 +234,19 @@ impl RedisCluster {
         }
     }
 
+    /// Waits until all other nodes that run know that this one is a primary and serve everything.
+    pub async fn agree(&self, number: usize, but: usize) {
+        let id = self.id(number).await;
+        for (_, node) in self.nodes.iter().enumerate().filter(|(number, node)| *number != but && node.runs()) {
+            until("the nodes agree", async || {
+                let all = node.cli(&["CLUSTER", "NODES"]).await;
+                let known = all.lines().any(|line| line.starts_with(&id) && line.contains("master"));
+                known && node.cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
+            })
+            .await;
+        }
+    }
+
     /// Begins to move a slot: keys that are gone at `from` are asked for at `to`.
     pub async fn begin_move(&self, slot: usize, from: usize, to: usize) {
         let (slot, source, destination) = (slot.to_string(), self.id(from).await, self.id(to).await);
