@@ -82,19 +82,26 @@ impl Cluster {
             let patience = end.saturating_duration_since(self.common.clock.instant()) / 2;
             match self.ask(&place, self.common.clock.instant() + patience).await {
                 Ok(map) => {
-                    let mut known = lock(&self.map);
-                    let changes = known.changes + u64::from(known.map.joined() != map.joined());
-                    *known = Known { map: Arc::new(map), version: known.version + 1, changes };
-                    let known = known.clone();
-                    let primaries = known.map.primaries();
-                    // Links that nobody needs any more: their connections end with the last call on them.
-                    lock(&self.nodes).retain(|place, _| primaries.contains(place) || self.seeds.contains(place));
+                    let (former, known) = self.learnt(map);
+                    let replaced = &former.map.primaries() - &known.map.primaries();
+                    // One that was replaced may still answer, as if it had not been.
+                    for node in replaced.iter().filter_map(|place| lock(&self.nodes).remove(place)) {
+                        node.end();
+                    }
                     return Ok(known);
                 }
                 Err(outage) => last = outage,
             }
         }
         Err(last)
+    }
+
+    /// What was known before, and now.
+    fn learnt(&self, map: SlotMap) -> (Known, Known) {
+        let mut known = lock(&self.map);
+        let changes = known.changes + u64::from(known.map.joined() != map.joined());
+        let now = Known { map: Arc::new(map), version: known.version + 1, changes };
+        (std::mem::replace(&mut known, now.clone()), now)
     }
 
     async fn ask(&self, place: &Place, end: Instant) -> Result<SlotMap, Outage> {

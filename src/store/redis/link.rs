@@ -21,6 +21,9 @@ use crate::fault::Outage;
 /// How long after a failed attempt nobody starts another.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of a server that is asked no more.
+const REPLACED: &str = "is not a primary any more";
+
 /// Calls on the shared connection.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
@@ -44,6 +47,8 @@ struct State {
     /// Which attempt the phase belongs to.
     attempt: u64,
     phase: Phase,
+    /// Nobody is to be sent there any more.
+    over: bool,
 }
 
 enum Phase {
@@ -62,8 +67,16 @@ struct Live {
     attempt: u64,
     place: Place,
     connection: MultiplexedConnection,
-    /// Said when nobody new is to use it.
-    retired: Arc<Notify>,
+    end: Arc<End>,
+}
+
+/// How a connection is told to end.
+#[derive(Default)]
+struct End {
+    /// Nobody new is to use it; calls that are under way get the time they were promised.
+    retired: Notify,
+    /// Nobody is to believe what it says.
+    cut: Notify,
 }
 
 /// What a server said, and who it was.
@@ -85,7 +98,7 @@ pub(super) enum Failed {
 
 impl Link {
     pub(super) fn new(source: Source, common: Common) -> Self {
-        let state = Mutex::new(State { attempt: 0, phase: Phase::Down(None) });
+        let state = Mutex::new(State { attempt: 0, phase: Phase::Down(None), over: false });
         Self(Arc::new(Shared { source, common, state }))
     }
 
@@ -121,13 +134,34 @@ impl Link {
         Err(Failed::Lost(outage(&live.place, explain(&error))))
     }
 
-    /// Gives up a connection that leads elsewhere.
+    /// Whether there is no connection that leads elsewhere.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.elsewhere(place).is_none()
+    }
+
+    /// Gives up a connection that leads elsewhere, with all calls that are under way on it.
     pub(super) fn leave_unless_at(&self, place: &Place) {
-        let live = match &self.0.lock().phase {
-            Phase::Up(live) if live.place != *place => live.clone(),
-            Phase::Up(_) | Phase::Connecting(_) | Phase::Down(_) => return,
-        };
-        self.0.retire(&live);
+        if let Some(live) = self.elsewhere(place) {
+            self.0.leave(live.attempt, None);
+            live.end.cut.notify_one();
+        }
+    }
+
+    /// Nobody believes this server any more: what is under way is cut off, and nothing new begins.
+    pub(super) fn end(&self) {
+        let mut state = self.0.lock();
+        state.over = true;
+        if let Phase::Up(live) = &state.phase {
+            live.end.cut.notify_one();
+        }
+        state.phase = Phase::Down(None);
+    }
+
+    fn elsewhere(&self, place: &Place) -> Option<Live> {
+        match &self.0.lock().phase {
+            Phase::Up(live) if live.place != *place => Some(live.clone()),
+            Phase::Up(_) | Phase::Connecting(_) | Phase::Down(_) => None,
+        }
     }
 }
 
@@ -142,6 +176,7 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
     let (attempt, mut result) = {
         let mut state = shared.lock();
         match &state.phase {
+            _ if state.over => return Err(shared.source.outage(REPLACED)),
             Phase::Up(live) => return Ok(live.clone()),
             Phase::Connecting(result) => (state.attempt, result.clone()),
             Phase::Down(Some(failure)) if shared.common.clock.instant().saturating_duration_since(failure.at) < PAUSE => {
@@ -169,7 +204,12 @@ async fn connection(shared: &Arc<Shared>) -> Result<Live, Outage> {
 
 /// Connects, lets everybody who waits know, and drives the connection for as long as it lives.
 async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sender<Option<Result<Live, Outage>>>) {
-    let Opened { place, connection, driver } = match shared.source.connect(None).await {
+    let opened = shared.source.connect(None).await;
+    let opened = opened.and_then(|opened| match shared.lock().over {
+        true => Err(outage(&opened.place, REPLACED)),
+        false => Ok(opened),
+    });
+    let Opened { place, connection, driver } = match opened {
         Ok(opened) => opened,
         Err(outage) => {
             shared.leave(attempt, Some(outage.clone()));
@@ -177,25 +217,30 @@ async fn connect_and_drive(shared: Arc<Shared>, attempt: u64, done: watch::Sende
             return;
         }
     };
-    let live = Live { attempt, place, connection, retired: Arc::new(Notify::new()) };
-    let retired = Arc::clone(&live.retired);
+    let live = Live { attempt, place, connection, end: Arc::default() };
+    let end = Arc::clone(&live.end);
+    // One that is over meanwhile is seen to be so by whoever calls next.
     shared.lock().phase = Phase::Up(live.clone());
     done.send_replace(Some(Ok(live)));
     drop(done);
     let (grace, weak) = (shared.common.response_timeout, Arc::downgrade(&shared));
     // From here on the store may be dropped: its last connection handle goes with it, and the driver ends.
     drop(shared);
-    drive(driver, &retired, grace).await;
+    drive(driver, &end, grace).await;
     if let Some(shared) = weak.upgrade() {
         shared.leave(attempt, None);
     }
 }
 
-/// Calls that are under way when the connection is retired get the time they were promised.
-async fn drive(mut driver: Driver, retired: &Notify, grace: Duration) {
+async fn drive(mut driver: Driver, end: &End, grace: Duration) {
     tokio::select! {
-        () = &mut driver => {}
-        () = retired.notified() => drop(timeout(grace, driver).await),
+        () = &mut driver => return,
+        () = end.cut.notified() => return,
+        () = end.retired.notified() => {}
+    }
+    tokio::select! {
+        _ = timeout(grace, driver) => {}
+        () = end.cut.notified() => {}
     }
 }
 
@@ -214,6 +259,6 @@ impl Shared {
 
     fn retire(&self, live: &Live) {
         self.leave(live.attempt, None);
-        live.retired.notify_one();
+        live.end.retired.notify_one();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `settings` and `url` are what the config says. `connect` opens one connection, `primary` knows where to, `link` keeps it. `nodes` sends a
 //! command to the server of its key, in a cluster by the map of `slots` and `cluster`. `calls` is the store, `scripts` is what runs inside
-//! Redis. `tracking` has changes told that others make, and `watched` knows whether all of them are.
+//! Redis. `tracking` has changes told that others make, `switches` hears from sentinels, and `watched` knows whether every change is told.
 //!
 //! # Keys
 //! Under the prefix stand, with the hash tag in braces so that what belongs together shares a slot:
@@ -23,7 +23,7 @@
 //! `~doorward:* +ping +get +set +getdel +del +hget +hmget +hset +expire +pttl +zadd +zcard +zscore +zrem +zrangebyscore +zremrangebyscore
 //! +zrevrange +scan +exists +incr +pexpire +evalsha +script|load +client|tracking +select`.
 //! Behind sentinels also `+role`, in a cluster also `+cluster|slots +asking`, and with `wait_replicas` also `+wait`. The sentinels' own user
-//! needs `+sentinel|get-master-addr-by-name +subscribe &+switch-master`.
+//! needs `+sentinel|master +sentinel|get-master-addr-by-name +subscribe &+switch-master`.
 //!
 //! # What is acknowledged
 //! A Redis gives its writes to its replicas a moment after it answered. With `wait_replicas` a login, a refresh, a lease, a mark or an ending is
@@ -39,6 +39,7 @@ mod primary;
 mod scripts;
 mod settings;
 mod slots;
+mod switches;
 mod tracking;
 mod url;
 mod watched;
@@ -102,8 +103,8 @@ impl Redis {
                 let SentinelSettings { urls, master_name, username: their_user, password: their_password } = sentinels;
                 let theirs = Connector { database: 0, username: their_user, password: their_password, tls: tls.clone() };
                 let places = urls.into_iter().map(|url| url.place).collect();
-                // One that vanished must not use up the time that is there for all of them.
-                let sentinels = Arc::new(Sentinels::new(theirs, places, master_name, connect_timeout / 3));
+                // One that vanished must not use up the time that is there for a call.
+                let sentinels = Arc::new(Sentinels { connector: theirs, places, master_name, patience: connect_timeout / 2 });
                 let connector = Arc::new(Connector { database: 0, username, password, tls });
                 let source = || {
                     let origin = Origin::Sentinels(Arc::clone(&sentinels));
@@ -132,7 +133,7 @@ impl Redis {
         let prefix = format!("{}session:", self.prefix);
         drop(self.control.spawn(tracking::run(Arc::downgrade(&self.nodes), self.one.clone(), prefix)));
         if let Some(sentinels) = &self.sentinels {
-            drop(self.control.spawn(tracking::follow_switches(Arc::downgrade(&self.nodes), Arc::clone(sentinels))));
+            drop(self.control.spawn(switches::follow(Arc::downgrade(&self.nodes), Arc::clone(sentinels))));
         }
     }
 }

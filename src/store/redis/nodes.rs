@@ -49,6 +49,18 @@ impl Node {
         Self { shared: link(), confirmed: waits.then(&link) }
     }
 
+    /// Whether no connection leads elsewhere.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        std::iter::once(&self.shared).chain(&self.confirmed).all(|link| link.is_at(place))
+    }
+
+    /// Ends the connections: this server is asked no more.
+    pub(super) fn end(&self) {
+        for link in std::iter::once(&self.shared).chain(&self.confirmed) {
+            link.end();
+        }
+    }
+
     /// Gives up connections that lead elsewhere.
     pub(super) fn leave_unless_at(&self, place: &Place) {
         for link in std::iter::once(&self.shared).chain(&self.confirmed) {
@@ -221,7 +233,7 @@ impl Call<'_> {
             if wait {
                 // Fewer answers than asked for come in time to be told as such.
                 let left = self.end.saturating_duration_since(self.nodes.clock.instant());
-                let patience = u64::try_from((left * 3 / 4).as_millis()).unwrap_or(u64::MAX).max(1);
+                let patience = u64::try_from((left / 2).as_millis()).unwrap_or(u64::MAX).max(1);
                 commands.cmd("WAIT").arg(self.nodes.wait_replicas).arg(patience);
             }
             let answer = match link.send(&commands, usize::from(asking), self.end).await {

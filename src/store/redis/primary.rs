@@ -1,10 +1,11 @@
 //! Which server to connect to: the one of the config, or the one that the sentinels call the primary.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::{Value, cmd};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connect::{Connector, OnPush, Opened, outage};
@@ -36,7 +37,13 @@ impl Source {
             // Without a password nothing was said yet: the answer tells a Redis that is loading, wants a password or is none.
             match &self.origin {
                 Origin::Fixed(_) => opened.ask::<()>(&cmd("PING")).await?,
-                Origin::Sentinels(_) => is_primary(&place, opened.ask(&cmd("ROLE")).await?)?,
+                Origin::Sentinels(sentinels) => {
+                    is_primary(&place, opened.ask(&cmd("ROLE")).await?)?;
+                    // It may have slept for a while, and believe what was true before.
+                    if sentinels.primary().await? != place {
+                        return Err(outage(&place, "was replaced as the primary"));
+                    }
+                }
             }
             Ok(opened)
         });
@@ -62,56 +69,59 @@ pub(super) fn is_primary(place: &Place, role: Value) -> Result<(), Outage> {
     }
 }
 
-/// Those who know which server is the primary.
+/// Those who know which server is the primary. They learn of a new one a moment after each other.
 pub(super) struct Sentinels {
     pub(super) connector: Connector,
     pub(super) places: Vec<Place>,
     pub(super) master_name: String,
     /// The longest that one of them may take.
     pub(super) patience: Duration,
-    /// Who answered last: asked first the next time.
-    first: AtomicUsize,
 }
 
 impl Sentinels {
-    pub(super) fn new(connector: Connector, places: Vec<Place>, master_name: String, patience: Duration) -> Self {
-        Self { connector, places, master_name, patience, first: AtomicUsize::new(0) }
-    }
-
-    /// Asks them in turn.
-    async fn primary(&self) -> Result<Place, Outage> {
-        let asked = async |place: &Place| {
-            let mut sentinel = self.connector.connect(place, None).await?;
-            self.ask(&mut sentinel).await
-        };
-        let mut last = Outage::store("no sentinel is known");
-        for (number, place) in self.in_turn() {
-            match timeout(self.patience, asked(place)).await {
-                Ok(Ok(primary)) => {
-                    self.first.store(number, Ordering::Relaxed);
-                    return Ok(primary);
-                }
+    /// Asks all of them at once: whose configuration is the newest knows.
+    pub(super) async fn primary(self: &Arc<Self>) -> Result<Place, Outage> {
+        let mut asked = JoinSet::new();
+        for place in self.places.clone() {
+            let sentinels = Arc::clone(self);
+            asked.spawn(async move {
+                let answer = timeout(sentinels.patience, async {
+                    let mut sentinel = sentinels.connector.connect(&place, None).await?;
+                    sentinels.ask(&mut sentinel).await
+                });
+                answer.await.unwrap_or_else(|_elapsed| Err(outage(&place, format_args!("no answer within {:?}", sentinels.patience))))
+            });
+        }
+        let (mut newest, mut last): (Option<Told>, _) = (None, Outage::store("no sentinel is known"));
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(told)) if newest.as_ref().is_none_or(|newest| newest.epoch < told.epoch) => newest = Some(told),
+                Ok(Ok(_)) => {}
                 Ok(Err(outage)) => last = outage,
-                Err(_elapsed) => last = outage(place, format_args!("no answer within {:?}", self.patience)),
+                Err(_) => last = Outage::store("asking a sentinel broke off"),
             }
         }
-        Err(last)
+        newest.map(|told| told.primary).ok_or(last)
     }
 
-    /// From one of them, on an open connection.
-    pub(super) async fn ask(&self, sentinel: &mut Opened) -> Result<Place, Outage> {
-        let mut question = cmd("SENTINEL");
-        let address: Option<(String, u16)> = sentinel.ask(question.arg("get-master-addr-by-name").arg(&self.master_name)).await?;
-        match address {
-            Some((host, port)) => Ok(sentinel.place.beside(&host, port)),
-            None => Err(outage(&sentinel.place, format_args!("knows no primary by the name {:?}", self.master_name))),
+    /// What one of them knows, on an open connection.
+    pub(super) async fn ask(&self, sentinel: &mut Opened) -> Result<Told, Outage> {
+        let (mut state, mut address) = (cmd("SENTINEL"), cmd("SENTINEL"));
+        state.arg("master").arg(&self.master_name);
+        address.arg("get-master-addr-by-name").arg(&self.master_name);
+        // The address last: it is never older than the epoch that it is judged by.
+        let state: HashMap<String, String> = sentinel.ask(&state).await?;
+        let address: Option<(String, u16)> = sentinel.ask(&address).await?;
+        match (address, state.get("config-epoch").and_then(|epoch| epoch.parse().ok())) {
+            (Some((host, port)), Some(epoch)) => Ok(Told { primary: sentinel.place.beside(&host, port), epoch }),
+            _ => Err(outage(&sentinel.place, format_args!("knows no primary by the name {:?}", self.master_name))),
         }
     }
+}
 
-    /// All of them with their numbers, the one who answered last first.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = (usize, &Place)> {
-        let first = self.first.load(Ordering::Relaxed) % self.places.len().max(1);
-        let numbered = || self.places.iter().enumerate();
-        numbered().skip(first).chain(numbered().take(first))
-    }
+/// What a sentinel knows.
+pub(super) struct Told {
+    pub(super) primary: Place,
+    /// Of two sentinels the one with the higher epoch knows better.
+    epoch: u64,
 }

@@ -17,8 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::cluster::{Cluster, read_map};
 use super::connect::{OnPush, Opened, explain, outage};
 use super::nodes::{Nodes, Topology};
-use super::primary::{Origin, Sentinels, Source, is_primary};
-use super::url::Place;
+use super::primary::{Origin, Source, is_primary};
 use super::watched::Watched;
 use crate::fault::Outage;
 use crate::secret;
@@ -204,51 +203,6 @@ fn session_of(key: &Value, prefix: &str) -> Option<RecordId> {
     let Value::BulkString(key) = key else { return None };
     let name = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?.strip_prefix('{')?.strip_suffix('}')?;
     secret::decode(name)?.try_into().ok()
-}
-
-/// Hears from the sentinels who is the primary, so that one that was replaced is left at once, though it still answers us.
-pub(super) async fn follow_switches(nodes: Weak<Nodes>, sentinels: Arc<Sentinels>) {
-    loop {
-        for (_, place) in sentinels.in_turn() {
-            if nodes.strong_count() == 0 {
-                return;
-            }
-            follow(&nodes, &sentinels, place).await;
-            sleep(PAUSE).await;
-        }
-    }
-}
-
-/// As one sentinel sees it, until that is silent.
-async fn follow(nodes: &Weak<Nodes>, sentinels: &Sentinels, place: &Place) -> Option<()> {
-    let (switched, mut switches) = mpsc::unbounded_channel();
-    let pushes: OnPush = Arc::new(move |push: PushInfo| {
-        if push.kind == PushKind::Message {
-            // Nobody listens any more: then this connection is about to be closed.
-            let _ = switched.send(());
-        }
-    });
-    let mut opened = timeout(sentinels.patience, async {
-        let mut opened = sentinels.connector.connect(place, Some(pushes)).await.ok()?;
-        opened.subscribe("+switch-master").await.ok()?;
-        Some(opened)
-    })
-    .await
-    .ok()??;
-    loop {
-        // What it says now counts; the message only says that it is time to ask.
-        let primary = timeout(BEAT, sentinels.ask(&mut opened)).await.ok()?.ok()?;
-        let nodes = nodes.upgrade()?;
-        if let Topology::One(node) = &nodes.topology {
-            node.leave_unless_at(&primary);
-        }
-        nodes.watched.relies_on(&primary);
-        drop(nodes);
-        tokio::select! {
-            () = &mut opened.driver => return None,
-            _ = timeout(BEAT, switches.recv()) => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -57,10 +57,14 @@ impl Watched {
 
     /// Something was read from this server, or the sentinels say that it is the one.
     pub(super) fn relies_on(&self, place: &Place) {
-        let unknown = self.lock().as_ref().is_some_and(|places| !places.contains(place));
-        if unknown {
+        if self.is_elsewhere(place) {
             self.look_anew();
         }
+    }
+
+    /// Whether changes are told, and those of this server are not.
+    pub(super) fn is_elsewhere(&self, place: &Place) -> bool {
+        self.lock().as_ref().is_some_and(|places| !places.contains(place))
     }
 
     /// A session was written or is gone.

@@ -206,6 +206,12 @@ impl Redis {
         self.command(&args).await.to_text()
     }
 
+    /// The same of one that may be about to end, or about to throw its connections out as its part changes.
+    pub async fn try_cli(&self, args: &[&str]) -> Option<String> {
+        let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        Some(self.connect().await.ok()?.command(&args).await.ok()?.to_text())
+    }
+
     /// Runs a command as the harness's own user.
     pub async fn command(&self, args: &[&[u8]]) -> Reply {
         let mut connection = self.connect().await.unwrap_or_else(|error| panic!("Redis at {}: {error}", self.url()));

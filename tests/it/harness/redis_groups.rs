@@ -118,12 +118,23 @@ impl SentinelGroup {
         let end = Instant::now() + PATIENCE;
         loop {
             for (number, node) in self.nodes.iter().enumerate().filter(|(number, node)| *number != former && node.runs()) {
-                if node.cli(&["ROLE"]).await.starts_with("master") {
+                if node.try_cli(&["ROLE"]).await.is_some_and(|role| role.starts_with("master")) {
                     return number;
                 }
             }
             assert!(Instant::now() < end, "nobody became the primary");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all sentinels say that this node is the primary.
+    pub async fn agree(&self, number: usize) {
+        let port = self.nodes[number].port().to_string();
+        for sentinel in &self.sentinels {
+            until("the sentinels agree", async || {
+                sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME]).await.lines().last() == Some(&port)
+            })
+            .await;
         }
     }
 }
@@ -214,12 +225,25 @@ impl RedisCluster {
         let end = Instant::now() + PATIENCE;
         loop {
             for number in (0..replicas).map(|replica| self.primaries + former * replicas + replica) {
-                if self.nodes[number].runs() && self.nodes[number].cli(&["ROLE"]).await.starts_with("master") {
+                if self.nodes[number].try_cli(&["ROLE"]).await.is_some_and(|role| role.starts_with("master")) {
                     return number;
                 }
             }
             assert!(Instant::now() < end, "nobody took the place of primary {former}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all other nodes that run know that this one is a primary and serve everything.
+    pub async fn agree(&self, number: usize, but: usize) {
+        let id = self.id(number).await;
+        for (_, node) in self.nodes.iter().enumerate().filter(|(number, node)| *number != but && node.runs()) {
+            until("the nodes agree", async || {
+                let all = node.cli(&["CLUSTER", "NODES"]).await;
+                let known = all.lines().any(|line| line.starts_with(&id) && line.contains("master"));
+                known && node.cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
+            })
+            .await;
         }
     }
 
