@@ -142,7 +142,7 @@ impl Naming {
 pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl IdentityHeaders {
-    /// Makes them. Headers that tell tokens have a limit of their own, [`TOKEN_LIMIT`] each.
+    /// Makes them. Headers that tell tokens have a limit of their own, 16 KiB each.
     ///
     /// # Errors
     /// [`Reason::IdentityTooLarge`] beyond [`IDENTITY_LIMIT`].
