@@ -39,7 +39,7 @@ pub fn read(section: &Section<'_>, key: &str, least: usize) -> Option<SecretSour
     if !check(section, &file_key, &text, least) {
         return None;
     }
-    Some(from_file(path, Secret::new(text)))
+    Some(from_file(path, Secret::new(text), least))
 }
 
 /// Whether a secret file may be read by everybody; a warning names it.
@@ -70,13 +70,14 @@ fn read_file(path: &Path) -> std::io::Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn from_file(path: PathBuf, first: Secret) -> SecretSource {
+fn from_file(path: PathBuf, first: Secret, least: usize) -> SecretSource {
     let last = Mutex::new(first);
     SecretSource::new(Arc::new(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         match read_file(&path) {
-            Ok(text) if !text.is_empty() => *last = Secret::new(text),
-            Ok(_) => tracing::error!(file = %path.display(), "the secret file is empty; the last value goes on"),
+            // As at the start; and a file that is just being written may be read half.
+            Ok(text) if text.len() >= least.max(1) => *last = Secret::new(text),
+            Ok(_) => tracing::error!(file = %path.display(), "the secret file is empty or too short; the last value goes on"),
             Err(error) => tracing::error!(file = %path.display(), %error, "the secret file cannot be read; the last value goes on"),
         }
         last.clone()

@@ -374,6 +374,27 @@ fn secrets_come_from_files_and_open_ones_are_warned_of() {
 }
 
 #[test]
+fn a_secret_that_became_too_short_does_not_take_the_place_of_a_good_one() {
+    let token = File::new("token", "0123456789abcdef\n");
+    let text = with_provider(
+        &format!("{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n"),
+        &format!("[admin]\ntoken_file = \"{}\"\n", token.0.display()),
+    );
+    let config = load_text("config.toml", &text, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
+    let shown = || config.admin_token.as_ref().unwrap().get().expose().to_owned();
+    for (written, counts) in [
+        ("fedcba9876543210\n", "fedcba9876543210"),
+        ("", "fedcba9876543210"),
+        ("\n", "fedcba9876543210"),
+        ("fedcba987654321\n", "fedcba9876543210"),
+        ("0123456789abcdef0", "0123456789abcdef0"),
+    ] {
+        std::fs::write(&token.0, written).unwrap();
+        assert_eq!(shown(), counts, "{written:?}");
+    }
+}
+
+#[test]
 fn yaml_and_json_say_the_same() {
     let yaml = "public_url: https://app.test\nupstream: http://127.0.0.1:1\nallow: any-authenticated\nprovider:\n  issuer: https://login.test\n  client_id: app\n  client_secret: x\n";
     let json = r#"{"public_url": "https://app.test", "upstream": "http://127.0.0.1:1", "allow": "any-authenticated",
