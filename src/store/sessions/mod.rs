@@ -159,9 +159,12 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         }
     }
 
-    /// What a cookie opens that opens no session: nothing, or what is left of one.
+    /// What a cookie opens that opens no session: nothing, or what is left of one. Who found it over may have been another process.
     fn ended(&self, cookie: &SessionCookie, stored: &StoredSession, now: UnixTime) -> Loaded<P> {
         let Some(ended) = record::open_ended(&stored.sealed, cookie) else { return Loaded::Absent };
+        let id = cookie.record_id();
+        self.forget(&id);
+        self.streams.end(&id);
         let reason = match ended.why {
             EndedBy::Idle => Reason::SessionIdle,
             EndedBy::Absolute => Reason::SessionExpired,

@@ -560,3 +560,22 @@ async fn streams_end_with_their_session_wherever_it_was_ended() {
     drop(kept);
     assert_eq!(house.sessions.open_streams(), 0);
 }
+
+#[tokio::test]
+async fn streams_end_when_a_use_shows_that_another_process_found_their_session_over() {
+    let house = House::new(Cached::No);
+    let cookie = house.create().await;
+    let Loaded::Alive(session) = house.sessions.load(&cookie).await.unwrap() else { panic!("it is alive") };
+    let mut stream = house.sessions.stream(&cookie, &session);
+    // A neighbour that has not heard of any use, and nobody who tells of what it does.
+    house.pass(IDLE);
+    assert_eq!(see(&house.neighbour(Cached::No), &cookie).await, "session-idle");
+    house.tasks.drained().await;
+    assert_eq!(house.sessions.open_streams(), 1);
+    // A key that does not open what is left ends nothing of it.
+    assert_eq!(house.see(&guess(&cookie)).await, "absent");
+    assert_eq!(house.sessions.open_streams(), 1);
+    assert_eq!(house.see(&cookie).await, "session-idle");
+    stream.ended().await;
+    assert_eq!(house.sessions.open_streams(), 0);
+}
