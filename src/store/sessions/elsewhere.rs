@@ -107,6 +107,34 @@ impl<P: Send + Sync + 'static> Sessions<P> {
         .await
     }
 
+    /// Ends every session there is, on all replicas; `ended` hears of each as it goes, of one that was sealed by a key which is gone without
+    /// its listing. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the store does not answer; then some of them may be gone and others not.
+    pub async fn end_all(&self, mut ended: impl FnMut(Option<Listing>) + Send + 'static) -> Result<usize, Outage> {
+        let (ring, lifetimes, now) = (Arc::clone(&self.ring), self.lifetimes, self.clock.now());
+        let (cache, streams) = (self.cache.clone(), Arc::clone(&self.streams));
+        self.ask(async move |store| {
+            let mut count = 0;
+            for id in all(&*store).await? {
+                let Some(stored) = store.session(id).await? else { continue };
+                let Some(sealed) = store.listing(id).await?.filter(|sealed| !sealed.is_empty()) else {
+                    // What time has left of a session is in no list.
+                    continue;
+                };
+                let listing = record::open_listing(&sealed, &id, &ring);
+                let there = delete(&*store, cache.as_deref(), &streams, id).await?;
+                if there && listing.as_ref().is_none_or(|listing| life(listing, stored.last_used, lifetimes, now) == Life::Alive) {
+                    count += 1;
+                    ended(listing);
+                }
+            }
+            Ok(count)
+        })
+        .await
+    }
+
     fn entries(&self, of: Under<'_>) -> Vec<RecordId> {
         match of {
             Under::Sid { issuer, sid } => record::entries_of_sid(&self.ring, issuer, sid),

@@ -579,3 +579,30 @@ async fn streams_end_when_a_use_shows_that_another_process_found_their_session_o
     stream.ended().await;
     assert_eq!(house.sessions.open_streams(), 0);
 }
+
+#[tokio::test]
+async fn all_sessions_end_though_the_key_of_their_listing_is_gone() {
+    let house = House::new(Cached::Yes);
+    let (one, two, over) = (house.create().await, house.create().await, house.create().await);
+    house.pass(IDLE - 1);
+    assert_eq!((house.see(&one).await, house.see(&two).await), ("alice".into(), "alice".into()));
+    house.tasks.drained().await;
+    house.pass(1);
+    assert_eq!(house.see(&over).await, "session-idle");
+    house.tasks.drained().await;
+    let new_key = Arc::new(SealRing::new(&[[2; 32]]).unwrap());
+    let later = House::another(&house.clock, &house.store, &new_key, &house.tasks, Cached::Yes);
+    assert_eq!(later.listed(None).await.unwrap(), []);
+    assert_eq!(see(&later, &one).await, "alice", "its cookie opens it whatever the gateway's keys are");
+    let told = Arc::new(AtomicU64::new(0));
+    let heard = Arc::clone(&told);
+    let ended = later.end_all(move |listing| {
+        assert_eq!(listing, None);
+        heard.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!((ended.await.unwrap(), told.load(Ordering::SeqCst)), (2, 2));
+    for cookie in [one, two] {
+        assert_eq!(see(&later, &cookie).await, "absent");
+    }
+    assert_eq!(see(&later, &over).await, "session-idle", "what time ended stays told");
+}
