@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use doorward::clock::{ManualClock, UnixTime};
@@ -15,10 +15,12 @@ use doorward::store::contract::{self, Expiry};
 use doorward::store::redis::{PasswordSource, Redis as RedisStore, RedisSettings, RedisUrl, SentinelSettings, Servers};
 use doorward::store::{Change, RecordId, Replaced, SealedSession, SessionStore};
 use http::Method;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::harness::background;
 use crate::harness::browser::Browser;
 use crate::harness::certs::CertificateAuthority;
 use crate::harness::gateway::Gateway;
@@ -624,6 +626,57 @@ async fn what_one_process_does_another_is_told() {
     let id = tracking.split_whitespace().find_map(|word| word.strip_prefix("id=")).expect("its number");
     assert_eq!(redis.cli(&["CLIENT", "KILL", "ID", id]).await, "1");
     assert_eq!((changes.recv().await, changes.recv().await), (Some(Change::Lost), Some(Change::Watched)));
+}
+
+/// Leads to one server, and new connections to another when that is wanted: a name that follows a failover.
+async fn name_for(first: &Redis) -> (SocketAddr, Arc<Mutex<SocketAddr>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (address, target) = (listener.local_addr().expect("its address"), Arc::new(Mutex::new(first.address())));
+    let leads_to = Arc::clone(&target);
+    background::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let target = *leads_to.lock().unwrap();
+            background::spawn(async move {
+                if let Ok(mut there) = TcpStream::connect(target).await {
+                    let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                }
+            });
+        }
+    });
+    (address, target)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_leads_to_another_server_has_that_ones_changes_told() {
+    let (before, after) = (Redis::start().await, Redis::start().await);
+    let at = |place: SocketAddr| store(RedisSettings::new(RedisUrl::parse(&format!("redis://{place}")).expect("a URL")));
+    let (name, leads_to) = name_for(&before).await;
+    let named = at(name);
+    let mut changes = watch(&named).await;
+    let id = random();
+    named.put_session(id, sealed(b"x", &[])).await.expect("Redis runs");
+    assert_eq!(changes.recv().await, Some(Change::Session(id)));
+    // The name moves on, and the connection on which sessions are read breaks. The one on which changes are told goes on, to a server that
+    // nothing is written to any more.
+    *leads_to.lock().unwrap() = after.address();
+    let list = before.cli(&["CLIENT", "LIST"]).await;
+    for line in list.lines().filter(|line| !line.contains(" flags=tB") && !line.contains(" cmd=client")) {
+        let id = line.split_whitespace().find_map(|word| word.strip_prefix("id=")).expect("its number");
+        before.cli(&["CLIENT", "KILL", "ID", id]).await;
+    }
+    let begun = Instant::now();
+    while named.session(id).await != Ok(None) {
+        assert!(begun.elapsed() < PATIENCE, "still read where the name led before");
+    }
+    assert_eq!((changes.recv().await, changes.recv().await), (Some(Change::Lost), Some(Change::Watched)));
+    at(after.address()).put_session(id, sealed(b"y", &[])).await.expect("Redis runs");
+    assert_eq!(changes.recv().await, Some(Change::Session(id)));
+    // And so it stays: one change of connections is not the cause of the next.
+    for _ in 0..20 {
+        assert!(named.session(id).await.expect("Redis runs").is_some());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(changes.try_recv().is_err());
 }
 
 /// How often the store was asked for a session.

@@ -139,6 +139,22 @@ impl Link {
         self.elsewhere(place).is_none()
     }
 
+    /// Gives up the connection that there is; which one was the last to be made before this.
+    pub(super) fn leave(&self) -> u64 {
+        let (live, last) = {
+            let state = self.0.lock();
+            match &state.phase {
+                Phase::Up(live) => (Some(live.clone()), state.attempt),
+                Phase::Down(_) => (None, state.attempt),
+                Phase::Connecting(_) => (None, state.attempt.saturating_sub(1)),
+            }
+        };
+        if let Some(live) = live {
+            self.0.retire(&live);
+        }
+        last
+    }
+
     /// Gives up a connection that leads elsewhere, with all calls that are under way on it.
     pub(super) fn leave_unless_at(&self, place: &Place) {
         if let Some(live) = self.elsewhere(place) {

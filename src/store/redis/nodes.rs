@@ -61,6 +61,14 @@ impl Node {
         }
     }
 
+    /// Gives up the connections that there are; which one was the last on which anything is read.
+    pub(super) fn leave(&self) -> u64 {
+        if let Some(confirmed) = &self.confirmed {
+            confirmed.leave();
+        }
+        self.shared.leave()
+    }
+
     /// Gives up connections that lead elsewhere.
     pub(super) fn leave_unless_at(&self, place: &Place) {
         for link in std::iter::once(&self.shared).chain(&self.confirmed) {
@@ -146,7 +154,9 @@ impl Call<'_> {
             },
             Topology::Cluster(cluster) => self.routed(cluster, &order).await?,
         };
-        self.nodes.watched.relies_on(&said.place);
+        // Nothing is read on the other connection, and a cluster's nodes say themselves what is theirs.
+        let reads = matches!(self.nodes.topology, Topology::One(_)) && !(order.confirmed && self.nodes.waits());
+        self.nodes.watched.relies_on(&said.place, reads.then_some(said.connection));
         read(value, &said.place)
     }
 

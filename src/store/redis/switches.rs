@@ -60,7 +60,7 @@ async fn listen(nodes: &Weak<Nodes>, sentinels: &Arc<Sentinels>, place: &Place) 
             if let Topology::One(node) = &nodes.topology {
                 node.leave_unless_at(&primary);
             }
-            nodes.watched.relies_on(&primary);
+            nodes.watched.relies_on(&primary, None);
         }
         drop(nodes);
         tokio::select! {

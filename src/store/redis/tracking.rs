@@ -68,14 +68,19 @@ fn track_one(nodes: &Arc<Nodes>, source: Arc<Source>, prefix: &str) -> Held {
             Err(outage) => return outage,
         };
         let place = opened.place.clone();
-        if let Some(Topology::One(node)) = nodes.upgrade().as_deref().map(|nodes| &nodes.topology) {
-            node.leave_unless_at(&place);
-        }
+        // What is read from now on is read where this leads to, though the name led elsewhere when the connections were made.
+        let after = match nodes.upgrade().as_deref().map(|nodes| &nodes.topology) {
+            Some(Topology::One(node)) => {
+                node.leave_unless_at(&place);
+                Some(node.leave())
+            }
+            _ => None,
+        };
         let question = match &source.origin {
             Origin::Fixed(_) => cmd("PING"),
             Origin::Sentinels(_) => cmd("ROLE"),
         };
-        let began = || watched.on(BTreeSet::from([place.clone()]));
+        let began = || watched.on(BTreeSet::from([place.clone()]), after);
         let judge = |answer: Value| match &source.origin {
             Origin::Fixed(_) => Ok(()),
             Origin::Sentinels(_) => is_primary(&place, answer),
@@ -121,7 +126,7 @@ async fn track_cluster(nodes: &Arc<Nodes>, cluster: Arc<Cluster>, prefix: &str) 
             ended = held.join_next() => return Err(ended_by(ended)),
         }
     }
-    nodes.watched.on(primaries);
+    nodes.watched.on(primaries, None);
     Ok(held)
 }
 
@@ -216,7 +221,7 @@ mod tests {
         let (watched, said) = (Watched::default(), Arc::new(Mutex::new(Vec::new())));
         let told = Arc::clone(&said);
         watched.begin(Arc::new(move |change| told.lock().unwrap().push(change)));
-        watched.on(BTreeSet::new());
+        watched.on(BTreeSet::new(), None);
         let push = |kind, data| heard(&watched, "doorward:session:", PushInfo { kind, data });
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let id = [7; 32];

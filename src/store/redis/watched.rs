@@ -13,9 +13,34 @@ use crate::store::{Change, OnChange};
 pub(super) struct Watched {
     told: OnceLock<OnChange>,
     /// `None`: changes may be missed.
-    places: Mutex<Option<BTreeSet<Place>>>,
+    servers: Mutex<Option<Servers>>,
     /// Said when the servers have to be looked for anew.
     anew: Notify,
+}
+
+/// The servers whose changes are told.
+struct Servers {
+    places: BTreeSet<Place>,
+    /// Where all is read on one connection, which one that is. A name may lead to another server than before (a name that follows a failover,
+    /// a service with other members), so that the next connection may be to one that nobody tells of.
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    /// Connections up to this one were given up.
+    after: u64,
+    connection: Option<u64>,
+}
+
+impl Servers {
+    fn hold(&mut self, place: &Place, connection: Option<u64>) -> bool {
+        let same = match (&mut self.reading, connection) {
+            // What was asked before the servers were watched is not kept anyhow.
+            (Some(reading), Some(connection)) if connection > reading.after => *reading.connection.get_or_insert(connection) == connection,
+            _ => true,
+        };
+        same && self.places.contains(place)
+    }
 }
 
 impl Watched {
@@ -24,11 +49,12 @@ impl Watched {
         self.told.set(told).is_ok()
     }
 
-    /// All changes on these servers are told from now on, and sessions lie on no others.
-    pub(super) fn on(&self, places: BTreeSet<Place>) {
+    /// All changes on these servers are told from now on, and sessions lie on no others. `after`: where all is read on one connection, the last
+    /// one that was given up.
+    pub(super) fn on(&self, places: BTreeSet<Place>, after: Option<u64>) {
         let mut now = self.lock();
         tracing::info!(servers = places.len(), "changes in Redis are told");
-        *now = Some(places);
+        *now = Some(Servers { places, reading: after.map(|after| Reading { after, connection: None }) });
         self.tell(Change::Watched);
     }
 
@@ -55,16 +81,16 @@ impl Watched {
         self.anew.notified().await;
     }
 
-    /// Something was read from this server, or the sentinels say that it is the one.
-    pub(super) fn relies_on(&self, place: &Place) {
-        if self.is_elsewhere(place) {
+    /// Something was read from this server on this connection, or the sentinels say that it is the one.
+    pub(super) fn relies_on(&self, place: &Place, connection: Option<u64>) {
+        if self.lock().as_mut().is_some_and(|servers| !servers.hold(place, connection)) {
             self.look_anew();
         }
     }
 
     /// Whether changes are told, and those of this server are not.
     pub(super) fn is_elsewhere(&self, place: &Place) -> bool {
-        self.lock().as_ref().is_some_and(|places| !places.contains(place))
+        self.lock().as_ref().is_some_and(|servers| !servers.places.contains(place))
     }
 
     /// A session was written or is gone.
@@ -88,8 +114,8 @@ impl Watched {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<BTreeSet<Place>>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Servers>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,15 +135,37 @@ mod tests {
         let took = || std::mem::take(&mut *said.lock().unwrap());
         watched.lost();
         watched.emptied();
-        watched.relies_on(&place(1));
+        watched.relies_on(&place(1), None);
         assert_eq!(took(), []);
-        watched.on([place(1), place(2)].into());
-        watched.relies_on(&place(2));
+        watched.on([place(1), place(2)].into(), None);
+        watched.relies_on(&place(2), None);
         watched.changed(Change::Session([7; 32]));
         watched.emptied();
         assert_eq!(took(), [Change::Watched, Change::Session([7; 32]), Change::Lost, Change::Watched]);
-        watched.relies_on(&place(3));
+        watched.relies_on(&place(3), None);
         watched.lost();
         assert_eq!(took(), [Change::Lost]);
+    }
+
+    #[test]
+    fn another_connection_may_be_to_another_server_of_the_same_name() {
+        let place = Place::Tcp { host: "h".to_owned(), port: 1 };
+        let (watched, said) = (Watched::default(), Arc::new(Mutex::new(Vec::new())));
+        let heard = Arc::clone(&said);
+        watched.begin(Arc::new(move |change| heard.lock().unwrap().push(change)));
+        let told_after = |connection| {
+            watched.relies_on(&place, connection);
+            std::mem::take(&mut *said.lock().unwrap())
+        };
+        watched.on([place.clone()].into(), Some(4));
+        assert_eq!(told_after(Some(6)), [Change::Watched]);
+        // An answer that was under way, the sentinels, and what is not read on that connection.
+        for connection in [Some(4), Some(3), Some(6), None] {
+            assert_eq!(told_after(connection), [], "{connection:?}");
+        }
+        assert_eq!(told_after(Some(7)), [Change::Lost]);
+        assert_eq!(told_after(Some(8)), [], "nothing is believed until it is watched again");
+        watched.on([place.clone()].into(), Some(8));
+        assert_eq!(told_after(Some(9)), [Change::Watched]);
     }
 }
