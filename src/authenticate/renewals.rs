@@ -390,3 +390,6 @@ async fn done(mut running: watch::Receiver<Option<Renewed>>) -> Renewed {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
