@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::{Sessions, delete};
 use crate::clock::UnixTime;
 use crate::fault::Outage;
+use crate::secret::SealRing;
 use crate::session::{Life, Lifetimes};
 use crate::store::record::{self, Listing};
 use crate::store::{RecordId, SessionStore};
 
 /// How long a `sid` that was ended is remembered: a login that was under way then is over by that time.
 const SID_REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// How many sessions a list asks the store about at once. One by one a hundred thousand would take longer than whoever asked waits.
+const AT_ONCE: usize = 64;
 
 /// Which sessions are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +64,14 @@ impl<P: Send + Sync + 'static> Sessions<P> {
                     None => all(&*store).await?,
                 };
                 let mut found = Vec::new();
-                for id in ids {
-                    let Some(listing) = store.listing(id).await? else { continue };
-                    let Some(listing) = record::open_listing(&listing, &id, &ring) else { continue };
-                    let Some(stored) = store.session(id).await? else { continue };
-                    if life(&listing, stored.last_used, lifetimes, now) == Life::Alive {
-                        found.push(Listed { id, listing, last_used: stored.last_used });
+                for some in ids.chunks(AT_ONCE) {
+                    let mut asked = JoinSet::new();
+                    for id in some {
+                        asked.spawn(listed(Arc::clone(&store), Arc::clone(&ring), *id));
+                    }
+                    while let Some(answered) = asked.join_next().await {
+                        let one = answered.map_err(|_broke_off| Outage::store("the list broke off"))??;
+                        found.extend(one.filter(|one| life(&one.listing, one.last_used, lifetimes, now) == Life::Alive));
                     }
                 }
                 Ok(found)
@@ -245,6 +253,13 @@ fn counted<'a>(parts: &[&'a [u8]]) -> Vec<&'a [u8]> {
 fn life(listing: &Listing, last_used: UnixTime, lifetimes: Lifetimes, now: UnixTime) -> Life {
     let ends_at = listing.signed_in_at.plus(lifetimes.absolute).min(last_used.plus(lifetimes.idle));
     if now < ends_at { Life::Alive } else { Life::Over(crate::reason::Reason::SessionExpired) }
+}
+
+/// One line of a list, if there is anything to show.
+async fn listed(store: Arc<dyn SessionStore>, ring: Arc<SealRing>, id: RecordId) -> Result<Option<Listed>, Outage> {
+    let sealed = store.listing(id).await?;
+    let Some(listing) = sealed.and_then(|sealed| record::open_listing(&sealed, &id, &ring)) else { return Ok(None) };
+    Ok(store.session(id).await?.map(|stored| Listed { id, listing, last_used: stored.last_used }))
 }
 
 async fn under(store: &dyn SessionStore, entries: &[RecordId]) -> Result<Vec<RecordId>, Outage> {

@@ -606,3 +606,17 @@ async fn all_sessions_end_though_the_key_of_their_listing_is_gone() {
     }
     assert_eq!(see(&later, &over).await, "session-idle", "what time ended stays told");
 }
+
+#[tokio::test]
+async fn a_list_that_is_longer_than_what_is_asked_at_once_is_whole_and_in_order() {
+    let house = House::new(Cached::Yes);
+    for _ in 0..130 {
+        house.create().await;
+        house.pass(1);
+    }
+    let listed = house.sessions.listed(None).await.unwrap();
+    assert_eq!(listed.len(), 130);
+    assert!(listed.is_sorted_by(|one, next| one.listing.signed_in_at > next.listing.signed_in_at));
+    house.store.down.store(1, Ordering::SeqCst);
+    assert!(house.sessions.listed(None).await.is_err());
+}
