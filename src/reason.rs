@@ -240,6 +240,8 @@ reasons! {
     LogoutTokenAlgorithm = "logout-token-algorithm",
     /// No key of the provider fits it.
     LogoutTokenKeyUnknown = "logout-token-key-unknown",
+    /// No key at hand fits it, and newer ones are not asked for so soon: to be sent again.
+    LogoutTokenKeyLater = "logout-token-key-later",
     /// Its signature does not verify.
     LogoutTokenSignature = "logout-token-signature",
     /// Its `aud` or `azp` is another, or names others we do not trust.

@@ -45,10 +45,13 @@ fn named(parameters: &Parameters) -> Result<(&str, &str), Fault> {
 async fn end(visit: &Visit<'_>, issuer: String, sid: String) -> Result<Vec<Listing>, Outage> {
     let sessions = Arc::clone(&visit.gateway.authenticator.sessions);
     let ended = visit.gateway.tasks.run(async move {
-        let ended = sessions.end_under(Under::Sid { issuer: &issuer, sid: &sid }).await?;
-        // Anybody may ask this, so that only a `sid` which somebody had is worth a mark.
+        let under = Under::Sid { issuer: &issuer, sid: &sid };
+        let mut ended = sessions.end_under(under).await?;
+        // Anybody may ask this, so that only a `sid` which somebody had is worth a mark. A login with it may have ended before the mark was
+        // there: hence once more.
         if !ended.is_empty() {
             sessions.mark_ended_sid(&issuer, &sid).await?;
+            ended.extend(sessions.end_under(under).await?);
         }
         Ok(ended)
     });

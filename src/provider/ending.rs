@@ -7,7 +7,7 @@ use http::{Method, Request, StatusCode, Uri};
 use url::{Url, form_urlencoded};
 
 use super::http::{HttpError, HttpFailure};
-use super::keys::Budget;
+use super::keys::{Budget, Looked};
 use super::logout_url::LogoutValues;
 use super::oidc::{ClientAuthentication, OpenIdProvider};
 use crate::fault::{Fault, Outage, Trouble};
@@ -103,11 +103,13 @@ impl OpenIdProvider {
         match logout_token::verify(token.expose(), &keys, &expect, self.clock.now()) {
             Ok(verified) => Ok(verified),
             Err(LogoutTokenError::Refused(fault)) => Err(fault.into()),
-            Err(LogoutTokenError::KeyUnknown(fault)) => match self.keys.keys_after_unknown(Budget::Stranger, &keys).await? {
-                Some(newer) => {
+            Err(LogoutTokenError::KeyUnknown(fault)) => match self.keys.look_again(Budget::Stranger, &keys).await? {
+                Looked::Newer(newer) => {
                     logout_token::verify(token.expose(), &newer, &expect, self.clock.now()).map_err(|error| error.into_fault().into())
                 }
-                None => Err(fault.into()),
+                Looked::NoneNewer => Err(fault.into()),
+                // Perhaps it is a stranger's, perhaps the provider has new keys: it is asked to send it again.
+                Looked::TooSoon => Err(Fault::new(Reason::LogoutTokenKeyLater, fault.detail).into()),
             },
         }
     }

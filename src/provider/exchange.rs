@@ -221,7 +221,8 @@ pub(super) async fn userinfo(http: &Http, endpoint: &Url, access_token: &Secret,
 pub(super) enum Untold {
     /// It spoke of somebody else, or not as it should.
     Fault(Fault),
-    /// It refused the access token (RFC 6750 §3.1).
+    /// It refused the access token (RFC 6750 §3.1 `invalid_token`, 401). A 403 says that a scope is missing, or comes from a filter before the
+    /// provider: nothing of the person.
     Unwelcome(String),
     /// It did not answer.
     Unreachable(Outage),
@@ -231,7 +232,7 @@ pub(super) enum Untold {
 pub(super) async fn ask_userinfo(http: &Http, endpoint: &Url, access_token: &Secret, sub: &str) -> Result<Claims, Untold> {
     let malformed = |detail: String| Untold::Fault(Fault::new(Reason::UserinfoMalformed, detail));
     let answer = http.get_json(endpoint, Some(access_token)).await.map_err(|error| match error.failure {
-        HttpFailure::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Untold::Unwelcome(error.to_string()),
+        HttpFailure::Status(StatusCode::UNAUTHORIZED) => Untold::Unwelcome(error.to_string()),
         HttpFailure::Status(status) if !status.is_server_error() => malformed(error.to_string()),
         HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Untold::Unreachable(Outage::provider(&error)),
         HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => malformed(error.to_string()),

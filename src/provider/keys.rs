@@ -68,6 +68,16 @@ pub fn over_http(http: Http, times: CallTimes, resolve: ResolveJwksUri) -> Fetch
     })
 }
 
+/// What a second look for a token's key came to.
+pub enum Looked {
+    /// There are newer keys.
+    Newer(Arc<KeySet>),
+    /// The issuer was asked, and has none newer.
+    NoneNewer,
+    /// Nobody was asked: what strangers' tokens may cost the issuer is used up for now.
+    TooSoon,
+}
+
 /// On whose account newer keys are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
@@ -162,13 +172,22 @@ impl JwksCache {
         }
     }
 
-    /// Newer keys than `seen`, in which a token's key was not found. `None`: there are none, and it is not the time to ask again. An outage
-    /// when asking failed: whether the key exists is then not known. Those who wait at the same time share one fetch.
+    /// Newer keys than `seen`, in which a token's key was not found. `None`: there are none, or it is not the time to ask again. An outage
+    /// when asking failed: whether the key exists is then not known.
     pub async fn keys_after_unknown(&self, budget: Budget, seen: &Arc<KeySet>) -> Result<Option<Arc<KeySet>>, Outage> {
+        Ok(match self.look_again(budget, seen).await? {
+            Looked::Newer(keys) => Some(keys),
+            Looked::NoneNewer | Looked::TooSoon => None,
+        })
+    }
+
+    /// The same for whom it makes a difference whether anybody looked. Those who wait at the same time share one fetch.
+    pub async fn look_again(&self, budget: Budget, seen: &Arc<KeySet>) -> Result<Looked, Outage> {
+        let outcome = |state: &State| Ok(state.outcome(seen)?.map_or(Looked::NoneNewer, Looked::Newer));
         let arrived = {
             let state = self.shared.lock();
             if let Some(newer) = state.newer_than(seen) {
-                return Ok(Some(newer));
+                return Ok(Looked::Newer(newer));
             }
             state.begun
         };
@@ -177,13 +196,13 @@ impl JwksCache {
                 let mut state = self.shared.lock();
                 // A fetch that began after we came is as good as one of our own.
                 if state.ended > arrived {
-                    return state.outcome(seen);
+                    return outcome(&state);
                 }
                 let mut flight = None;
                 if !state.running() {
                     let now = self.shared.clock.now();
                     if state.paused(now).is_some() || !state.allowance(budget).take(now) {
-                        return state.outcome(seen);
+                        return Ok(state.outcome(seen)?.map_or(Looked::TooSoon, Looked::Newer));
                     }
                     flight = Some(self.begin(&mut state));
                 }
@@ -194,7 +213,7 @@ impl JwksCache {
             // A fetch that was already running may have read the keys before they were rotated. For a stranger's token it has to do; an ID
             // token was signed just now, and looks again on its own account.
             if budget == Budget::Stranger {
-                return self.shared.lock().outcome(seen);
+                return outcome(&self.shared.lock());
             }
         }
     }

@@ -112,7 +112,9 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::UpstreamUnreachable
         | Reason::UpstreamBroken => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::ProviderUnreachable | Reason::KeysUnreachable | Reason::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::LogoutTokenKeyLater | Reason::ProviderUnreachable | Reason::KeysUnreachable | Reason::StoreUnreachable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Reason::PasswordQueue => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }

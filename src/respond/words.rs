@@ -267,6 +267,11 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::LogoutTokenKeyUnknown => {
             words("The logout token is not accepted", "Its issuer has no key of this name.", "invalid_request")
         }
+        Reason::LogoutTokenKeyLater => words(
+            "Please send it again",
+            "Its key is not known yet, and the issuer's keys were asked for a moment ago. They are asked for again within a minute.",
+            "temporarily_unavailable",
+        ),
         Reason::LogoutTokenSignature => words("The logout token is not accepted", "Its signature does not verify.", "invalid_request"),
         Reason::LogoutTokenAudience => {
             words("The logout token is for somebody else", "It was issued for another audience.", "invalid_request")

@@ -504,12 +504,14 @@ async fn a_revalidated_session_lives_by_what_userinfo_says() {
     }
     assert_eq!(asked(), before + 1);
     world.advance(Duration::from_secs(65));
-    world.provider.set(Lie::Status(Endpoint::Userinfo, 403));
+    world.provider.set(Lie::Status(Endpoint::Userinfo, 401));
     refused(&world, &cookie, "/app", 401, "revalidation-refused").await;
     refused(&world, &cookie, "/app", 401, "no-credential").await;
 
     // Silence is borne for an hour.
-    for lie in [Lie::USERINFO_DOWN, Lie::NotJson(Endpoint::Userinfo), Lie::Closes(Endpoint::Userinfo)] {
+    // A 403 is a scope that is missing, or a filter in between: it says nothing of the person.
+    let forbids = Lie::Status(Endpoint::Userinfo, 403);
+    for lie in [Lie::USERINFO_DOWN, forbids, Lie::NotJson(Endpoint::Userinfo), Lie::Closes(Endpoint::Userinfo)] {
         world.provider.set(Lie::None);
         passes(&world, &other, "/app").await;
         world.advance(Duration::from_secs(65));

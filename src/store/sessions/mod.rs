@@ -20,7 +20,7 @@ pub use renewal::Renewal;
 use super::cache::{CachedSession, SessionCache};
 use super::record::{self, Ended, EndedBy, Listing};
 use super::streams::Streams;
-use super::{RecordId, SealedSession, SessionStore, StoredSession};
+use super::{RecordId, Replaced, SealedSession, SessionStore, StoredSession};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
 use crate::reason::Reason;
@@ -155,7 +155,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                 }
                 Ok(self.alive(&id, entry, now, opening))
             }
-            Life::Over(reason) => Ok(self.over(cookie, &session, last_used, reason, now)),
+            Life::Over(reason) => Ok(self.over(cookie, stored, &session, last_used, reason)),
         }
     }
 
@@ -175,8 +175,8 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
 
     /// A session whose time is over. What is left of it takes its place, without its tokens and out of every list; nobody waits for that, since a
     /// record that stays is judged the same way next time.
-    fn over(&self, cookie: &SessionCookie, session: &Session, last_used: UnixTime, reason: Reason, now: UnixTime) -> Loaded<P> {
-        let id = cookie.record_id();
+    fn over(&self, cookie: &SessionCookie, stored: StoredSession, session: &Session, last_used: UnixTime, reason: Reason) -> Loaded<P> {
+        let (id, now) = (cookie.record_id(), self.clock.now());
         let (why, at) = match reason {
             Reason::SessionIdle => (EndedBy::Idle, end_of(session, last_used, self.lifetimes)),
             Reason::SessionTokenEnded => (EndedBy::Token, session.tokens.as_ref().and_then(|tokens| tokens.expires_at).unwrap_or(now)),
@@ -196,7 +196,13 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
             last_used,
             expires_at: at.plus(KEPT_AFTER_END),
         };
-        drop(self.ask(async move |store| store.put_session(id, left).await));
+        drop(self.ask(async move |store| {
+            // Only of what was judged: who renewed it or signed out meanwhile was quicker. Then once more, out of the lists.
+            match store.replace_session(id, stored.sealed, left.sealed.clone()).await? {
+                Replaced::Replaced => store.put_session(id, left).await,
+                Replaced::Changed | Replaced::Gone => Ok(()),
+            }
+        }));
         Loaded::Over { reason, subject: Some(subject) }
     }
 
