@@ -225,15 +225,23 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let mark = self.cache.as_ref().map(|cache| cache.mark(&id));
         let ended_sid = session.sid.as_deref().map(|sid| self.sid_marks(&session.identity.issuer, sid)).unwrap_or_default();
         let begun = self.ask(async move |store| {
-            store.put_session(id, sealed).await?;
-            // After the write: whoever ends the `sid` marks it first and looks for sessions then, so one of the two sees the other.
-            for mark in ended_sid {
-                if store.remembered(mark).await? {
-                    store.delete_session(id).await?;
-                    return Ok(false);
+            let begun = async {
+                store.put_session(id, sealed).await?;
+                // After the write: whoever ends the `sid` marks it first and looks for sessions then, so one of the two sees the other.
+                for mark in ended_sid {
+                    if store.remembered(mark).await? {
+                        return Ok(false);
+                    }
                 }
+                Ok(true)
+            };
+            let begun = begun.await;
+            if !matches!(begun, Ok(true)) {
+                // Perhaps it was written all the same: nobody will ever have its cookie, and no list is to show it.
+                let deleted = store.delete_session(id).await;
+                return begun.and_then(|begun| deleted.map(|_| begun));
             }
-            Ok(true)
+            begun
         });
         if !begun.await? {
             return Ok(Created::SidEnded);
