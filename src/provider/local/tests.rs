@@ -117,6 +117,28 @@ async fn guesses_at_the_same_moment_count_each_other() {
     assert_eq!(guesses.iter().filter(|reason| **reason == Some(Reason::PasswordWrong)).count(), 3, "{guesses:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_password_from_many_networks_wins_no_count_of_codes_for_each_of_them() {
+    let clock = clock();
+    let [one, two] = replicas(&clock, LIMITS);
+    let from = |network: u8| IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, network));
+    let mut codes = Vec::new();
+    for network in 0..6 {
+        assert!(one.check_password("ann", Secret::new("correct horse"), from(network)).await.is_ok());
+        codes.push(reason(two.check_code("ann", "nothing", from(network)).await));
+    }
+    assert_eq!(codes[..3], [Some(Reason::CodeWrong); 3]);
+    assert_eq!(codes[3..], [Some(Reason::GuessesOfName); 3]);
+    // A right code makes a network one of hers, and from there nobody elsewhere keeps her out.
+    clock.advance(LIMITS.window);
+    assert!(one.check_code("ann", &code(&clock), HERE).await.is_ok());
+    for _ in 0..4 {
+        let _ = one.check_code("ann", "nothing", from(9)).await;
+    }
+    assert_eq!(reason(one.check_code("ann", "nothing", from(9)).await), Some(Reason::GuessesOfName));
+    assert_eq!(reason(one.check_code("ann", "nothing", HERE).await), Some(Reason::CodeWrong));
+}
+
 /// All at once.
 async fn futures_of<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();

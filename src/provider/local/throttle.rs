@@ -85,20 +85,21 @@ impl Throttle {
         self.sessions.count(&[b"guesses-of-address", &network(guess.from), &slot], self.limits.window).await.map(drop)
     }
 
-    /// It was right: the name's count begins again, the address's goes on. The network is one of theirs from now on.
+    /// It was right: the name's count begins again, the address's goes on. The network is one of theirs from now on, for what was right there:
+    /// whoever knows the password must not win a count of codes by each network that they come from.
     pub(super) async fn succeeded(&self, guess: Guess<'_>) -> Result<(), Outage> {
         let (slot, _) = self.slot();
         let counted = self.of_name(guess).await?;
         self.sessions.forget_count(&parts(&counted, &slot)).await?;
         let until = self.clock.now().plus(KNOWN_FOR);
-        self.sessions.remember(&[b"signs-in-from", guess.name.as_bytes(), &network(guess.from)], until).await.map(drop)
+        self.sessions.remember(&[b"signs-in-from", guess.at.word(), guess.name.as_bytes(), &network(guess.from)], until).await.map(drop)
     }
 
     /// Under what the name is counted: by itself, or with a network that it is known from.
     async fn of_name(&self, guess: Guess<'_>) -> Result<Vec<Vec<u8>>, Outage> {
         let mut counted = vec![b"guesses-of-name".to_vec(), guess.at.word().to_vec(), guess.name.as_bytes().to_vec()];
         let network = network(guess.from);
-        if self.sessions.remembered(&[b"signs-in-from", guess.name.as_bytes(), &network]).await? {
+        if self.sessions.remembered(&[b"signs-in-from", guess.at.word(), guess.name.as_bytes(), &network]).await? {
             counted.push(network);
         }
         Ok(counted)
