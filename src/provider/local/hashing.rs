@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::Fault;
 use crate::reason::Reason;
@@ -20,6 +20,9 @@ pub(super) struct Hashing {
     tasks: Tasks,
 }
 
+/// The right to one piece of work.
+pub(super) type Place = OwnedSemaphorePermit;
+
 impl Hashing {
     /// Half of the machine at most, and never all of it where there is more than one core.
     pub(super) fn new(tasks: Tasks) -> Self {
@@ -31,18 +34,24 @@ impl Hashing {
         Self { places: Arc::new(Semaphore::new(at_once + waiting)), running: Arc::new(Semaphore::new(at_once)), tasks }
     }
 
-    /// Does the work when its turn has come. It is done even if nobody waits for it any more.
+    /// A place in the queue, to be had before anything is counted: what is turned away here was no guess.
     ///
     /// # Errors
     /// [`Reason::PasswordQueue`] when too many wait already.
-    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, Fault>
+    pub(super) fn place(&self) -> Result<Place, Fault> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| Fault::new(Reason::PasswordQueue, "too many passwords wait to be checked"))
+    }
+
+    /// Does the work when its turn has come. It is done even if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When the work broke off.
+    pub(super) async fn run<T, W>(&self, place: Place, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(Fault::new(Reason::PasswordQueue, "too many passwords wait to be checked"));
-        };
         let running = Arc::clone(&self.running);
         let done = self.tasks.run(async move {
             // Never closed, so that the permit is always had.
@@ -78,19 +87,19 @@ mod tests {
                     started.send(1).unwrap();
                     wait.recv().unwrap();
                 };
-                hashing.run(work).await
+                hashing.run(hashing.place().unwrap(), work).await
             }
         }]);
         assert_eq!(seen.recv().await, Some(1));
-        let second = hashing.run({
+        let second = hashing.run(hashing.place().unwrap(), {
             let started = started.clone();
             move || started.send(2).unwrap()
         });
-        let third = hashing.run(move || started.send(3).unwrap());
+        let third = hashing.run(hashing.place().unwrap(), move || started.send(3).unwrap());
         let (mut second, mut third) = (Box::pin(second), Box::pin(third));
         // Both take their place; neither begins while the first is at work.
         assert!(futures_pending(&mut second).await && futures_pending(&mut third).await);
-        assert_eq!(hashing.run(|| ()).await.unwrap_err().reason, Reason::PasswordQueue);
+        assert_eq!(hashing.place().err().unwrap().reason, Reason::PasswordQueue);
         assert!(seen.try_recv().is_err());
         go_on.send(()).unwrap();
         first.join_all().await.into_iter().for_each(|done| done.unwrap());
@@ -100,14 +109,14 @@ mod tests {
         let mut told = [seen.recv().await, seen.recv().await];
         told.sort_unstable();
         assert_eq!(told, [Some(2), Some(3)]);
-        hashing.run(|| ()).await.unwrap();
+        hashing.run(hashing.place().unwrap(), || ()).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_gives_its_place_back() {
         let hashing = Hashing::bounded(Tasks::new(Handle::current()), 1, 0);
-        assert_eq!(hashing.run(|| panic!("seen")).await.map(|()| 1).unwrap_err().reason, Reason::Internal);
-        assert_eq!(hashing.run(|| 1).await, Ok(1));
+        assert_eq!(hashing.run(hashing.place().unwrap(), || panic!("seen")).await.map(|()| 1).unwrap_err().reason, Reason::Internal);
+        assert_eq!(hashing.run(hashing.place().unwrap(), || 1).await, Ok(1));
     }
 
     async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {

@@ -119,9 +119,10 @@ impl LocalProvider {
     /// Why not. A name that nobody has takes as long as a wrong password and is told the same.
     pub async fn check_password(&self, name: &str, password: Secret, from: IpAddr) -> Result<Proof, Denied> {
         let guess = Guess { at: Guessed::Password, name, from };
+        let place = self.hashing.place().map_err(Denied::Refused)?;
         self.throttle.admit(guess).await?;
         let (accounts, wanted, now) = (Arc::clone(&self.accounts), name.to_owned(), self.clock.now().0);
-        let checked = self.hashing.run(move || {
+        let checked = self.hashing.run(place, move || {
             let accounts = accounts.current();
             let account = accounts.get(&wanted);
             // One hash in any case.
@@ -165,11 +166,12 @@ impl LocalProvider {
     /// Why not.
     pub async fn check_code(&self, name: &str, code: &str, from: IpAddr) -> Result<Proof, Denied> {
         let guess = Guess { at: Guessed::Code, name, from };
+        let place = self.hashing.place().map_err(Denied::Refused)?;
         self.throttle.admit(guess).await?;
         let (accounts, wanted, now) = (Arc::clone(&self.accounts), name.to_owned(), self.clock.now());
         // As people type it: apps show six digits in two groups.
         let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
-        let checked = self.hashing.run(move || {
+        let checked = self.hashing.run(place, move || {
             let accounts = accounts.current();
             let account = accounts.get(&wanted)?;
             let step = account.totp_key()?.step_of(&code, now)?;

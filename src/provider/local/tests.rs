@@ -139,6 +139,16 @@ async fn a_right_password_from_many_networks_wins_no_count_of_codes_for_each_of_
     assert_eq!(reason(one.check_code("ann", "nothing", HERE).await), Some(Reason::CodeWrong));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_queue_turns_away_is_no_guess_at_a_name() {
+    let clock = clock();
+    let [one, _] = replicas(&clock, GuessLimits { per_name: 40, ..LIMITS });
+    let flood = futures_of((0..300).map(|_| password(&one, "ann", "wrong"))).await;
+    let turned_away = flood.iter().filter(|reason| **reason == Some(Reason::PasswordQueue)).count();
+    assert!(turned_away > 200, "{turned_away}");
+    assert_eq!(password(&one, "ann", "correct horse").await, None);
+}
+
 /// All at once.
 async fn futures_of<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
