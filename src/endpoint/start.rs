@@ -14,6 +14,8 @@ use crate::server::{ConnectionInfo, RequestBody};
 
 /// The most that another site's form may hold.
 const FORM: usize = 16 * 1024;
+/// The longest place with the app's `state` in it, in bytes: a flow's record holds it, and anybody may begin one.
+const PLACE: usize = 8 * 1024;
 /// The longest `login_hint`, in bytes. An address of e-mail has at most 254.
 const LOGIN_HINT: usize = 512;
 
@@ -139,10 +141,12 @@ fn place(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>, 
             })?,
             None => AllowedOrigins::home(&base),
         };
-    Ok(match parameters.one("state")? {
-        Some(state) => place.with_state(state),
-        None => place,
-    })
+    let Some(state) = parameters.one("state")? else { return Ok(place) };
+    let place = place.with_state(state);
+    if place.as_str().len() > PLACE {
+        return Err(Fault::new(Reason::ParameterInvalid, format!("state makes the place to return to longer than {PLACE} bytes")));
+    }
+    Ok(place)
 }
 
 /// `X-Auth-Request-Redirect`, from a listed peer only.

@@ -100,6 +100,20 @@ async fn an_apps_own_parameters_are_never_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_state_of_any_length_is_no_room_in_the_store() {
+    let world = World::start();
+    let mut browser = Browser::new();
+    for state in ["a".repeat(8 * 1024), "%22".repeat(3 * 1024)] {
+        let page = browser.get(&world.at(&format!("/oauth2/start?return_to=/cb&state={state}"))).await;
+        assert_eq!((page.status.as_u16(), reason_of(&page)), (400, "parameter-invalid".to_owned()));
+        assert!(page.set_cookies().is_empty());
+    }
+    let state = "a".repeat(7 * 1024);
+    let page = world.visit(&mut browser, &format!("/oauth2/start?return_to=/cb&state={state}")).await;
+    assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, format!("/cb?state={state}").as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_login_leads_on_in_the_same_flow_to_the_same_place() {
     let world = World::start();
     let mut browser = Browser::new();
