@@ -15,7 +15,7 @@ use super::{Served, Visit, cookie, small_body};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, Permit};
 use crate::fault::Fault;
-use crate::login::{Flow, FlowCookie, FlowHandle, KeptForm};
+use crate::login::{FLOW_LIFETIME, Flow, FlowCookie, FlowHandle, KeptForm};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, Audience, ReturnTo};
 use crate::respond::{Action, KeptPage, Refusal};
@@ -25,6 +25,9 @@ use crate::store::RecordId;
 
 /// The largest form that is kept, in bytes.
 const LARGEST: usize = 64 * 1024;
+/// How many are kept for one person within the hour that they are kept for: an ended session's cookie may be shown again and again, and a login
+/// takes its flow out of the other counts while the form stays.
+const FORMS_PER_PERSON: u64 = 20;
 /// What the button sends in the form's place, the handle after it.
 const FIELD: &str = "doorward-kept";
 /// The length of that: the name, `=`, and a handle.
@@ -59,6 +62,13 @@ pub(super) async fn keep(
         && !holds_no_file(&body, boundary)
     {
         return Some(lost(visit, &headers, route, challenge, "a form with a file".to_owned()));
+    }
+    match visit.gateway.authenticator.sessions.count(&[b"kept-forms", &subject], FLOW_LIFETIME).await {
+        Ok(forms) if forms <= FORMS_PER_PERSON => {}
+        Ok(_) => {
+            return Some(lost(visit, &headers, route, challenge, format!("more than {FORMS_PER_PERSON} forms of one person in an hour")));
+        }
+        Err(outage) => return Some(visit.trouble(&outage.into())),
     }
     let providers = login::providers_of_route(visit.gateway, Some(route));
     let kept = KeptForm { url: url.to_string(), content_type, body: body.to_vec(), subject };

@@ -181,7 +181,7 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::FormNotKept => words(
             "Your form was not sent",
-            "Your session had ended, and the form is too large to be kept for you, or has a file in it. What you wrote is still on the page before: sign in in another tab, then go back in this one and send it again.",
+            "Your session had ended, and the form cannot be kept for you: it is too large, has a file in it, or is one of very many. What you wrote is still on the page before: sign in in another tab, then go back in this one and send it again.",
             "login_required",
         ),
         Reason::FormGone => words(

@@ -175,6 +175,27 @@ async fn what_cannot_be_kept_is_not_sent_and_the_page_says_what_helps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_person_fills_no_store_with_forms() {
+    let world = world();
+    let (browser, page) = at_the_form(&world).await;
+    let ended = world.session(&browser).unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..22 {
+        // Without the flows before: nothing but the ended session is shown.
+        let mut browser = Browser::new();
+        browser.plant_cookie(&world.at("/"), &format!("doorward={ended}; Path=/"));
+        let answer = browser.visit(form_of(&page, "/save", URLENCODED, &[b'x'; 64 * 1024])).await;
+        statuses.push((answer.status.as_u16(), answer.set_cookies().len()));
+        if answer.status != 303 {
+            assert_eq!(reason_of(&answer), "form-not-kept");
+        }
+    }
+    assert_eq!(statuses[..20].iter().filter(|(status, _)| *status == 303).count(), 20, "{statuses:?}");
+    assert_eq!(statuses[20..], [(401, 0), (401, 0)]);
+    assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_kept_but_a_persons_own_form_with_a_session_that_ended_by_time() {
     let world = world();
     type Change = fn(&mut Visit);
