@@ -122,10 +122,12 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         _ => None,
     };
     let sessions = &gateway.authenticator.sessions;
-    // Whoever asks for another login though there is a session has their reasons.
+    // Whoever asks for another login though there is a session has their reasons. For a place on another host it may as well be that place's
+    // challenge, which leads here when its people sign in here.
     let holds_session = pairs(headers).any(|(name, _)| name == gateway.settings.style.session);
+    let here = wanted.return_to.url().is_none_or(|place| place.host_str() == Some(visit.facts.host.name()));
     let rounds = match wanted.cause {
-        Cause::Start if holds_session => Ok(0),
+        Cause::Start if holds_session && here => Ok(0),
         Cause::Start | Cause::Challenge => straight_back(visit, headers, &wanted.return_to).await,
     };
     let rounds = match rounds {

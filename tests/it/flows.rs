@@ -9,11 +9,13 @@ use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::harness::browser::{Browser, Page};
+use crate::harness::certs::CertificateAuthority;
 use crate::harness::chromium::Chromium;
 use crate::harness::hostile::{Endpoint, HostileProvider, Lie};
 use crate::harness::jose::random;
 use crate::harness::visit::{Visit, parse};
 use crate::harness::world::{Shape, World, reason_of, target_of};
+use crate::sessions::over_tls;
 
 fn escaped(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()
@@ -246,6 +248,34 @@ async fn a_place_that_no_login_is_fresh_enough_for_says_so_after_three_rounds() 
         let page = world.visit(&mut browser, "/oauth2/start?rd=/elsewhere").await;
         assert_eq!((page.status.as_u16(), world.tokens()), (200, round));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_round_between_a_host_and_the_host_where_its_people_sign_in() {
+    let authority = CertificateAuthority::new();
+    let shape = Shape {
+        public_url: "[\"https://login.app.test\", \"https://www.app.test\"]",
+        top: "cookie_domain = \"app.test\"\nleeway = \"8s\"",
+        routes: Some("[[route]]\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\nmax_age = 0\n"),
+        ..Shape::default()
+    };
+    let world = over_tls(&authority, &["login.app.test", "www.app.test"], shape);
+    let mut browser = Browser::new().trusting(authority.client_config()).resolve("*", world.gateway.address);
+    let mut page = browser.get("https://www.app.test/now").await;
+    let mut rounds = 0;
+    // Each login is too long ago again when it leads back.
+    loop {
+        page = browser.follow_until(page, |page| page.status != 303 || page.url.path() == "/oauth2/callback", 10).await;
+        if page.status != 303 {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds < 10, "round and round");
+        world.advance(Duration::from_secs(12));
+        page = browser.follow(&page).await;
+    }
+    assert_eq!((page.status.as_u16(), reason_of(&page), rounds), (400, "flow-exhausted".to_owned(), 3), "{}", page.text());
+    assert_eq!((world.upstream.count(), world.tokens()), (0, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
