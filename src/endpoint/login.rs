@@ -115,6 +115,9 @@ pub(super) fn here_exactly(visit: &Visit<'_>) -> Option<String> {
 /// to be kept.
 pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted) -> Served {
     let gateway = visit.gateway;
+    if in_foreign_frame(headers) {
+        return visit.refuse(&Fault::new(Reason::CrossSite, "a login in a frame on another site's page"));
+    }
     let first = match wanted.providers.as_slice() {
         [] => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
         [one] => Some(one.clone()),
@@ -169,6 +172,13 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     }
     append(&mut served, gateway.settings.style.set_flow(&flow_cookie.handle.write(), &flow_cookie.value(), Kept::For(FLOW_LIFETIME)));
     served
+}
+
+/// No login can end in a frame on another site's page: the browser keeps no cookie of ours there, and a page of ours is not shown. Such a page
+/// could only fill the bounds of its visitor's network with flows, a frame at a time, until nobody there can sign in.
+fn in_foreign_frame(headers: &HeaderMap) -> bool {
+    let is = |name: &str, values: &[&str]| headers.get(name).is_some_and(|value| values.iter().any(|known| value == known));
+    is("sec-fetch-dest", &["iframe", "frame", "embed", "object"]) && is("sec-fetch-site", &["cross-site"])
 }
 
 async fn put(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow) -> Result<(), Trouble> {

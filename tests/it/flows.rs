@@ -13,7 +13,7 @@ use crate::harness::certs::CertificateAuthority;
 use crate::harness::chromium::Chromium;
 use crate::harness::hostile::{Endpoint, HostileProvider, Lie};
 use crate::harness::jose::random;
-use crate::harness::visit::{Visit, parse};
+use crate::harness::visit::{Destination, Visit, parse};
 use crate::harness::world::{Shape, World, reason_of, target_of};
 use crate::sessions::over_tls;
 
@@ -276,6 +276,23 @@ async fn nothing_goes_round_between_a_host_and_the_host_where_its_people_sign_in
     }
     assert_eq!((page.status.as_u16(), reason_of(&page), rounds), (400, "flow-exhausted".to_owned(), 3), "{}", page.text());
     assert_eq!((world.upstream.count(), world.tokens()), (0, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_fills_no_bounds_with_frames() {
+    let world = World::shaped(Shape { tables: "[limits]\npending_logins_per_address = 3\n", ..Shape::default() }, |provider| provider);
+    for path in ["/oauth2/start?rd=/app", "/app", "/oauth2/start"] {
+        let mut visitor = Browser::new();
+        let mut framed = Visit::to(parse(&world.at(path)));
+        (framed.destination, framed.initiator) = (Destination::Frame, Some(parse("https://evil.test/")));
+        let page = visitor.visit(framed.clone()).await;
+        assert_eq!((page.status.as_u16(), reason_of(&page), page.location()), (403, "cross-site".to_owned(), None), "{path}");
+        assert!(page.set_cookies().is_empty(), "{path}");
+        // A frame on a page of our own site goes on.
+        framed.initiator = Some(parse(&world.at("/")));
+        assert_eq!(visitor.visit(framed).await.status, 303, "{path}");
+    }
+    assert_eq!(Browser::new().get(&world.at("/app")).await.status, 429);
 }
 
 #[tokio::test(flavor = "multi_thread")]
