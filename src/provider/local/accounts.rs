@@ -158,7 +158,8 @@ impl AccountSource {
     /// What is wrong with the file, line by line.
     pub fn new(fixed: Vec<Account>, file: Option<PathBuf>) -> Result<Self, Vec<String>> {
         let look = file.as_deref().and_then(Look::at);
-        let accounts = Arc::new(Accounts::new(joined(&fixed, file.as_deref())?));
+        let text = file.as_deref().map(read).transpose()?;
+        let accounts = Arc::new(Accounts::new(joined(&fixed, text.as_ref().map(|text| text.as_str()))?));
         Ok(Self { fixed, file, last: Mutex::new((look, accounts)) })
     }
 
@@ -171,7 +172,7 @@ impl AccountSource {
             let look = Look::at(file);
             if look != last.0 {
                 last.0 = look;
-                match joined(&self.fixed, Some(file)) {
+                match read(file).and_then(|text| joined(&self.fixed, Some(written(&text)?))) {
                     Ok(accounts) => {
                         last.1 = Arc::new(Accounts::new(accounts));
                         tracing::info!(file = %file.display(), "users_file was read again");
@@ -186,15 +187,23 @@ impl AccountSource {
     }
 }
 
-fn joined(fixed: &[Account], file: Option<&Path>) -> Result<Vec<Account>, Vec<String>> {
+fn read(file: &Path) -> Result<zeroize::Zeroizing<String>, Vec<String>> {
+    let told = |error: std::io::Error| vec![format!("cannot be read: {error}")];
+    if fs::metadata(file).map_err(told)?.len() > LARGEST_FILE {
+        return Err(vec![format!("is larger than {LARGEST_FILE} bytes")]);
+    }
+    Ok(zeroize::Zeroizing::new(fs::read_to_string(file).map_err(told)?))
+}
+
+/// htpasswd empties a file and fills it again in place. Whoever read it in between would sign everybody out.
+fn written(text: &str) -> Result<&str, Vec<String>> {
+    if text.is_empty() { Err(vec!["is empty; a line with a comment alone names nobody".to_owned()]) } else { Ok(text) }
+}
+
+fn joined(fixed: &[Account], text: Option<&str>) -> Result<Vec<Account>, Vec<String>> {
     let mut all = fixed.to_vec();
-    if let Some(file) = file {
-        let told = |error: std::io::Error| vec![format!("cannot be read: {error}")];
-        if fs::metadata(file).map_err(told)?.len() > LARGEST_FILE {
-            return Err(vec![format!("is larger than {LARGEST_FILE} bytes")]);
-        }
-        let text = zeroize::Zeroizing::new(fs::read_to_string(file).map_err(told)?);
-        let found = parse_users(&text)?;
+    if let Some(text) = text {
+        let found = parse_users(text)?;
         let twice: Vec<String> = found
             .iter()
             .filter(|account| fixed.iter().any(|known| known.name == account.name))
@@ -242,7 +251,7 @@ mod tests {
         assert_eq!(names(&source), ["ann", "zoe"]);
         fs::write(&path, format!("ann:{HASH}\nbob:{HASH}\n")).unwrap();
         assert_eq!(names(&source), ["ann", "bob", "zoe"]);
-        for broken in ["ann:{SHA}x\n".to_owned(), format!("zoe:{HASH}\n")] {
+        for broken in ["ann:{SHA}x\n".to_owned(), format!("zoe:{HASH}\n"), String::new(), format!("ann:{}", &HASH[..40])] {
             fs::write(&path, broken).unwrap();
             assert_eq!(names(&source), ["ann", "bob", "zoe"]);
         }
@@ -250,6 +259,8 @@ mod tests {
         assert_eq!(names(&source), ["ann", "bob", "zoe"]);
         fs::write(&path, format!("erna:{HASH}\n")).unwrap();
         assert_eq!(names(&source), ["erna", "zoe"]);
+        fs::write(&path, "# nobody\n").unwrap();
+        assert_eq!(names(&source), ["zoe"]);
         fs::remove_file(&path).unwrap();
     }
 
