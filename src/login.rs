@@ -198,7 +198,7 @@ mod base64url {
 }
 
 /// One attempt: what must come back, and what only we know of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingLogin {
     /// The `id` of the provider that was asked.
     pub provider: String,
@@ -216,6 +216,12 @@ pub struct PendingLogin {
     /// Of local accounts: whose password was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<String>,
+}
+
+impl fmt::Debug for PendingLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingLogin").field("provider", &self.provider).field("started_at", &self.started_at).finish_non_exhaustive()
+    }
 }
 
 impl PendingLogin {
