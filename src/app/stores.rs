@@ -46,7 +46,7 @@ pub(super) fn open(
         StoreKind::Redis(redis) => {
             let settings = redis_settings(redis).map_err(StartError::new)?;
             let redis = Redis::new(settings, control.clone(), Arc::clone(clock)).map_err(StartError::new)?;
-            (Arc::new(redis), Some(SessionCache::watched(config.gateway.limits.cached_sessions)))
+            (Arc::new(redis), Some(SessionCache::watched(config.gateway.limits.cached_sessions, Arc::clone(clock))))
         }
     };
     Ok(Opened { store: Arc::new(Measured::new(store, Arc::clone(metrics), Arc::clone(clock))), cache })

@@ -5,12 +5,13 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::RecordId;
-use crate::clock::UnixTime;
+use crate::clock::{SharedClock, UnixTime};
 use crate::secret;
 use crate::session::{Session, SessionCookie};
 
@@ -85,25 +86,31 @@ pub struct SessionCache<P> {
     removals: [Mutex<u64>; STRIPES],
     /// Odd while the store tells of every change. Each change of that is an era of its own.
     era: AtomicU64,
+    /// Until when that may be believed without another word, in seconds; `None`: for ever.
+    believed_until: Option<(SharedClock, AtomicU64)>,
 }
+
+/// A store says each second that every change was told. A machine that slept, or had no time for hearing it, believes nothing after this.
+const WORD_COUNTS: Duration = Duration::from_secs(4);
 
 impl<P> SessionCache<P> {
     /// Holds at most about `entries` sessions of a store that nobody else writes to.
     #[must_use]
     pub fn new(entries: usize) -> Self {
-        Self::in_era(entries, 1)
+        Self::in_era(entries, 1, None)
     }
 
     /// The same for a store that others write to: believed once the store tells of their changes ([`SessionCache::trust`]).
     #[must_use]
-    pub fn watched(entries: usize) -> Self {
-        Self::in_era(entries, 0)
+    pub fn watched(entries: usize, clock: SharedClock) -> Self {
+        Self::in_era(entries, 0, Some((clock, AtomicU64::new(0))))
     }
 
-    fn in_era(entries: usize, era: u64) -> Self {
+    fn in_era(entries: usize, era: u64, believed_until: Option<(SharedClock, AtomicU64)>) -> Self {
         let entries = entries.max(1);
         Self {
             era: AtomicU64::new(era),
+            believed_until,
             entries: Cache::with(entries, entries as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default()),
             removals: std::array::from_fn(|_| Mutex::new(0)),
         }
@@ -130,11 +137,20 @@ impl<P> SessionCache<P> {
     /// Whether what is in it may be believed.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.era.load(Ordering::Acquire) % 2 == 1
+        let heard_lately = |(clock, until): &(SharedClock, AtomicU64)| clock.now().0 < until.load(Ordering::Acquire);
+        self.era.load(Ordering::Acquire) % 2 == 1 && self.believed_until.as_ref().is_none_or(heard_lately)
+    }
+
+    /// Every change so far was told.
+    pub fn heard(&self) {
+        if let Some((clock, until)) = &self.believed_until {
+            until.store(clock.now().plus(WORD_COUNTS).0, Ordering::Release);
+        }
     }
 
     /// From now on every change is told. What was read before counts no more.
     pub fn trust(&self) {
+        self.heard();
         self.begin_era(1);
     }
 
@@ -245,7 +261,8 @@ mod tests {
 
     #[test]
     fn what_was_read_while_changes_were_missed_is_never_believed() {
-        let (cookie, cache) = (SessionCookie::new(), SessionCache::watched(10));
+        let clock = Arc::new(crate::clock::ManualClock::default());
+        let (cookie, cache) = (SessionCookie::new(), SessionCache::watched(10, Arc::clone(&clock) as SharedClock));
         let id = cookie.record_id();
         cache.insert(id, cache.mark(&id), entry(&cookie));
         assert!(cache.get(&id).is_none());
@@ -266,6 +283,13 @@ mod tests {
         cache.insert(id, cache.mark(&id), entry(&cookie));
         cache.trust();
         assert!(cache.get(&id).is_none() && cache.is_trusted());
+        // A word counts for some seconds only, and the next one is as good.
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        assert!(cache.get(&id).is_some());
+        clock.advance(Duration::from_secs(5));
+        assert!(cache.get(&id).is_none() && !cache.is_trusted());
+        cache.heard();
+        assert!(cache.get(&id).is_some());
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub enum Change {
     Lost,
     /// From now on every change is told.
     Watched,
+    /// Every change so far was told. Said again and again; where it stays out nothing is known, not even that changes are missed.
+    Heard,
 }
 
 /// Hears of changes. Called on the control runtime; it must not block.

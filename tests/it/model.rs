@@ -377,6 +377,14 @@ struct World {
 }
 
 impl World {
+    /// Time passes, and a store that is there has said all the while that every change was told.
+    fn pass(&self, by: Duration) {
+        self.clock.advance(by);
+        if !self.store.away.load(Ordering::SeqCst) {
+            self.store.tell(Change::Heard);
+        }
+    }
+
     fn new(house: House, chance: u64) -> Arc<Self> {
         let clock = Arc::new(ManualClock::default());
         let shared = || Arc::clone(&clock) as SharedClock;
@@ -389,7 +397,7 @@ impl World {
             .map(|_| {
                 let cache = match house {
                     House::Two => None,
-                    House::TwoTold => Some(SessionCache::watched(100)),
+                    House::TwoTold => Some(SessionCache::watched(100, shared())),
                     House::One => Some(SessionCache::new(100)),
                 };
                 let store = Arc::clone(&store) as Arc<dyn SessionStore>;
@@ -532,10 +540,10 @@ impl World {
                     }
                 }
                 Step::EndPerson(person, other) => beside.push(tokio::spawn(async move { world.end_person(person, other).await })),
-                Step::Pass(over) => self.clock.advance(Duration::from_secs(if over { LIFE + 1 } else { LIFE - 30 })),
+                Step::Pass(over) => self.pass(Duration::from_secs(if over { LIFE + 1 } else { LIFE - 30 })),
                 Step::LongPause => {
                     self.settle(&mut beside).await;
-                    self.clock.advance(IDLE + Duration::from_secs(60));
+                    self.pass(IDLE + Duration::from_secs(60));
                     for known in self.known.lock().expect("no panic").iter() {
                         known.ending.store(true, Ordering::SeqCst);
                         known.ended.store(true, Ordering::SeqCst);
@@ -549,7 +557,7 @@ impl World {
         self.settle(&mut beside).await;
         *self.provider.mood.lock().expect("no panic") = Mood::Good;
         // The provider's pause is over, and so are all tokens: what lives is renewed once more, by whatever token it has.
-        self.clock.advance(Duration::from_secs(LIFE + 10));
+        self.pass(Duration::from_secs(LIFE + 10));
         let all: Vec<Arc<Known>> = self.known.lock().expect("no panic").clone();
         for known in &all {
             for other in [false, true] {

@@ -66,7 +66,12 @@ fn store(settings: RedisSettings) -> Arc<RedisStore> {
 /// Has changes told, and waits until all of them are.
 async fn watch(store: &RedisStore) -> mpsc::UnboundedReceiver<Change> {
     let (told, mut changes) = mpsc::unbounded_channel();
-    store.watch(Arc::new(move |change| _ = told.send(change)));
+    // That nothing happened is said every second.
+    store.watch(Arc::new(move |change| {
+        if change != Change::Heard {
+            _ = told.send(change);
+        }
+    }));
     until_watched(&mut changes).await;
     changes
 }

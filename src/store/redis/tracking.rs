@@ -174,6 +174,9 @@ async fn hold(
             if let Some(began) = began.take() {
                 began();
             }
+            if let Some(nodes) = nodes.upgrade() {
+                nodes.watched.heard();
+            }
             sleep(BEAT).await;
         }
         outage(&place, "not needed any more")

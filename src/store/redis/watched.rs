@@ -98,6 +98,14 @@ impl Watched {
         self.tell(change);
     }
 
+    /// A server whose changes are told has answered just now, after everything that it had told.
+    pub(super) fn heard(&self) {
+        let now = self.lock();
+        if now.is_some() {
+            self.tell(Change::Heard);
+        }
+    }
+
     /// Everything was.
     pub(super) fn emptied(&self) {
         let now = self.lock();
@@ -135,13 +143,15 @@ mod tests {
         let took = || std::mem::take(&mut *said.lock().unwrap());
         watched.lost();
         watched.emptied();
+        watched.heard();
         watched.relies_on(&place(1), None);
         assert_eq!(took(), []);
         watched.on([place(1), place(2)].into(), None);
         watched.relies_on(&place(2), None);
         watched.changed(Change::Session([7; 32]));
         watched.emptied();
-        assert_eq!(took(), [Change::Watched, Change::Session([7; 32]), Change::Lost, Change::Watched]);
+        watched.heard();
+        assert_eq!(took(), [Change::Watched, Change::Session([7; 32]), Change::Lost, Change::Watched, Change::Heard]);
         watched.relies_on(&place(3), None);
         watched.lost();
         assert_eq!(took(), [Change::Lost]);

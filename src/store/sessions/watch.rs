@@ -68,6 +68,11 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                     self.look_again(id, cookie);
                 }
             }
+            Change::Heard => {
+                if let Some(cache) = &self.cache {
+                    cache.heard();
+                }
+            }
             Change::Lost => {
                 if let Some(cache) = &self.cache {
                     cache.distrust();
