@@ -271,7 +271,7 @@ async fn a_provider_that_hangs_holds_up_nobody_who_needs_no_token() {
         assert!(began.elapsed() < Duration::from_secs(1) && refreshes(&world) == asked, "left alone for a while");
         world.advance(PAUSE);
     }
-    world.provider.set(Lie::SlowAnswer(Endpoint::Refresh, Duration::from_secs(1)));
+    world.provider.set(Lie::SlowAnswer(Endpoint::Refresh, Duration::from_millis(300)));
     assert_eq!(told(&world, &cookie).await, given(&world));
 }
 
