@@ -159,7 +159,10 @@ impl Renewals {
         };
         match renewed {
             Renewed::Fresh => match self.sessions.load(cookie).await? {
-                Loaded::Alive(open) => Ok(Kept::Good(open, None)),
+                Loaded::Alive(open) => {
+                    let over = self.need(&open.session, self.clock.now()) == Need::Overdue;
+                    Ok(Kept::Good(open, over.then(|| Outage::provider("the new tokens were over when they came"))))
+                }
                 Loaded::Over { reason, .. } => Ok(Kept::Over(reason)),
                 Loaded::Absent => Ok(Kept::Gone),
             },
@@ -203,7 +206,7 @@ impl Renewals {
         // Dropping the future drops nothing but the wait: the work runs to its end, and draining waits for it.
         drop(self.tasks.run(async move {
             // Whatever becomes of it, a defect included, the next request may begin anew.
-            let _ended = Running { renewals: &renewals, id };
+            let running = Running { renewals: &renewals, id };
             let renewed = renewals.renew(&cookie).await;
             if let Renewed::Unreachable(outage) = &renewed {
                 let now = renewals.clock.now();
@@ -214,6 +217,8 @@ impl Renewals {
                 }
                 paused.insert(id, (now.plus(PAUSE), outage.clone()));
             }
+            // Out of the list first: who comes from now on does not get the answer to an older question.
+            drop(running);
             done.send_replace(Some(renewed));
         }));
         waiting
