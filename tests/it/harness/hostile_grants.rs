@@ -60,10 +60,10 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
     if state.lock().lie == Lie::CodeRefused && !refreshing {
         return invalid_grant("<i>refused</i> as told");
     }
-    token_response(state, &grant, &form, refreshing)
+    token_response(state, &grant, refreshing)
 }
 
-fn token_response(state: &State, grant: &Grant, form: &Params, refreshing: bool) -> Response<TestBody> {
+fn token_response(state: &State, grant: &Grant, refreshing: bool) -> Response<TestBody> {
     let access_token = random();
     let id_token = id_token(state, grant, &access_token, refreshing);
     let now = state.now();
@@ -83,13 +83,9 @@ fn token_response(state: &State, grant: &Grant, form: &Params, refreshing: bool)
         "scope": grant.scope,
         "id_token": id_token,
     });
-    let rotates = state.settings.rotate_refresh && inner.lie != Lie::RefreshNotRotated;
-    if state.settings.refresh && (!refreshing || rotates) {
+    if state.settings.refresh && (!refreshing || rotates(state, &inner)) {
         let refresh_token = random();
         inner.secret("refresh_token", &refresh_token);
-        if let Some(used) = form.get("refresh_token").and_then(|used| inner.refresh_tokens.get_mut(used)) {
-            used.used = true;
-        }
         let lifetime = inner.refresh_expires_in;
         inner.refresh_tokens.insert(refresh_token.clone(), issued(lifetime));
         answer = merged(&answer, &json!({ "refresh_token": refresh_token, "refresh_expires_in": lifetime }));
@@ -119,6 +115,11 @@ fn redeem(inner: &mut Inner, form: &Params) -> Result<Grant, String> {
     Ok(grant)
 }
 
+/// Whether a refresh token is good for one use.
+fn rotates(state: &State, inner: &Inner) -> bool {
+    state.settings.rotate_refresh && inner.lie != Lie::RefreshNotRotated
+}
+
 /// Why a refresh token is refused.
 enum Refusal {
     /// The provider ended the grant, or its time is over: who asks could not know.
@@ -137,6 +138,12 @@ fn refresh(state: &State, inner: &mut Inner, refresh_token: &str, now: u64) -> R
     }
     if !inner.is_good(&found, now) {
         return Err(Refusal::Ended);
+    }
+    // Under the lock in which it was looked at: of two who show it at once one comes second.
+    if rotates(state, inner)
+        && let Some(used) = inner.refresh_tokens.get_mut(refresh_token)
+    {
+        used.used = true;
     }
     Ok(Grant { claims: inner.claims_of(&found.grant), ..found.grant })
 }
