@@ -197,9 +197,10 @@ async fn admit(visit: &Visit<'_>, flow_cookie: &FlowCookie) -> Result<(), Box<Se
     }
 }
 
-/// How many logins in a row led this browser straight back to where it began. So does a place that no login is good enough for; and a browser, or a proxy before us, that keeps flow cookies and drops
-/// the session's would go round for ever: each login succeeds, and the next request has no session again. What tells it is a flow that
-/// finished moments ago at the very place that asks for a login once more; the query does not count, since apps put times there.
+/// How many logins in a row led this browser straight back to where it began. A place that no login is good enough for does so; and a browser,
+/// or a proxy before us, that keeps flow cookies and drops the session's would go round for ever: each login succeeds, and the next request has
+/// no session again. What tells it is a flow that finished moments ago at the very place that asks for a login once more; the query does not
+/// count, since apps put times there.
 async fn straight_back(visit: &Visit<'_>, headers: &HeaderMap, place: &ReturnTo) -> Result<u8, Outage> {
     let gateway = visit.gateway;
     let now = gateway.clock.now();

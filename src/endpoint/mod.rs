@@ -4,8 +4,9 @@
 //! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
 //! the form of local accounts; `kept_form` keeps what was sent meanwhile.
 //!
-//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters; `cookie` finds flows,
-//! `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens when they are over.
+//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
+//! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
+//! when they are over.
 
 mod access;
 mod backchannel_logout;

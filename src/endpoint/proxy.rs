@@ -100,9 +100,9 @@ async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Re
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await?;
-    let extra = Extra::at(gateway.clock.now(), gateway.settings.leeway);
-    let decision = decide(route, visit.facts, outcome.authentication, &extra);
-    let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now())?;
+    let now = gateway.clock.now();
+    let decision = decide(route, visit.facts, outcome.authentication, &Extra::at(now, gateway.settings.leeway));
+    let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), now)?;
     Ok(Judged { decision, session: outcome.session.zip(outcome.cookie), ended: outcome.ended })
 }
 

@@ -1,5 +1,5 @@
-//! From decisions and faults to HTTP answers of our own: `status` is the one exhaustive table from reason to status, `words` to words, `pages` renders
-//! them for people, `json` for programs, `challenge` writes `WWW-Authenticate`.
+//! From decisions and faults to HTTP answers of our own: `status` is the one exhaustive table from reason to status, `words` to words; `pages`
+//! renders them for people, `json` for programs; `challenge` writes `WWW-Authenticate`.
 
 pub mod challenge;
 mod json;

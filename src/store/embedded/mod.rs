@@ -3,9 +3,10 @@
 //! `open` finds or makes the file and says what to do when it cannot; `tables` is what stands in it; `writer` is the one thread that writes,
 //! many changes to a transaction, so that logins which come together share a flush to the disk.
 //!
-//! What a return means: a session that was put, replaced or deleted is on the disk, and so is a mark. Leases and counts are in memory alone. Touches and login records follow within a second, or with the next
-//! session: losing them to a crash costs a person one more login at most. Reads run on the blocking pool: from memory they take about a
-//! microsecond, but a page that has to come from a slow disk must not stop the thread that carries requests.
+//! What a return means: a session that was put, replaced or deleted is on the disk, and so is a mark. Leases and counts are in memory alone.
+//! Touches and login records follow within a second, or with the next session: losing them to a crash costs a person one more login at most.
+//! Reads run on the blocking pool: from memory they take about a microsecond, but a page that has to come from a slow disk must not stop the
+//! thread that carries requests.
 
 mod open;
 mod tables;
