@@ -38,6 +38,12 @@ pub enum Dependency {
     Provider,
     /// A token issuer's keys.
     Keys,
+    /// A token issuer that is asked about its opaque tokens.
+    Introspection,
+    /// Whoever checks tokens of others that are turned into ours.
+    TokenCheck,
+    /// Whoever is to give a token for an upstream.
+    UpstreamToken,
 }
 
 impl Dependency {
@@ -48,6 +54,9 @@ impl Dependency {
             Self::Store => "store",
             Self::Provider => "provider",
             Self::Keys => "keys",
+            Self::Introspection => "introspection",
+            Self::TokenCheck => "token-check",
+            Self::UpstreamToken => "upstream-token",
         }
     }
 }
@@ -77,6 +86,21 @@ impl Outage {
         Self { dependency: Dependency::Keys, source: source.to_string() }
     }
 
+    /// A token issuer did not answer about a token.
+    pub fn introspection(source: impl fmt::Display) -> Self {
+        Self { dependency: Dependency::Introspection, source: source.to_string() }
+    }
+
+    /// A token of others could not be checked.
+    pub fn token_check(source: impl fmt::Display) -> Self {
+        Self { dependency: Dependency::TokenCheck, source: source.to_string() }
+    }
+
+    /// A token for an upstream could not be had.
+    pub fn upstream_token(source: impl fmt::Display) -> Self {
+        Self { dependency: Dependency::UpstreamToken, source: source.to_string() }
+    }
+
     /// The reason that log, metric and answer carry.
     #[must_use]
     pub const fn reason(&self) -> Reason {
@@ -84,6 +108,9 @@ impl Outage {
             Dependency::Store => Reason::StoreUnreachable,
             Dependency::Provider => Reason::ProviderUnreachable,
             Dependency::Keys => Reason::KeysUnreachable,
+            Dependency::Introspection => Reason::IntrospectionUnreachable,
+            Dependency::TokenCheck => Reason::TokenCheckUnreachable,
+            Dependency::UpstreamToken => Reason::UpstreamTokenUnreachable,
         }
     }
 }

@@ -44,6 +44,22 @@ pub enum Source {
     Provider(String),
     /// A `[[token_issuer]]`, by its `issuer`.
     TokenIssuer(String),
+    /// The file of API keys.
+    ApiKey,
+    /// Whoever signed the certificate.
+    Certificate,
+}
+
+impl Source {
+    /// The word for it in `provider` of routes and rules.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Provider(id) | Self::TokenIssuer(id) => id,
+            Self::ApiKey => "api_key",
+            Self::Certificate => "certificate",
+        }
+    }
 }
 
 /// An e-mail address and whether it may be relied on.

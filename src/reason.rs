@@ -268,6 +268,12 @@ reasons! {
     ProviderUnreachable = "provider-unreachable",
     /// The issuer's keys could not be fetched.
     KeysUnreachable = "keys-unreachable",
+    /// The issuer did not answer about an opaque token.
+    IntrospectionUnreachable = "introspection-unreachable",
+    /// Whoever checks tokens of others did not answer.
+    TokenCheckUnreachable = "token-check-unreachable",
+    /// No token for the upstream could be had.
+    UpstreamTokenUnreachable = "upstream-token-unreachable",
     /// The session store did not answer.
     StoreUnreachable = "store-unreachable",
 

@@ -10,17 +10,19 @@ mod renewals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 pub use need::{Patience, RenewalSettings};
-pub use present::present;
+pub use present::{Shown, present};
 pub use renewals::{Kept, Renewals};
 
-use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind};
-use crate::fault::{Outage, Trouble};
+use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind, PeerCertificate, PresentedToken, TokenScheme};
+use crate::fault::{Fault, Outage, Trouble};
 use crate::header::PreparedHeaders;
 use crate::identity::Source;
 use crate::reason::Reason;
+use crate::request::RequestFacts;
 use crate::route::{Accept, RouteAudience};
-use crate::secret::Secret;
 use crate::session::{Session, SessionCookie};
 use crate::store::{CachedSession, Loaded, RecordId, Sessions};
 use crate::token::Audience;
@@ -50,6 +52,17 @@ pub struct Registration {
     pub client_id: String,
 }
 
+/// What comes beside a credential: it is none itself, and some credentials count only with it.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    /// Of the request that it is shown for; in forward-auth the one that the front proxy asks about.
+    pub facts: &'a RequestFacts,
+    /// What came with it.
+    pub headers: &'a HeaderMap,
+    /// The certificate of whoever sent it.
+    pub certificate: Option<&'a PeerCertificate>,
+}
+
 /// What came of it.
 pub struct Outcome {
     /// For the decision.
@@ -75,12 +88,19 @@ impl Authenticator {
     ///
     /// # Errors
     /// A refusal only for a credential that cannot be read (400); an outage when nobody could be asked. Both are no answer to "who is it".
-    pub async fn authenticate(&self, credential: Credential, accept: &Accept, patience: Patience) -> Result<Outcome, Trouble> {
+    pub async fn authenticate(
+        &self,
+        credential: Credential,
+        accept: &Accept,
+        patience: Patience,
+        beside: &Beside<'_>,
+    ) -> Result<Outcome, Trouble> {
         match credential {
             Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             Credential::Unreadable(fault) => Err(fault.into()),
             Credential::Session(cookies) => self.by_session(&cookies, patience).await,
-            Credential::Bearer(token) => self.by_token(&token, accept).await,
+            Credential::Token(token) => self.by_token(&token, accept, beside).await,
+            Credential::Password(_) | Credential::ApiKey(_) | Credential::Certificate => Ok(nobody_knows()),
         }
     }
 
@@ -125,12 +145,16 @@ impl Authenticator {
         }
     }
 
-    async fn by_token(&self, token: &Secret, accept: &Accept) -> Result<Outcome, Trouble> {
+    async fn by_token(&self, shown: &PresentedToken, accept: &Accept, beside: &Beside<'_>) -> Result<Outcome, Trouble> {
         let audience = match &accept.audience {
             RouteAudience::OfIssuer => None,
             RouteAudience::AnyOf(list) => Some(Audience::AnyOf(list.clone())),
         };
-        let authentication = match self.verifiers.verify(token, audience.as_ref()).await {
+        let authentication = match self.verifiers.verify(&shown.token, audience.as_ref()).await {
+            Ok(verified) if verified.confirmation.is_some() || shown.scheme == TokenScheme::Dpop => {
+                let _ = beside;
+                Authentication::Rejected(Fault::new(Reason::TokenBound, "the token is bound to a key"))
+            }
             Ok(verified) => Authentication::Authenticated(Authenticated { identity: verified.identity, by: CredentialKind::Bearer }),
             Err(Trouble::Refused(fault)) => Authentication::Rejected(fault),
             Err(Trouble::Unreachable(outage)) => return Err(outage.into()),
@@ -143,4 +167,10 @@ fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, without_tokens: O
     let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
     let authentication = Authentication::Authenticated(who);
     Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None }
+}
+
+/// A credential of a kind that no route can take yet.
+fn nobody_knows() -> Outcome {
+    let fault = Fault::new(Reason::Internal, "a credential of a kind that nobody checks");
+    Outcome::without_session(Authentication::Rejected(fault))
 }

@@ -109,7 +109,7 @@ impl Known<'_> {
         if !root.has("upstream") {
             root.problem("upstream", "is missing: the app behind the gateway, such as \"http://127.0.0.1:8080\"");
         }
-        let accept = Accept { kinds, audience: RouteAudience::OfIssuer, providers: None };
+        let accept = Accept::of(kinds);
         Some(Route {
             id: "app".to_owned(),
             index: 0,
@@ -231,7 +231,7 @@ impl Known<'_> {
                 if let Some(key) = named.iter().find(|key| **key != "accept") {
                     section.problem(key, "stands beside access = \"optional\", which lets everybody in; remove one of them");
                 }
-                Some(Access::Optional(Accept { kinds: kinds?, audience, providers }))
+                Some(Access::Optional(Accept { audience, providers, ..Accept::of(kinds?) }))
             }
             Some(other) => {
                 section.problem("access", format!("expected \"public\" or \"optional\" (or allow instead); found {other:?}"));
@@ -248,7 +248,7 @@ impl Known<'_> {
                 if policy.is_none() && !section.has("allow") && !section.has("policy") {
                     section.problem("allow", "is missing: nobody is allowed by silence; write who, allow = \"any-authenticated\" when that is meant, or access = \"public\"");
                 }
-                Some(Access::Protected(Accept { kinds: kinds?, audience, providers }, policy?))
+                Some(Access::Protected(Accept { audience, providers, ..Accept::of(kinds?) }, policy?))
             }
         }
     }

@@ -16,7 +16,6 @@ pub use strength::{Weakness, weakness};
 use crate::clock::UnixTime;
 use crate::credential::{Absence, Authenticated, Authentication, CredentialKind};
 use crate::fault::Fault;
-use crate::identity::Source;
 use crate::login::Asked;
 use crate::policy::{Policy, Refusal};
 use crate::reason::Reason;
@@ -67,6 +66,14 @@ pub enum TokenProblem {
     InvalidToken,
     /// `insufficient_user_authentication` (RFC 9470 §3).
     TooWeak,
+}
+
+impl TokenProblem {
+    /// What is wrong with a credential that is refused for this reason.
+    #[must_use]
+    pub const fn of(_reason: Reason) -> Self {
+        Self::InvalidToken
+    }
 }
 
 /// A refusal that no other credential of the same person would change.
@@ -132,10 +139,10 @@ pub fn decide(route: &Arc<Route>, facts: &RequestFacts, authentication: Authenti
         // Public was decided above; without a credential there is no one else this could be.
         (Access::Public, _) => Decision::Permit(Permit::new(route, None, Reason::Public)),
         (_, Authentication::Rejected(fault)) => Decision::Challenge(Challenge {
+            token: TokenProblem::of(fault.reason),
             reason: fault.reason,
             detail: fault.detail,
             cookie: CookieFate::Kept,
-            token: TokenProblem::InvalidToken,
             asks: Asked::default(),
         }),
         (Access::Optional(_), Authentication::Anonymous(_)) if extra.policy.is_none() => {
@@ -167,7 +174,7 @@ fn judge(
     who: Authenticated,
     extra: &Extra,
 ) -> Decision {
-    let (Source::Provider(id) | Source::TokenIssuer(id)) = &who.identity.source;
+    let id = who.identity.source.id();
     if !accept.takes_provider(id) {
         let detail = format!("signed in with {id:?}, which route {:?} does not take", route.id);
         return wrong_provider(facts, who, detail);
@@ -194,7 +201,7 @@ fn judge(
 fn too_weak(route: &Route, who: &Authenticated, weakness: &Weakness) -> Decision {
     let token = match who.by {
         CredentialKind::Session => TokenProblem::None,
-        CredentialKind::Bearer => TokenProblem::TooWeak,
+        CredentialKind::Bearer | CredentialKind::Basic | CredentialKind::ApiKey | CredentialKind::Certificate => TokenProblem::TooWeak,
     };
     let (reason, detail) = (weakness.reason(), weakness.to_string());
     Decision::Challenge(Challenge { reason, detail, cookie: CookieFate::Kept, token, asks: route.asks.clone() })

@@ -8,17 +8,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Identity};
+use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Identity, Source};
 use crate::policy::Rule;
 use crate::request::{CanonicalPath, Host, Scheme};
-use crate::route::{HostPattern, PathPattern, RouteAudience};
+use crate::route::{HostPattern, PathPattern};
 
 fn accept(providers: Option<&[&str]>) -> Accept {
-    Accept {
-        kinds: vec![CredentialKind::Session, CredentialKind::Bearer],
-        audience: RouteAudience::OfIssuer,
-        providers: providers.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
-    }
+    let providers = providers.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect());
+    Accept { providers, ..Accept::of(vec![CredentialKind::Session, CredentialKind::Bearer]) }
 }
 
 fn staff() -> Arc<Policy> {

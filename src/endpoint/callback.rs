@@ -9,7 +9,7 @@ use super::form::Parameters;
 use super::login::{self, home};
 use super::session_start::{Taken, finish};
 use super::{Served, Visit, kept_form, small_body};
-use crate::authenticate::{OpenSession, present};
+use crate::authenticate::{OpenSession, Shown, present};
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::{Fault, Trouble};
 use crate::login::{FAILURES_PER_FLOW, Flow, FlowCookie, State};
@@ -17,7 +17,7 @@ use crate::provider::AuthorizationResponse;
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{Action, Refusal};
-use crate::route::{Accept, RouteAudience};
+use crate::route::Accept;
 use crate::secret::Secret;
 use crate::server::RequestBody;
 use crate::session::SessionCookie;
@@ -133,9 +133,10 @@ pub(super) async fn session(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Op
 
 /// All good sessions that this browser shows.
 pub(super) async fn sessions(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Vec<(SessionCookie, Arc<OpenSession>)>, Trouble> {
-    let accept = Accept { kinds: vec![CredentialKind::Session], audience: RouteAudience::OfIssuer, providers: None };
+    let accept = Accept::of(vec![CredentialKind::Session]);
     let gateway = visit.gateway;
-    let Credential::Session(cookies) = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes) else {
+    let Credential::Session(cookies) = present(&Shown::headers(headers), &accept, &gateway.settings.style, gateway.settings.token_bytes)
+    else {
         return Ok(Vec::new());
     };
     let mut found = Vec::new();

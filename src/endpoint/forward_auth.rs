@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode, Uri};
 
+use super::beside::Around;
 use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
 use super::form::Parameters;
 use super::gateway::ForwardedSet;
@@ -82,8 +83,10 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
-    let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = match gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await {
+    let around = Around::headers(headers);
+    let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let patience = patience(visit.facts, route);
+    let outcome = match gateway.authenticator.authenticate(credential, accept, patience, &around.beside(visit)).await {
         Ok(outcome) => outcome,
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.
@@ -139,9 +142,9 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
     } else {
         let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
         let route = route.map(AsRef::as_ref);
-        let value = login::unauthorized(route, challenge);
+        let challenges = login::unauthorized(route, challenge);
         let login_url = Some(login::start_url_after(visit, None, route, challenge));
-        let refusal = Refusal { challenge: Some(value), status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
+        let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
         visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
     };
     if challenge.cookie == CookieFate::Deleted {
@@ -169,13 +172,11 @@ fn outage(visit: &Visit<'_>, trouble: &Trouble) -> Served {
 }
 
 /// 403 unless another status is given, with the reason in its body for whoever looks.
-fn refuse(visit: &Visit<'_>, fault: &Fault, unauthorized: Option<(StatusCode, http::HeaderValue)>) -> Served {
-    let (status, challenge) = match unauthorized {
-        Some((status, challenge)) => (status, Some(challenge)),
-        None => (StatusCode::FORBIDDEN, None),
-    };
+fn refuse(visit: &Visit<'_>, fault: &Fault, unauthorized: Option<Vec<http::HeaderValue>>) -> Served {
+    let status = if unauthorized.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+    let challenges = unauthorized.unwrap_or_default();
     let login_url = (status == StatusCode::UNAUTHORIZED).then(|| login::start_url(visit, None));
-    visit.refuse_with(fault, Refusal { challenge, status: Some(status), login_url, ..Refusal::default() })
+    visit.refuse_with(fault, Refusal { challenges, status: Some(status), login_url, ..Refusal::default() })
 }
 
 /// A question without a clear subject is a denial; without a credential it is 401, so that probes and `curl` learn what is missing first.
@@ -186,8 +187,7 @@ fn unanswerable(visit: &Visit<'_>, headers: &HeaderMap, fault: &Fault) -> Served
     if shown || policy {
         return refuse(visit, fault, None);
     }
-    let value = challenge::unauthorized(None, TokenProblem::None, Reason::NoCredential);
-    refuse(visit, fault, Some((StatusCode::UNAUTHORIZED, value)))
+    refuse(visit, fault, Some(challenge::of_sessions(Reason::NoCredential)))
 }
 
 /// The query of `auth` and `forward`.

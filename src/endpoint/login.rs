@@ -13,7 +13,8 @@ use crate::header::cookies::{Kept, pairs};
 use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, KeptForm, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
-use crate::respond::{Action, Refusal, challenge};
+use crate::respond::challenge::Asking;
+use crate::respond::{Action, Refusal};
 use crate::route::{Accept, Route};
 use crate::secret;
 use crate::store::Admission;
@@ -339,11 +340,9 @@ pub(super) fn start_url_after(visit: &Visit<'_>, rd: Option<&str>, route: Option
 }
 
 /// `WWW-Authenticate` of a challenge.
-pub(super) fn unauthorized(route: Option<&Route>, challenge: &Challenge) -> http::HeaderValue {
-    match route.filter(|_| !challenge.asks.is_nothing()) {
-        Some(route) => challenge::insufficient(route, challenge.reason, &challenge.asks),
-        None => challenge::unauthorized(route, challenge.token, challenge.reason),
-    }
+pub(super) fn unauthorized(route: Option<&Route>, challenge: &Challenge) -> Vec<http::HeaderValue> {
+    let Challenge { token, reason, asks, .. } = challenge;
+    Asking { route, problem: *token, reason: *reason, asks, resource_metadata: None }.challenges()
 }
 
 /// The button that leads to the front page.

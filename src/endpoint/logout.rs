@@ -271,9 +271,7 @@ async fn at_provider(visit: &Visit<'_>, session: &Session) -> Result<Option<AtPr
 }
 
 pub(super) fn provider_of(session: &Session) -> String {
-    match &session.identity.source {
-        crate::identity::Source::Provider(id) | crate::identity::Source::TokenIssuer(id) => id.clone(),
-    }
+    session.identity.source.id().to_owned()
 }
 
 /// The end of the way: `rd`, else our page.

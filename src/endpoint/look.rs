@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Visit;
-use crate::authenticate::{OpenSession, present};
+use crate::authenticate::{OpenSession, Shown, present};
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::Outage;
-use crate::route::{Accept, RouteAudience};
+use crate::route::Accept;
 use crate::session::SessionCookie;
 use crate::store::Loaded;
 
@@ -17,9 +17,9 @@ pub(super) type Found = (SessionCookie, Arc<OpenSession>);
 
 /// All good sessions among the cookies of a request.
 pub(super) async fn looked_at(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Vec<Found>, Outage> {
-    let accept = Accept { kinds: vec![CredentialKind::Session], audience: RouteAudience::OfIssuer, providers: None };
+    let accept = Accept::of(vec![CredentialKind::Session]);
     let settings = &visit.gateway.settings;
-    match present(headers, &accept, &settings.style, settings.token_bytes) {
+    match present(&Shown::headers(headers), &accept, &settings.style, settings.token_bytes) {
         Credential::Session(cookies) => look(visit, cookies).await,
         _ => Ok(Vec::new()),
     }

@@ -10,6 +10,7 @@
 
 mod access;
 mod backchannel_logout;
+mod beside;
 mod body;
 mod callback;
 mod cookie;
@@ -139,7 +140,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
             let reply = Reply { audience, request_id: trace.request_id(), pages: &gateway.pages };
             let refusal = match fault.reason {
                 Reason::AuthorizationRepeated => {
-                    Refusal { challenge: Some(crate::respond::challenge::invalid_request(fault.reason)), ..Refusal::default() }
+                    Refusal { challenges: vec![crate::respond::challenge::invalid_request(fault.reason)], ..Refusal::default() }
                 }
                 _ => Refusal::default(),
             };

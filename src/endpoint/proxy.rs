@@ -10,6 +10,7 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use super::beside::Around;
 use super::login::{self, append, here, own_url};
 use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
@@ -52,11 +53,11 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
         Ok(arrived) => arrived,
         Err(refused) => return *refused,
     };
-    let Judged { decision, session, ended } = match judge(visit, route, request.headers()).await {
+    let Judged { decision, session, ended } = match judge(visit, route, Around::headers(request.headers())).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
-            let challenge = Some(challenge::invalid_request(fault.reason));
-            return visit.refuse_with(&fault, Refusal { challenge, ..Refusal::default() });
+            let challenges = vec![challenge::invalid_request(fault.reason)];
+            return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
     };
@@ -92,14 +93,14 @@ struct Judged {
 }
 
 /// Credential, authentication, decision.
-async fn judge(visit: &Visit<'_>, route: &Arc<Route>, headers: &HeaderMap) -> Result<Judged, Trouble> {
+async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>) -> Result<Judged, Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
         return Ok(Judged { decision, session: None, ended: None });
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
-    let credential = present(headers, accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route)).await?;
+    let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route), &around.beside(visit)).await?;
     let now = gateway.clock.now();
     let decision = decide(route, visit.facts, outcome.authentication, &Extra::at(now, gateway.settings.leeway));
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), now)?;
@@ -271,12 +272,12 @@ const TOKEN_WANTED: Words = Words {
 };
 
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
-    let value = login::unauthorized(Some(route), challenge);
+    let challenges = login::unauthorized(Some(route), challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
     let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(TOKEN_WANTED);
-    let refusal = Refusal { challenge: Some(value), login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
+    let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
+use super::beside::Around;
 use super::look::{Found, look, only};
 use super::{Served, Visit};
 use crate::authenticate::{OpenSession, Patience, present};
@@ -16,7 +17,7 @@ use crate::identity::Groups;
 use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Refusal, challenge};
-use crate::route::{Accept, RouteAudience};
+use crate::route::Accept;
 use crate::session::end_of;
 
 pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
@@ -24,9 +25,9 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let facts = crate::request::RequestFacts { audience: Audience::Program, ..visit.facts.clone() };
     let visit = &Visit { facts: &facts, ..*visit };
     let gateway = visit.gateway;
-    let accept =
-        Accept { kinds: vec![CredentialKind::Session, CredentialKind::Bearer], audience: RouteAudience::OfIssuer, providers: None };
-    let credential = present(headers, &accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let accept = Accept::of(vec![CredentialKind::Session, CredentialKind::Bearer]);
+    let around = Around::headers(headers);
+    let credential = present(&around.shown(visit), &accept, &gateway.settings.style, gateway.settings.token_bytes);
     let credential = match credential {
         Credential::Session(cookies) => match look(visit, cookies).await {
             Ok(found) => return of_session(visit, only(found)),
@@ -34,12 +35,12 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         },
         other => other,
     };
-    let outcome = match gateway.authenticator.authenticate(credential, &accept, Patience::Brief).await {
+    let outcome = match gateway.authenticator.authenticate(credential, &accept, Patience::Brief, &around.beside(visit)).await {
         Ok(outcome) => outcome,
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
         Err(Trouble::Refused(fault)) => {
-            let challenge = Some(challenge::invalid_request(fault.reason));
-            return visit.refuse_with(&fault, Refusal { challenge, ..Refusal::default() });
+            let challenges = vec![challenge::invalid_request(fault.reason)];
+            return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
     };
     let who = match outcome.authentication {
@@ -92,11 +93,11 @@ fn told(visit: &Visit<'_>, who: Authenticated, more: Map<String, Value>) -> Serv
 }
 
 fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Served {
-    let challenge = match problem {
-        TokenProblem::None | TokenProblem::TooWeak => challenge::unauthorized(None, problem, reason),
-        TokenProblem::InvalidToken => challenge::invalid_token(reason),
+    let challenges = match problem {
+        TokenProblem::None | TokenProblem::TooWeak => challenge::of_sessions(reason),
+        TokenProblem::InvalidToken => vec![challenge::invalid_token(reason)],
     };
     let login_url = Some(super::login::start_url(visit, None));
-    let answer = visit.reply().refuse(reason, Refusal { challenge: Some(challenge), login_url, ..Refusal::default() });
+    let answer = visit.reply().refuse(reason, Refusal { challenges, login_url, ..Refusal::default() });
     Served::new(answer, reason)
 }

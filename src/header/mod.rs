@@ -16,5 +16,5 @@ pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TokensToTell, encode_value};
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
-pub use strip::{OwnCookies, UnderscoreNames, after_bearer, strip_credentials, strip_identity};
+pub use strip::{OwnCookies, UnderscoreNames, after_scheme, strip_credentials, strip_identity};
 pub use user_agent::browser_of;

@@ -43,20 +43,27 @@ pub struct OwnCookies<'a>(pub &'a CookieStyle);
 pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
     cookies::remove(headers, |name| own.0.is_ours(name));
     if read(CredentialKind::Bearer) {
-        let ours = headers.get(AUTHORIZATION).is_some_and(|value| after_bearer(value.as_bytes()).is_some());
-        if ours {
-            headers.remove(AUTHORIZATION);
-        }
+        remove_scheme(headers, "bearer");
+        remove_scheme(headers, "dpop");
+    }
+    if read(CredentialKind::Basic) {
+        remove_scheme(headers, "basic");
     }
 }
 
-/// What follows the scheme `Bearer` (in any case, RFC 9110 §11.1) in an `Authorization` value, whatever it is; `None`: another scheme. The
-/// scheme is a token (§5.6.2) and ends where that does, so that `Bearer,` or `Bearer` and a tab is a bad bearer and no foreign scheme.
+fn remove_scheme(headers: &mut HeaderMap, scheme: &str) {
+    if headers.get(AUTHORIZATION).is_some_and(|value| after_scheme(value.as_bytes(), scheme).is_some()) {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+/// What follows `scheme` (given in small letters; in any case, RFC 9110 §11.1) in an `Authorization` value, whatever it is; `None`: another
+/// scheme. A scheme is a token (§5.6.2) and ends where that does, so that `Bearer,` or `Bearer` and a tab is a bad bearer and no foreign scheme.
 #[must_use]
-pub fn after_bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(6)?;
+pub fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let (named, rest) = value.split_at_checked(scheme.len())?;
     let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    (scheme.eq_ignore_ascii_case(b"bearer") && !rest.first().is_some_and(goes_on)).then_some(rest)
+    (named.eq_ignore_ascii_case(scheme.as_bytes()) && !rest.first().is_some_and(goes_on)).then_some(rest)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Evaluating a policy.
 
 use super::{EmailAddress, Policy, Rule};
-use crate::identity::{Email, Groups, Identity, Source, texts};
+use crate::identity::{Email, Groups, Identity, texts};
 use crate::reason::Reason;
 
 /// Why a policy does not let somebody through.
@@ -83,8 +83,7 @@ fn any(rules: &[Rule], identity: &Identity) -> Result<(), Refusal> {
 }
 
 fn provider(ids: &std::collections::BTreeSet<String>, identity: &Identity) -> Result<(), Refusal> {
-    let (Source::Provider(id) | Source::TokenIssuer(id)) = &identity.source;
-    if ids.contains(id) { Ok(()) } else { Err(refuse(Reason::WrongProvider, "the rule speaks of another provider")) }
+    if ids.contains(identity.source.id()) { Ok(()) } else { Err(refuse(Reason::WrongProvider, "the rule speaks of another provider")) }
 }
 
 fn email(identity: &Identity) -> Result<EmailAddress, Refusal> {
@@ -108,7 +107,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
+    use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Source};
 
     fn identity(provider: &str, claims: Value, scopes: &[&str]) -> Identity {
         let path = |text| ClaimPath::parse(text).unwrap();

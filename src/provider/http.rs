@@ -188,20 +188,32 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Http {
 struct Failed {
     failure: HttpFailure,
     detail: String,
+    /// The connection ended before there was an answer.
+    broke_off: bool,
 }
 
 impl Failed {
     fn of(failure: HttpFailure) -> Self {
-        Self { failure, detail: String::new() }
+        Self { failure, detail: String::new(), broke_off: false }
     }
 
     fn unreachable(detail: impl Into<String>) -> Self {
-        Self { failure: HttpFailure::Unreachable, detail: detail.into() }
+        Self { detail: detail.into(), ..Self::of(HttpFailure::Unreachable) }
     }
 }
 
 impl Caller {
+    /// A GET whose connection breaks off is sent once more: the connection may have waited for its next request while the other side was
+    /// restarted (RFC 9110 §9.2.2).
     async fn call(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Failed> {
+        let again = (request.method() == Method::GET).then(|| request.clone());
+        match (self.call_once(request).await, again) {
+            (Err(failed), Some(request)) if failed.broke_off => self.call_once(request).await,
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn call_once(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Failed> {
         let mut request = request.map(|body| Full::new(Bytes::from(body)));
         request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("doorward"));
         let scheme = request.uri().scheme_str().filter(|_| request.uri().host().is_some_and(|host| !host.is_empty()));
@@ -210,7 +222,9 @@ impl Caller {
             Some("https") => self.secured().await?.request(request).await,
             _ => return Err(Failed::of(HttpFailure::Address)),
         };
-        let (head, body) = sent.map_err(|error| Failed::unreachable(chain(&error)))?.into_parts();
+        let (head, body) = sent
+            .map_err(|error| Failed { broke_off: !error.is_connect() && broke_off(&error), ..Failed::unreachable(chain(&error)) })?
+            .into_parts();
         if head.status.is_redirection() {
             return Err(Failed::of(HttpFailure::Redirect));
         }
@@ -262,6 +276,21 @@ fn place(uri: &Uri) -> String {
 fn place_of(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Whether a call failed because its connection ended.
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let http = error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_canceled());
+        let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if http || matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with its causes, outermost first.

@@ -9,33 +9,65 @@ use crate::reason::Reason;
 use crate::respond::words_of;
 use crate::route::Route;
 
-/// The challenge of a route: `Bearer` where it takes bearer tokens, else `Doorward-Session`. Without a token there is no `error` attribute
-/// (RFC 6750 §3.1).
-#[must_use]
-pub fn unauthorized(route: Option<&Route>, problem: TokenProblem, reason: Reason) -> HeaderValue {
-    if !route.is_some_and(|route| route.takes(CredentialKind::Bearer)) {
-        return HeaderValue::from_static("Doorward-Session realm=\"doorward\"");
+/// What a 401 has to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Of which route; `None`: an endpoint of ours, which takes sessions.
+    pub route: Option<&'a Route>,
+    /// What is wrong with what was shown.
+    pub problem: TokenProblem,
+    /// Why.
+    pub reason: Reason,
+    /// What a login has to be worth, where the one behind the identity was not.
+    pub asks: &'a Asked,
+    /// Where the resource says who issues tokens for it (RFC 9728 §5.1).
+    pub resource_metadata: Option<&'a str>,
+}
+
+impl Asking<'_> {
+    /// One challenge for each scheme that the route takes in `Authorization`, each a line of its own; `Doorward-Session` where it takes none.
+    /// Without a token there is no `error` attribute (RFC 6750 §3.1).
+    #[must_use]
+    pub fn challenges(&self) -> Vec<HeaderValue> {
+        let takes = |kind| self.route.is_some_and(|route| route.takes(kind));
+        let mut challenges = Vec::new();
+        if takes(CredentialKind::Bearer) {
+            challenges.push(self.challenge("Bearer", true));
+        }
+        if challenges.is_empty() {
+            challenges.push(self.challenge("Doorward-Session", false));
+        }
+        challenges
     }
-    match problem {
-        TokenProblem::None | TokenProblem::TooWeak => HeaderValue::from_static("Bearer realm=\"doorward\""),
-        TokenProblem::InvalidToken => invalid_token(reason),
+
+    fn challenge(&self, scheme: &str, of_tokens: bool) -> HeaderValue {
+        let mut text = format!("{scheme} realm=\"doorward\"");
+        let mut attribute = |name: &str, value: &str| text.push_str(&format!(", {name}=\"{}\"", quotable(value)));
+        if !self.asks.is_nothing() {
+            // RFC 9470 §3: `acr_values` in order of preference, spaces between; `max_age` in seconds.
+            attribute("error", "insufficient_user_authentication");
+            attribute("error_description", words_of(self.reason).text);
+            if !self.asks.acr.is_empty() {
+                attribute("acr_values", &self.asks.acr.join(" "));
+            }
+            if let Some(max_age) = self.asks.max_age {
+                attribute("max_age", &max_age.to_string());
+            }
+        } else if of_tokens && self.problem == TokenProblem::InvalidToken {
+            attribute("error", "invalid_token");
+            attribute("error_description", words_of(self.reason).text);
+        }
+        if let Some(url) = self.resource_metadata.filter(|_| of_tokens) {
+            attribute("resource_metadata", url);
+        }
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"doorward\""))
     }
 }
 
-/// 401 for somebody whose login was not worth enough, with what would be (RFC 9470 §3): `acr_values` in order of preference, spaces between;
-/// `max_age` in seconds. Where no bearer token is taken the scheme is ours, with the same attributes.
+/// 401 of an endpoint of ours that takes sessions.
 #[must_use]
-pub fn insufficient(route: &Route, reason: Reason, asks: &Asked) -> HeaderValue {
-    let scheme = if route.takes(CredentialKind::Bearer) { "Bearer" } else { "Doorward-Session" };
-    let mut text = format!("{scheme} realm=\"doorward\", error=\"insufficient_user_authentication\"");
-    text.push_str(&format!(", error_description=\"{}\"", quotable(words_of(reason).text)));
-    if !asks.acr.is_empty() {
-        text.push_str(&format!(", acr_values=\"{}\"", quotable(&asks.acr.join(" "))));
-    }
-    if let Some(max_age) = asks.max_age {
-        text.push_str(&format!(", max_age=\"{max_age}\""));
-    }
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"doorward\""))
+pub fn of_sessions(reason: Reason) -> Vec<HeaderValue> {
+    Asking { route: None, problem: TokenProblem::None, reason, asks: &Asked::default(), resource_metadata: None }.challenges()
 }
 
 /// 401 for a token that is no good (RFC 6750 §3.1).

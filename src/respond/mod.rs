@@ -40,8 +40,8 @@ pub struct Reply<'a> {
 /// What a refusal says beside its reason.
 #[derive(Clone, Debug, Default)]
 pub struct Refusal {
-    /// `WWW-Authenticate`, on 401 and on `insufficient_scope`.
-    pub challenge: Option<HeaderValue>,
+    /// `WWW-Authenticate`, on 401 and on `insufficient_scope`: a line each.
+    pub challenges: Vec<HeaderValue>,
     /// Where a person can sign in, for programs that show it (JSON `login_url`).
     pub login_url: Option<String>,
     /// Ways on, for the page; the first is the one most people want.
@@ -67,8 +67,8 @@ impl Reply<'_> {
             Audience::Program => json::refusal(self.request_id, reason, &words, refusal.login_url.as_deref()),
         };
         *answer.status_mut() = status;
-        if let Some(challenge) = refusal.challenge {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        for challenge in refusal.challenges {
+            answer.headers_mut().append(WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = wait {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));

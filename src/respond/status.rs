@@ -112,9 +112,13 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::UpstreamUnreachable
         | Reason::UpstreamBroken => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::LogoutTokenKeyLater | Reason::ProviderUnreachable | Reason::KeysUnreachable | Reason::StoreUnreachable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Reason::LogoutTokenKeyLater
+        | Reason::ProviderUnreachable
+        | Reason::KeysUnreachable
+        | Reason::IntrospectionUnreachable
+        | Reason::TokenCheckUnreachable
+        | Reason::UpstreamTokenUnreachable
+        | Reason::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::PasswordQueue => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }

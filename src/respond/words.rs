@@ -296,6 +296,21 @@ pub const fn words_of(reason: Reason) -> Words {
             "Its keys could not be fetched, so nothing can be checked right now.",
             "temporarily_unavailable",
         ),
+        Reason::IntrospectionUnreachable => words(
+            "The sign-in service does not answer",
+            "It could not be asked about the token, so nothing can be decided right now.",
+            "temporarily_unavailable",
+        ),
+        Reason::TokenCheckUnreachable => words(
+            "The sign-in service does not answer",
+            "Whoever issued the token could not be asked about it. Try again shortly.",
+            "temporarily_unavailable",
+        ),
+        Reason::UpstreamTokenUnreachable => words(
+            "The app cannot be reached right now",
+            "The gateway could not get the token that the app asks for. Your sign-in is not affected. Try again shortly.",
+            "temporarily_unavailable",
+        ),
         Reason::StoreUnreachable => words(
             "Just a moment",
             "Sessions cannot be looked up right now. Nobody was signed out; try again shortly.",

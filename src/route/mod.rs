@@ -83,6 +83,12 @@ pub enum RouteAudience {
 }
 
 impl Accept {
+    /// Of these kinds, with nothing else said.
+    #[must_use]
+    pub const fn of(kinds: Vec<CredentialKind>) -> Self {
+        Self { kinds, audience: RouteAudience::OfIssuer, providers: None }
+    }
+
     /// Whether this kind is read.
     #[must_use]
     pub fn takes(&self, kind: CredentialKind) -> bool {

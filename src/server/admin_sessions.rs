@@ -18,7 +18,7 @@ use url::form_urlencoded;
 
 use super::admin::{json_answer, text};
 use crate::fault::Outage;
-use crate::header::{PreparedHeaders, after_bearer, browser_of};
+use crate::header::{PreparedHeaders, after_scheme, browser_of};
 use crate::secret::{self, SecretSource};
 use crate::store::{Listed, Listing, RecordId, Sessions, Under};
 use crate::tasks::Tasks;
@@ -174,7 +174,7 @@ impl AdminSessions {
 fn shows<B>(request: &Request<B>, token: &SecretSource) -> bool {
     let mut lines = request.headers().get_all(AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    let shown = after_bearer(line.as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
+    let shown = after_scheme(line.as_bytes(), "bearer").and_then(|rest| rest.strip_prefix(b" "));
     shown.is_some_and(|shown| secret::same(shown, token.get().expose().as_bytes()))
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use super::claims::{self, ClaimsError, brief};
+use super::confirmation::Confirmation;
 use super::jwk::KeySet;
 use super::jws::{self, Jws, JwsError};
 use crate::clock::UnixTime;
@@ -71,6 +72,8 @@ pub struct AccessToken {
     pub scopes: BTreeSet<String>,
     /// When and for whom it counts.
     pub terms: Terms,
+    /// To what key it is bound; `None`: to none.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// When and for whom a token counts.
@@ -193,12 +196,10 @@ impl Presented<'_> {
         }
 
         // RFC 7800 §3.1: a bound token counts only with proof of the key it is bound to.
-        if claims.contains_key("cnf") {
-            return Err(Fault::new(Reason::TokenBound, "the token is bound to a key (cnf)").into());
-        }
+        let confirmation = Confirmation::of(claims)?;
 
         let terms = Terms { expires_at, valid_from: not_before.max(issued_at), audience, leeway: self.rules.leeway };
-        Ok(AccessToken { scopes: scopes(claims), claims: claims.clone(), terms })
+        Ok(AccessToken { scopes: scopes(claims), claims: claims.clone(), terms, confirmation })
     }
 
     /// Without `typ` an ID token shows itself by what only ID tokens carry, or by being meant for us as relying party.

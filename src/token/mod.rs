@@ -1,12 +1,13 @@
 //! JSON Web Tokens: their form, their signature and the checks of their claims. Pure: keys and times come from the caller.
 //!
 //! `jws` reads the compact form, `algorithm` is the closed list of signatures, `jwk` the issuer's keys, `signature` joins the three.
-//! `claims` reads claims by type. `id_token`, `access_token` and `logout_token` are the kinds of token that the gateway takes, each with its
+//! `claims` reads claims by type, `confirmation` to what key a token is bound. `id_token`, `access_token` and `logout_token` are the kinds of token that the gateway takes, each with its
 //! specification's steps in order; nothing but those three turns bytes into claims that count.
 
 pub mod access_token;
 mod algorithm;
 mod claims;
+mod confirmation;
 pub mod id_token;
 mod jwk;
 mod jws;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 
 pub use access_token::{AccessToken, AccessTokenError, AccessTokenRules, Audience, Presented, Terms, TokenType, peek_issuer};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use confirmation::Confirmation;
 pub use id_token::{IdTokenError, IdTokenExpectation, Nonce};
 pub use jwk::{KeySet, KeySetMalformed};
 pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};

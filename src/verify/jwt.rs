@@ -44,7 +44,7 @@ impl JwtVerifier {
         let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.clone()), &self.mapping, token.claims)
             .ok_or_else(|| Fault::new(Reason::TokenClaims, format!("{} names nobody", self.mapping.user)))?;
         identity.scopes = token.scopes;
-        Ok(VerifiedToken { identity: Arc::new(identity), terms: token.terms })
+        Ok(VerifiedToken { identity: Arc::new(identity), terms: token.terms, confirmation: token.confirmation })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::token::{Audience, Terms, peek_issuer};
+use crate::token::{Audience, Confirmation, Terms, peek_issuer};
 
 pub use jwt::JwtVerifier;
 
@@ -25,6 +25,8 @@ pub struct VerifiedToken {
     pub identity: Arc<Identity>,
     /// When and for whom it counts: to be judged each time the token is shown.
     pub terms: Terms,
+    /// What has to be proven each time the token is shown; `None`: nothing.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// What [`TokenVerifier::verify`] returns.

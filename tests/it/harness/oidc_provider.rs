@@ -14,7 +14,7 @@ use super::browser::{Browser, Page};
 use super::certs::{CertificateAuthority, Leaf};
 use super::http::HttpClient;
 use super::process::{Launch, Process};
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, free_port};
 
 /// Password of every account that [`OidcProviderBuilder::new`] makes.
 pub const PASSWORD: &str = "correct horse";
@@ -46,7 +46,6 @@ impl OidcProviderBuilder {
         };
         let config = json!({
             "host": "127.0.0.1",
-            "port": 0,
             "clients": [{
                 "client_id": CLIENT_ID,
                 "client_secret": CLIENT_SECRET,
@@ -129,8 +128,13 @@ impl OidcProviderBuilder {
     /// Starts it.
     pub async fn start(self) -> OidcProvider {
         let mut provider = OidcProvider { builder: self, issuer: String::new(), port: 0, process: None };
-        provider.launch().await;
-        provider
+        // A port outside of what outgoing connections are given: one that the system chose could be taken while the provider is down.
+        for _ in 0..20 {
+            if provider.launch(free_port()).await {
+                return provider;
+            }
+        }
+        panic!("the provider found no free port");
     }
 }
 
@@ -225,22 +229,28 @@ impl OidcProvider {
     /// Starts it again with the same issuer; its keys, sessions and grants are new.
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "the provider was not stopped");
-        self.builder.config["port"] = json!(self.port);
-        self.launch().await;
+        assert!(self.launch(self.port).await, "port {} was taken while the provider was down", self.port);
     }
 
-    async fn launch(&mut self) {
+    /// False when somebody else has the port.
+    async fn launch(&mut self, port: u16) -> bool {
+        self.builder.config["port"] = json!(port);
         let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/provider/server.mjs"));
         let modules = script.with_file_name("node_modules");
         assert!(modules.is_dir(), "{} is missing: run tests/run, it installs what the tests need", modules.display());
         let node = std::env::var_os("DOORWARD_TEST_NODE").unwrap_or_else(|| "node".into());
         // The pipe is closed when this process ends, however it ends; the script ends then.
         let process = Launch::new(node).arg(script).arg(self.builder.config.to_string()).with_stdin().start();
-        let line = process.wait_for_line(|line| line.starts_with('{'), PATIENCE).await;
+        let Some(line) = process.try_wait_for_line(|line| line.starts_with('{'), PATIENCE).await else {
+            let output = process.output();
+            assert!(output.contains("EADDRINUSE"), "the provider does not start:\n{output}");
+            return false;
+        };
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
         self.issuer = ready["issuer"].as_str().expect("the provider says its issuer").to_owned();
         self.port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("the provider says its port");
         self.process = Some(process);
+        true
     }
 
     async fn control(&self, action: &str, body: Value) {

@@ -1,62 +1,67 @@
-//! The one credential that counts: a bearer token, where the route takes one and one is there; else the cookie.
+//! The one credential that counts. The order is the law: `Authorization`, then other places that the route enables, then the certificate, then the
+//! cookie. The first that is there counts alone, good or bad.
+
+mod authorization;
 
 use http::header::{AUTHORIZATION, HeaderMap};
 
-use crate::credential::{Credential, CredentialKind};
-use crate::fault::Fault;
-use crate::header::after_bearer;
+use crate::credential::{Credential, CredentialKind, PeerCertificate};
 use crate::header::cookies::{self, CookieStyle};
-use crate::reason::Reason;
 use crate::route::Accept;
-use crate::secret::Secret;
 use crate::session::SessionCookie;
 
 /// More well-formed cookies of our name than this are a flood, not a browser: none counts, and no store is asked.
 const COOKIES: usize = 4;
 
-/// Finds it. Nothing else is read: no second scheme, no query, no body.
+/// Where a request may show something.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its query, as it came.
+    pub query: Option<&'a str>,
+    /// Its urlencoded body, where that was read before the decision.
+    pub form: Option<&'a [u8]>,
+    /// The certificate of whoever sent it.
+    pub certificate: Option<&'a PeerCertificate>,
+}
+
+impl<'a> Shown<'a> {
+    /// Headers alone.
+    #[must_use]
+    pub const fn headers(headers: &'a HeaderMap) -> Self {
+        Self { headers, query: None, form: None, certificate: None }
+    }
+}
+
+/// Finds it. What the route does not accept is not read.
 #[must_use]
-pub fn present(headers: &HeaderMap, accept: &Accept, style: &CookieStyle, token_bytes: usize) -> Credential {
-    if accept.takes(CredentialKind::Bearer)
-        && let Some(value) = headers.get(AUTHORIZATION)
-        && let Some(token) = bearer(value.as_bytes())
+pub fn present(shown: &Shown<'_>, accept: &Accept, style: &CookieStyle, token_bytes: usize) -> Credential {
+    if let Some(value) = shown.headers.get(AUTHORIZATION)
+        && let Some(credential) = authorization::credential(value.as_bytes(), accept, token_bytes)
     {
-        return token.map_or_else(
-            |detail| Credential::Unreadable(Fault::new(Reason::AuthorizationMalformed, detail)),
-            |token| {
-                if token.len() > token_bytes {
-                    let detail = format!("a token of {} bytes, the limit is {token_bytes}", token.len());
-                    return Credential::Unreadable(Fault::new(Reason::AuthorizationMalformed, detail));
-                }
-                Credential::Bearer(Secret::new(token))
-            },
-        );
+        return credential;
+    }
+    if accept.takes(CredentialKind::Certificate) && shown.certificate.is_some() {
+        return Credential::Certificate;
     }
     if accept.takes(CredentialKind::Session) {
-        let named = cookies::pairs(headers).filter(|(name, _)| *name == style.session);
-        let found: Vec<SessionCookie> = named.filter_map(|(_, value)| SessionCookie::parse(value)).take(COOKIES + 1).collect();
-        if !found.is_empty() && found.len() <= COOKIES {
-            return Credential::Session(found);
-        }
+        return cookies_of(shown.headers, style);
     }
     Credential::None
 }
 
-/// `None`: another scheme. An error: the scheme is `Bearer` (RFC 9110 §11.1: in any case) and what follows is no `b64token` (RFC 6750 §2.1).
-fn bearer(value: &[u8]) -> Option<Result<&str, &'static str>> {
-    let rest = after_bearer(value)?;
-    let token = std::str::from_utf8(rest).unwrap_or_default().trim_start_matches(' ');
-    let body = token.trim_end_matches('=');
-    let sound =
-        rest.starts_with(b" ") && !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
-    Some(if sound { Ok(token) } else { Err("expected Bearer, one space and a token (RFC 6750 section 2.1)") })
+fn cookies_of(headers: &HeaderMap, style: &CookieStyle) -> Credential {
+    let named = cookies::pairs(headers).filter(|(name, _)| *name == style.session);
+    let found: Vec<SessionCookie> = named.filter_map(|(_, value)| SessionCookie::parse(value)).take(COOKIES + 1).collect();
+    if !found.is_empty() && found.len() <= COOKIES { Credential::Session(found) } else { Credential::None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::{PresentedPassword, PresentedToken, TokenScheme};
     use crate::header::cookies::{SameSite, Secure};
-    use crate::route::RouteAudience;
 
     fn found(authorization: Option<&str>, cookie: &str, kinds: &[CredentialKind]) -> String {
         let mut headers = HeaderMap::new();
@@ -64,18 +69,22 @@ mod tests {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
         }
         headers.insert("cookie", cookie.parse().unwrap());
-        let accept = Accept { kinds: kinds.to_vec(), audience: RouteAudience::OfIssuer, providers: None };
-        match present(&headers, &accept, &CookieStyle::new(Secure::No, None, "", SameSite::Lax), 64) {
+        let accept = Accept::of(kinds.to_vec());
+        match present(&Shown::headers(&headers), &accept, &CookieStyle::new(Secure::No, None, "", SameSite::Lax), 64) {
             Credential::None => "none".into(),
             Credential::Session(cookies) => format!("{} cookies", cookies.len()),
-            Credential::Bearer(token) => format!("bearer {}", token.expose()),
+            Credential::Token(PresentedToken { token, scheme: TokenScheme::Bearer }) => format!("bearer {}", token.expose()),
+            Credential::Token(PresentedToken { token, scheme: TokenScheme::Dpop }) => format!("dpop {}", token.expose()),
+            Credential::Password(PresentedPassword { name, .. }) => format!("password of {name}"),
+            Credential::ApiKey(_) => "key".into(),
+            Credential::Certificate => "certificate".into(),
             Credential::Unreadable(fault) => fault.reason.to_string(),
         }
     }
 
     #[test]
     fn one_credential_counts() {
-        use CredentialKind::{Bearer, Session};
+        use CredentialKind::{Basic, Bearer, Session};
         let cookie = format!("a=b; doorward={}", SessionCookie::new().write());
         let both = &[Session, Bearer][..];
         for (authorization, kinds, expected) in [
@@ -97,6 +106,10 @@ mod tests {
             (Some("Basic x, Bearer abc"), both, "1 cookies"),
             (Some("Bearerabc"), both, "1 cookies"),
             (Some("Basic x"), &[Bearer][..], "none"),
+            (Some("DPoP abc"), both, "dpop abc"),
+            (Some("dpop"), both, "authorization-malformed"),
+            (Some("DPoP abc"), &[Session][..], "1 cookies"),
+            (Some("Basic YTpi"), &[Session, Basic][..], "password of a"),
         ] {
             assert_eq!(found(authorization, &cookie, kinds), expected, "{authorization:?}");
         }
@@ -109,14 +122,14 @@ mod tests {
         use crate::clock::{Clock as _, SystemClock};
         use crate::header::{OwnCookies, strip_credentials};
         let style = CookieStyle::new(Secure::No, None, "", SameSite::Lax);
-        let accept = Accept { kinds: vec![CredentialKind::Session], audience: RouteAudience::OfIssuer, providers: None };
+        let accept = Accept::of(vec![CredentialKind::Session]);
         let cost = |name: &str| {
             let line: String = (0..500).map(|n| format!("{name}={n:056}; ")).collect();
             let rounds = (0..200).map(|_| {
                 let mut headers = HeaderMap::new();
                 let began = SystemClock.instant();
                 headers.insert("cookie", line.parse().unwrap());
-                assert!(matches!(present(&headers, &accept, &style, 64), Credential::None));
+                assert!(matches!(present(&Shown::headers(&headers), &accept, &style, 64), Credential::None));
                 strip_credentials(&mut headers, OwnCookies(&style), |_| true);
                 SystemClock.instant().saturating_duration_since(began)
             });
