@@ -2,6 +2,7 @@
 //! is its own type, so that it never turns into "nobody is signed in".
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::reason::Reason;
 
@@ -12,12 +13,20 @@ pub struct Fault {
     pub reason: Reason,
     /// For the log: what was found and what was expected. Never holds a credential.
     pub detail: String,
+    /// How long it is refused whatever is shown, where that is known: `Retry-After`.
+    pub wait: Option<Duration>,
 }
 
 impl Fault {
     /// A refusal with its detail for the log.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), wait: None }
+    }
+
+    /// The same, with how long it lasts.
+    #[must_use]
+    pub fn lasting(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
     }
 }
 

@@ -131,6 +131,15 @@ reasons! {
     /// A bound token (`cnf`) that this gateway has no means to check.
     TokenBound = "token-bound",
 
+    /// What stands in the header of API keys is none.
+    ApiKeyMalformed = "api-key-malformed",
+    /// An API key that the file does not name.
+    ApiKeyUnknown = "api-key-unknown",
+    /// An API key whose time is over.
+    ApiKeyExpired = "api-key-expired",
+    /// More than one header with an API key.
+    ApiKeyRepeated = "api-key-repeated",
+
     // --- the policy
     /// No rule of the policy lets this identity through.
     NotAllowed = "not-allowed",
@@ -222,7 +231,7 @@ reasons! {
     CodeNotSet = "code-not-set",
     /// Local accounts: too many wrong guesses for this name.
     GuessesOfName = "guesses-of-name",
-    /// Local accounts: too many wrong guesses from this address.
+    /// Too many wrong guesses, or wrong API keys, from this address.
     GuessesOfAddress = "guesses-of-address",
     /// Local accounts: too many passwords wait to be checked.
     PasswordQueue = "password-queue",

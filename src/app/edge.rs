@@ -51,6 +51,8 @@ pub(super) fn gateway(
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
     let local = super::providers::of_our_own(&config, &sessions, clock, tasks)?;
+    let passwords = super::providers::of_passwords(&config, local.as_ref(), clock, tasks);
+    let api_keys = super::providers::of_keys(&config, &sessions, clock, tasks)?;
     let mut providers = people.providers;
     providers.extend(local.iter().map(|local| Arc::clone(local) as Arc<dyn IdentityProvider>));
     let settings_of_renewals = RenewalSettings { revalidate: config.session.revalidate, token_end: lifetimes.token_end };
@@ -80,7 +82,7 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions, renewals, verifiers, registrations },
+        authenticator: Authenticator { sessions, renewals, verifiers, registrations, passwords, api_keys },
         providers,
         local,
         ring,

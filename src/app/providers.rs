@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::StartError;
 use crate::clock::SharedClock;
 use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::credential::CredentialKind;
 use crate::header::PreparedHeaders;
+use crate::provider::api_keys::{ApiKeys, KeyFile};
 use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
-use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings};
+use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
 use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
@@ -55,15 +57,41 @@ pub(super) fn of_our_own(
     let Some(users) = &config.users else { return Ok(None) };
     let accounts = AccountSource::new(users.accounts.clone(), users.file.clone());
     let accounts = accounts.map_err(|wrong| StartError::new(format!("users_file: {}", wrong.join("; "))))?;
-    let limits = &config.gateway.limits;
-    let settings = LocalSettings {
-        id: LOCAL.to_owned(),
-        name: "a password".to_owned(),
-        issuer: users.issuer.clone(),
-        guesses: GuessLimits { per_name: limits.guesses_per_name, per_address: limits.guesses_per_address, window: limits.guess_window },
-    };
+    let settings =
+        LocalSettings { id: LOCAL.to_owned(), name: "a password".to_owned(), issuer: users.issuer.clone(), guesses: guesses(config) };
     let made = LocalProvider::new(settings, accounts, Arc::clone(sessions), Arc::clone(clock), tasks.clone());
     Ok(Some(Arc::new(made)))
+}
+
+/// Their passwords as programs show them, where a route takes those.
+pub(super) fn of_passwords(
+    config: &Config,
+    local: Option<&Arc<LocalProvider>>,
+    clock: &SharedClock,
+    tasks: &Tasks,
+) -> Option<ShownPasswords> {
+    let taken = config.routes.table.routes().iter().any(|route| route.takes(CredentialKind::Basic));
+    let local = local.filter(|_| taken)?;
+    Some(ShownPasswords::new(Arc::clone(local), guesses(config), Arc::clone(clock), tasks.clone()))
+}
+
+/// Keys of programs, if the config names a file of them.
+pub(super) fn of_keys(
+    config: &Config,
+    sessions: &Arc<Sessions<PreparedHeaders>>,
+    clock: &SharedClock,
+    tasks: &Tasks,
+) -> Result<Option<ApiKeys>, StartError> {
+    let Some(keys) = &config.api_keys else { return Ok(None) };
+    let file = KeyFile::new(keys.file.clone(), &keys.issuer);
+    let file = file.map_err(|wrong| StartError::new(format!("api_keys.file: {}", wrong.join("; "))))?;
+    let sessions = Arc::clone(sessions);
+    Ok(Some(ApiKeys::new(keys.header.clone(), file, guesses(config), sessions, Arc::clone(clock), tasks.clone())))
+}
+
+const fn guesses(config: &Config) -> GuessLimits {
+    let limits = &config.gateway.limits;
+    GuessLimits { per_name: limits.guesses_per_name, per_address: limits.guesses_per_address, window: limits.guess_window }
 }
 
 fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {

@@ -1,8 +1,9 @@
 //! From the credential that counts to somebody, nobody, a refusal or an outage: the only step of a request that may wait on a network.
 //!
-//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it; `renewals` keeps what a session holds
-//! fresh, as `need` says.
+//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it, or what we know ourselves
+//! (`by_secret`: passwords of local accounts, API keys); `renewals` keeps what a session holds fresh, as `need` says.
 
+mod by_secret;
 mod need;
 mod present;
 mod renewals;
@@ -20,6 +21,8 @@ use crate::credential::{Absence, Authenticated, Authentication, Credential, Cred
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::PreparedHeaders;
 use crate::identity::Source;
+use crate::provider::api_keys::ApiKeys;
+use crate::provider::local::ShownPasswords;
 use crate::reason::Reason;
 use crate::request::RequestFacts;
 use crate::route::{Accept, RouteAudience};
@@ -41,6 +44,10 @@ pub struct Authenticator {
     pub verifiers: Verifiers,
     /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
     pub registrations: BTreeMap<String, Registration>,
+    /// Passwords of local accounts that are shown with each request; `None`: no route takes any.
+    pub passwords: Option<ShownPasswords>,
+    /// Keys of programs; `None`: the config names no file of them.
+    pub api_keys: Option<ApiKeys>,
 }
 
 /// What a session has to agree with.
@@ -87,7 +94,7 @@ impl Authenticator {
     /// Authenticates.
     ///
     /// # Errors
-    /// A refusal only for a credential that cannot be read (400); an outage when nobody could be asked. Both are no answer to "who is it".
+    /// A refusal only for a credential that cannot be read (400), or is not looked at now since too many others were wrong (429); an outage when nobody could be asked. Both are no answer to "who is it".
     pub async fn authenticate(
         &self,
         credential: Credential,
@@ -100,7 +107,9 @@ impl Authenticator {
             Credential::Unreadable(fault) => Err(fault.into()),
             Credential::Session(cookies) => self.by_session(&cookies, patience).await,
             Credential::Token(token) => self.by_token(&token, accept, beside).await,
-            Credential::Password(_) | Credential::ApiKey(_) | Credential::Certificate => Ok(nobody_knows()),
+            Credential::Password(shown) => self.by_password(&shown, beside).await,
+            Credential::ApiKey(shown) => self.by_api_key(&shown, beside).await,
+            Credential::Certificate => Ok(nobody_knows()),
         }
     }
 

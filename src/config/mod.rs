@@ -1,10 +1,11 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
+//! `providers`, `users`, `api_keys`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
 //! every key.
 
 mod admin;
+mod api_keys;
 mod gateway;
 mod layers;
 mod limits;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 pub use admin::Admin;
+pub use api_keys::ApiKeys;
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -48,6 +50,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Local accounts.
     pub users: Option<Users>,
+    /// Keys of programs.
+    pub api_keys: Option<ApiKeys>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
     /// The routes and the upstreams they name.
@@ -127,8 +131,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let token_issuers = providers::read_token_issuers(&root, &providers);
     let users = users::read(&root, gateway.as_ref(), &providers);
     let places = users::places(&providers, users.as_ref());
-    let policies = policies::read_named(&root, &places, &token_issuers);
-    let routes = routes::read(&root, &places, &token_issuers, &policies);
+    let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
+    let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
+    let routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref());
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
     let keys = storage::read_keys(&root, store.as_ref());
@@ -141,6 +146,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let config = match config {
         Some(mut config) if !fatal => {
             config.admin_token = admin_token;
+            config.api_keys = api_keys;
             config.warnings = found;
             Ok(config)
         }
@@ -182,6 +188,7 @@ fn assemble(
     Some(Config {
         gateway,
         admin_token: None,
+        api_keys: None,
         providers,
         users,
         token_issuers,

@@ -3,20 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::api_keys::{API_KEY, ApiKeys};
 use super::providers::TokenIssuer;
 use super::reader::Section;
 use super::users::SignInAt;
 use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
 use crate::policy::{EmailAddress, Policy, Rule};
+use crate::provider::local::LOCAL;
 use crate::route::HostPattern;
 
 const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or any_of";
 
-/// Whom rules may speak of: the ids of providers, the local accounts among them, and the issuers of tokens.
+/// Whom rules may speak of: the ids of providers, the local accounts among them, the issuers of tokens, and our own API keys.
 pub(super) struct Sources<'a> {
     providers: &'a [SignInAt],
     token_issuers: &'a [TokenIssuer],
+    /// Who vouches for API keys.
+    api_keys: Option<&'a ApiKeys>,
     /// The credentials that are read where the rules count; `None`: all.
     kinds: Option<&'a [CredentialKind]>,
     /// Who may vouch there, by `provider` of the route; `None`: all.
@@ -33,8 +37,8 @@ enum Said {
 
 impl<'a> Sources<'a> {
     /// For rules that may be used anywhere.
-    pub(super) const fn new(providers: &'a [SignInAt], token_issuers: &'a [TokenIssuer]) -> Self {
-        Self { providers, token_issuers, kinds: None, taken: None }
+    pub(super) const fn new(providers: &'a [SignInAt], token_issuers: &'a [TokenIssuer], api_keys: Option<&'a ApiKeys>) -> Self {
+        Self { providers, token_issuers, api_keys, kinds: None, taken: None }
     }
 
     /// For the rules of one route.
@@ -46,30 +50,43 @@ impl<'a> Sources<'a> {
     fn that_say(&self, said: Said) -> usize {
         let read = |kind| self.kinds.is_none_or(|kinds| kinds.contains(&kind));
         let (sessions, tokens) = (read(CredentialKind::Session), read(CredentialKind::Bearer));
+        // Passwords are those of local accounts.
+        let signs_in = |provider: &SignInAt| sessions || (provider.id == LOCAL && read(CredentialKind::Basic));
         let mapped = |issuer: &TokenIssuer| match said {
             Said::Email => issuer.mapping.email.is_some(),
             Said::Groups => issuer.mapping.groups.is_some(),
             Said::Claims => true,
         };
-        let taken = |provider: &SignInAt| self.taken.is_none_or(|taken| taken.contains(&provider.id));
-        let providers = self.providers.iter().filter(|provider| sessions && taken(provider)).map(|provider| &provider.issuer);
+        let taken = |id: &str| self.taken.is_none_or(|taken| taken.iter().any(|taken| taken == id));
+        let providers = self.providers.iter().filter(|provider| signs_in(provider) && taken(&provider.id)).map(|provider| &provider.issuer);
         let vouches = |issuer: &TokenIssuer| self.taken.is_none_or(|taken| taken.contains(&issuer.issuer));
         let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer) && vouches(issuer)).map(|issuer| &issuer.issuer);
-        providers.chain(issuers).collect::<BTreeSet<_>>().len()
+        // Keys have groups, and what they say of themselves; no e-mail.
+        let by_key =
+            self.api_keys.filter(|_| read(CredentialKind::ApiKey) && taken(API_KEY) && said != Said::Email).map(|keys| &keys.issuer);
+        providers.chain(issuers).chain(by_key).collect::<BTreeSet<_>>().len()
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.providers.iter().any(|provider| provider.id == name) || self.token_issuers.iter().any(|issuer| issuer.issuer == name)
+        (self.api_keys.is_some() && name == API_KEY)
+            || self.providers.iter().any(|provider| provider.id == name)
+            || self.token_issuers.iter().any(|issuer| issuer.issuer == name)
     }
 
     fn names(&self) -> String {
         let ids = self.providers.iter().map(|provider| provider.id.as_str());
-        ids.chain(self.token_issuers.iter().map(|issuer| issuer.issuer.as_str())).collect::<Vec<_>>().join(", ")
+        let keys = self.api_keys.map(|_| API_KEY);
+        ids.chain(self.token_issuers.iter().map(|issuer| issuer.issuer.as_str())).chain(keys).collect::<Vec<_>>().join(", ")
     }
 }
 
-pub(super) fn read_named(root: &Section<'_>, providers: &[SignInAt], token_issuers: &[TokenIssuer]) -> BTreeMap<String, Arc<Policy>> {
-    let sources = Sources::new(providers, token_issuers);
+pub(super) fn read_named(
+    root: &Section<'_>,
+    providers: &[SignInAt],
+    token_issuers: &[TokenIssuer],
+    api_keys: Option<&ApiKeys>,
+) -> BTreeMap<String, Arc<Policy>> {
+    let sources = Sources::new(providers, token_issuers, api_keys);
     let mut policies = BTreeMap::new();
     for (name, section) in root.named_sections("policy") {
         if let Some(rule) = read_table(&section, &sources, Whose::Open) {

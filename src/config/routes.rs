@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, Method};
 use url::Url;
 
+use super::api_keys::{API_KEY, ApiKeys};
 use super::policies::{Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
@@ -15,6 +16,7 @@ use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
 use crate::login::Asked;
 use crate::policy::{Policy, Rule};
+use crate::provider::local::LOCAL;
 use crate::route::{Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId};
 use crate::upstream::UpstreamAddress;
 
@@ -42,6 +44,7 @@ struct Known<'a> {
     providers: &'a [SignInAt],
     token_issuers: &'a [TokenIssuer],
     policies: &'a BTreeMap<String, Arc<Policy>>,
+    api_keys: Option<&'a ApiKeys>,
     upstreams: std::cell::RefCell<Vec<Upstream>>,
 }
 
@@ -50,8 +53,9 @@ pub(super) fn read(
     providers: &[SignInAt],
     token_issuers: &[TokenIssuer],
     policies: &BTreeMap<String, Arc<Policy>>,
+    api_keys: Option<&ApiKeys>,
 ) -> Option<Routes> {
-    let known = Known { providers, token_issuers, policies, upstreams: Default::default() };
+    let known = Known { providers, token_issuers, policies, api_keys, upstreams: Default::default() };
     let sections = root.sections("route");
     let [upstream, allow] = ["upstream", "allow"].map(|key| root.has(key));
     let short = upstream || allow;
@@ -98,10 +102,22 @@ pub(super) fn read(
 }
 
 impl Known<'_> {
+    const fn sources(&self) -> Sources<'_> {
+        Sources::new(self.providers, self.token_issuers, self.api_keys)
+    }
+
+    fn accept(&self, kinds: Vec<CredentialKind>) -> Accept {
+        let accept = Accept::of(kinds);
+        match self.api_keys {
+            Some(keys) => Accept { api_key_header: keys.header.clone(), ..accept },
+            None => accept,
+        }
+    }
+
     fn short_route(&self, root: &Section<'_>) -> Option<Route> {
         let upstream = self.upstream(root);
         let kinds = self.default_kinds(root);
-        let sources = Sources::new(self.providers, self.token_issuers).on_route(Some(&kinds), None);
+        let sources = self.sources().on_route(Some(&kinds), None);
         if !root.has("allow") {
             root.problem("allow", "is missing: nobody is allowed by silence; write who, such as [allow] email_domains = [\"example.com\"], or allow = \"any-authenticated\" when that is meant");
         }
@@ -109,7 +125,7 @@ impl Known<'_> {
         if !root.has("upstream") {
             root.problem("upstream", "is missing: the app behind the gateway, such as \"http://127.0.0.1:8080\"");
         }
-        let accept = Accept::of(kinds);
+        let accept = self.accept(kinds);
         Some(Route {
             id: "app".to_owned(),
             index: 0,
@@ -207,10 +223,17 @@ impl Known<'_> {
                 "names no issuer of tokens, and the route accepts \"bearer\": add the issuer, or take \"bearer\" out of accept",
             );
         }
+        for (kind, id) in [("basic", LOCAL), (API_KEY, API_KEY)] {
+            let takes = section.list("accept").is_some_and(|kinds| kinds.iter().any(|taken| taken == kind));
+            if takes && providers.as_ref().is_some_and(|names| !names.iter().any(|name| name == id)) {
+                section
+                    .problem("provider", format!("lacks {id:?}, and the route accepts {kind:?}: add it, or take {kind:?} out of accept"));
+            }
+        }
         let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
         let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);
-        let sources = Sources::new(self.providers, self.token_issuers).on_route(kinds.as_deref(), providers.as_deref());
+        let sources = self.sources().on_route(kinds.as_deref(), providers.as_deref());
         let allow = if section.has("allow") { read_allow(section, id, &sources) } else { None };
         let policy = section.text("policy").and_then(|name| {
             let found = self.policies.get(&name).cloned();
@@ -231,7 +254,7 @@ impl Known<'_> {
                 if let Some(key) = named.iter().find(|key| **key != "accept") {
                     section.problem(key, "stands beside access = \"optional\", which lets everybody in; remove one of them");
                 }
-                Some(Access::Optional(Accept { audience, providers, ..Accept::of(kinds?) }))
+                Some(Access::Optional(Accept { audience, providers, ..self.accept(kinds?) }))
             }
             Some(other) => {
                 section.problem("access", format!("expected \"public\" or \"optional\" (or allow instead); found {other:?}"));
@@ -248,7 +271,7 @@ impl Known<'_> {
                 if policy.is_none() && !section.has("allow") && !section.has("policy") {
                     section.problem("allow", "is missing: nobody is allowed by silence; write who, allow = \"any-authenticated\" when that is meant, or access = \"public\"");
                 }
-                Some(Access::Protected(Accept { audience, providers, ..Accept::of(kinds?) }, policy?))
+                Some(Access::Protected(Accept { audience, providers, ..self.accept(kinds?) }, policy?))
             }
         }
     }
@@ -256,7 +279,8 @@ impl Known<'_> {
     /// `provider` of a route: ids of providers and issuers of tokens. A provider that issues tokens as well vouches for both.
     fn vouching(&self, section: &Section<'_>, mut names: Vec<String>) -> Vec<String> {
         let issuers = || self.token_issuers.iter().map(|issuer| issuer.issuer.as_str());
-        let known: Vec<&str> = self.providers.iter().map(|provider| provider.id.as_str()).chain(issuers()).collect();
+        let keys = self.api_keys.map(|_| API_KEY);
+        let known: Vec<&str> = self.providers.iter().map(|provider| provider.id.as_str()).chain(issuers()).chain(keys).collect();
         for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
             section.problem("provider", format!("expected one of {}; found {name:?}", known.join(", ")));
         }
@@ -273,7 +297,9 @@ impl Known<'_> {
         let kinds = section.parsed_list("accept", |word| match word {
             "session" => Ok(CredentialKind::Session),
             "bearer" => Ok(CredentialKind::Bearer),
-            other => Err(format!("expected \"session\" or \"bearer\"; found {other:?}")),
+            "basic" => Ok(CredentialKind::Basic),
+            API_KEY => Ok(CredentialKind::ApiKey),
+            other => Err(format!("expected \"session\", \"bearer\", \"basic\" or \"api_key\"; found {other:?}")),
         })?;
         if kinds.contains(&CredentialKind::Session) && self.providers.is_empty() {
             section.problem("accept", "takes \"session\", but there is no [provider] to sign in at, and no [[user]] or users_file");
@@ -281,15 +307,23 @@ impl Known<'_> {
         if kinds.contains(&CredentialKind::Bearer) && self.token_issuers.is_empty() {
             section.problem("accept", "takes \"bearer\", but there is no [[token_issuer]] whose tokens could be checked");
         }
+        if kinds.contains(&CredentialKind::Basic) && !self.providers.iter().any(|provider| provider.id == LOCAL) {
+            section.problem("accept", "takes \"basic\", but there is no [[user]] and no users_file whose passwords could be checked");
+        }
+        if kinds.contains(&CredentialKind::ApiKey) && self.api_keys.is_none() {
+            section.problem("accept", "takes \"api_key\", but there is no [api_keys] with a file of keys");
+        }
         Some(kinds)
     }
 
-    /// Sessions where people can sign in; bearer tokens where that is all there is.
+    /// Sessions where people can sign in; bearer tokens, or else API keys, where that is all there is.
     fn default_kinds(&self, section: &Section<'_>) -> Vec<CredentialKind> {
         if !self.providers.is_empty() {
             vec![CredentialKind::Session]
         } else if !self.token_issuers.is_empty() {
             vec![CredentialKind::Bearer]
+        } else if self.api_keys.is_some() {
+            vec![CredentialKind::ApiKey]
         } else {
             if section.path().is_empty() || !section.has("access") {
                 section.problem(

@@ -62,6 +62,8 @@ pub enum CookieFate {
 pub enum TokenProblem {
     /// No token was shown: no `error` at all.
     None,
+    /// No token was shown, but another credential, and that was no good: no `error` either, and no login in its place.
+    OtherCredential,
     /// `invalid_token`.
     InvalidToken,
     /// `insufficient_user_authentication` (RFC 9470 §3).
@@ -71,8 +73,13 @@ pub enum TokenProblem {
 impl TokenProblem {
     /// What is wrong with a credential that is refused for this reason.
     #[must_use]
-    pub const fn of(_reason: Reason) -> Self {
-        Self::InvalidToken
+    pub const fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::PasswordWrong | Reason::ApiKeyMalformed | Reason::ApiKeyUnknown | Reason::ApiKeyExpired | Reason::ApiKeyRepeated => {
+                Self::OtherCredential
+            }
+            _ => Self::InvalidToken,
+        }
     }
 }
 
@@ -179,14 +186,16 @@ fn judge(
         let detail = format!("signed in with {id:?}, which route {:?} does not take", route.id);
         return wrong_provider(facts, who, detail);
     }
-    if let Some(detail) = foreign_upgrade(route, facts, &who) {
-        return deny(Fault::new(Reason::UpgradeOrigin, detail), who, Vec::new());
+    if let Some(fault) = foreign_page(route, facts, &who) {
+        return deny(fault, who, Vec::new());
     }
     for policy in [policy, extra.policy.as_ref()].into_iter().flatten() {
         if let Err(Refusal { reason, detail, scopes }) = policy.evaluate(&who.identity) {
             if reason == Reason::WrongProvider {
                 return wrong_provider(facts, who, detail);
             }
+            // Who showed a password or a key has no token to come back with.
+            let scopes = if matches!(who.by, CredentialKind::Session | CredentialKind::Bearer) { scopes } else { Vec::new() };
             return deny(Fault::new(reason, detail), who, scopes);
         }
     }
@@ -226,13 +235,20 @@ fn deny(fault: Fault, who: Authenticated, scopes: Vec<String>) -> Decision {
 }
 
 /// A page of another origin may open a WebSocket and the browser sends the cookie along: so a session upgrades only for its own origin and
-/// those that the route lists. A bearer token is not sent by itself.
-fn foreign_upgrade(route: &Route, facts: &RequestFacts, who: &Authenticated) -> Option<String> {
-    if facts.upgrade == Upgrade::No || who.by != CredentialKind::Session {
-        return None;
-    }
-    let origin = facts.origin.as_deref()?;
+/// those that the route lists. A password that a browser was told once is sent along as well, and with forms of other sites too, which a cookie
+/// of ours is not. A token or a key is never sent by itself.
+fn foreign_page(route: &Route, facts: &RequestFacts, who: &Authenticated) -> Option<Fault> {
+    let upgrade = facts.upgrade == Upgrade::Asked;
+    let by_itself = match who.by {
+        CredentialKind::Session => upgrade,
+        CredentialKind::Basic => upgrade || !facts.method.is_safe(),
+        CredentialKind::Bearer | CredentialKind::ApiKey | CredentialKind::Certificate => false,
+    };
+    let origin = facts.origin.as_deref().filter(|_| by_itself)?;
     let own = format!("{}://{}", facts.scheme.as_str(), facts.host);
     let listed = origin.eq_ignore_ascii_case(&own) || route.origins.contains(&origin.to_ascii_lowercase());
-    (!listed).then(|| "an upgrade with a session from an origin that the route does not list".to_owned())
+    let (reason, what) =
+        if upgrade { (Reason::UpgradeOrigin, "an upgrade") } else { (Reason::CrossSite, "a request that may change something") };
+    let by = if who.by == CredentialKind::Session { "a session" } else { "a password" };
+    (!listed).then(|| Fault::new(reason, format!("{what} with {by} from an origin that the route does not list")))
 }

@@ -77,6 +77,7 @@ fn outcome(decision: &Decision) -> String {
             let deleted = if challenge.cookie == CookieFate::Deleted { " deleted" } else { "" };
             let token = match challenge.token {
                 TokenProblem::None => "",
+                TokenProblem::OtherCredential => " other",
                 TokenProblem::InvalidToken => " invalid_token",
                 TokenProblem::TooWeak => " too_weak",
             };
@@ -97,6 +98,7 @@ fn the_table() {
     let over = || Authentication::Anonymous(Absence::SessionOver(Reason::SessionIdle));
     let ambiguous = || Authentication::Anonymous(Absence::SessionOver(Reason::SessionAmbiguous));
     let bad = || Authentication::Rejected(Fault::new(Reason::TokenExpired, "x"));
+    let wrong = || Authentication::Rejected(Fault::new(Reason::PasswordWrong, "x"));
     let is = |by, groups: &[&str]| Authentication::Authenticated(who(by, groups));
     let session = |groups: &[&str]| is(CredentialKind::Session, groups);
     for (access, audience, authentication, expected) in [
@@ -106,6 +108,7 @@ fn the_table() {
         (optional(), Navigation, none(), "permit optional-anonymous anybody"),
         (optional(), Navigation, over(), "permit optional-anonymous anybody"),
         (optional(), Program, bad(), "challenge token-expired invalid_token"),
+        (optional(), Program, wrong(), "challenge password-wrong other"),
         (optional(), Program, session(&[]), "permit allowed somebody"),
         (protected(), Navigation, none(), "challenge no-credential"),
         (protected(), Program, none(), "challenge no-credential"),
@@ -242,13 +245,39 @@ fn a_session_upgrades_only_for_origins_it_knows() {
     }
 }
 
+#[test]
+fn a_password_that_a_browser_sends_along_changes_nothing_for_a_page_of_another_origin() {
+    use CredentialKind::{ApiKey, Basic, Bearer, Session};
+    let (post, get) = (Method::POST, Method::GET);
+    for (by, method, upgrade, origin, expected) in [
+        (Basic, &post, Upgrade::No, None, "permit allowed somebody"),
+        (Basic, &post, Upgrade::No, Some("https://own.test"), "permit allowed somebody"),
+        (Basic, &post, Upgrade::No, Some("https://listed.test"), "permit allowed somebody"),
+        (Basic, &post, Upgrade::No, Some("https://evil.test"), "deny cross-site"),
+        (Basic, &post, Upgrade::No, Some("null"), "deny cross-site"),
+        (Basic, &Method::DELETE, Upgrade::No, Some("https://evil.test"), "deny cross-site"),
+        (Basic, &get, Upgrade::No, Some("https://evil.test"), "permit allowed somebody"),
+        (Basic, &get, Upgrade::Asked, Some("https://evil.test"), "deny upgrade-origin"),
+        (Basic, &get, Upgrade::Asked, Some("https://listed.test"), "permit allowed somebody"),
+        (Session, &post, Upgrade::No, Some("https://evil.test"), "permit allowed somebody"),
+        (Bearer, &post, Upgrade::No, Some("https://evil.test"), "permit allowed somebody"),
+        (ApiKey, &post, Upgrade::Asked, Some("https://evil.test"), "permit allowed somebody"),
+    ] {
+        let facts = RequestFacts { method: method.clone(), upgrade, origin: origin.map(str::to_owned), ..facts(Audience::Program) };
+        let authentication = Authentication::Authenticated(who(by, &["staff"]));
+        let decision = decide(&route(Access::Protected(accept(None), staff())), &facts, authentication, &now());
+        assert_eq!(outcome(&decision), expected, "{by:?} {method} {upgrade:?} {origin:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_permit_for_a_protected_route_without_an_identity_that_the_policy_allows(
         kind in 0_u8..4, member: bool, navigation: bool, upgrade: bool, origin in prop::option::of("https://(own|evil|listed)\\.test"),
-        preflight: bool, bearer: bool,
+        preflight: bool, by in 0_usize..5, unsafe_method: bool,
     ) {
-        let by = if bearer { CredentialKind::Bearer } else { CredentialKind::Session };
+        use CredentialKind::{ApiKey, Basic, Bearer, Certificate, Session};
+        let by = [Session, Bearer, Basic, ApiKey, Certificate][by];
         let authentication = match kind {
             0 => Authentication::Anonymous(Absence::NoCredential),
             1 => Authentication::Anonymous(Absence::SessionOver(Reason::SessionExpired)),
@@ -258,12 +287,16 @@ proptest! {
         let facts = RequestFacts {
             upgrade: if upgrade { Upgrade::Asked } else { Upgrade::No },
             preflight: if preflight { Preflight::Yes } else { Preflight::No },
-            origin,
+            method: if unsafe_method { Method::POST } else { Method::GET },
+            origin: origin.clone(),
             ..facts(if navigation { Audience::Navigation } else { Audience::Program })
         };
         let decision = decide(&route(Access::Protected(accept(None), staff())), &facts, authentication, &now());
         if let Decision::Permit(permit) = decision {
             prop_assert!(permit.who().is_some() && kind == 3 && member);
+            // What a browser sends along by itself does nothing for a page of another origin.
+            let by_itself = by == Session && upgrade || by == Basic && (upgrade || unsafe_method);
+            prop_assert!(!(by_itself && origin.as_deref() == Some("https://evil.test")));
         }
     }
 }

@@ -46,7 +46,7 @@ fn facts<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, host
         query: request.uri().query().map(str::to_owned),
         address: downstream_address(info.peer.ip(), headers, &gateway.settings.trusted_proxies),
         audience: Audience::of(request.method(), headers),
-        origin: if upgrade == Upgrade::Asked { foreign_origin(gateway, &host, headers) } else { None },
+        origin: foreign_origin(gateway, request.method(), upgrade, &host, headers),
         upgrade,
         preflight: preflight(request.method(), headers),
         host,
@@ -90,8 +90,12 @@ pub(super) fn outside_scheme(gateway: &Gateway) -> Scheme {
     if gateway.settings.sites.first().scheme() == "https" { Scheme::Https } else { Scheme::Http }
 }
 
-/// `Origin`, unless it is that of the host itself.
-pub(super) fn foreign_origin(gateway: &Gateway, host: &Host, headers: &HeaderMap) -> Option<String> {
+/// `Origin` of what another page may have begun and must not: an upgrade, or a request that may change something. None where it is that of the
+/// host itself.
+pub(super) fn foreign_origin(gateway: &Gateway, method: &Method, upgrade: Upgrade, host: &Host, headers: &HeaderMap) -> Option<String> {
+    if upgrade == Upgrade::No && method.is_safe() {
+        return None;
+    }
     let origin = headers.get(ORIGIN)?.to_str().unwrap_or("unreadable");
     let own = gateway.settings.sites.base(host).map(|base| base.origin().ascii_serialization());
     (own.as_deref() != Some(origin)).then(|| origin.to_owned())

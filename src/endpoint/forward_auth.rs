@@ -21,7 +21,7 @@ use crate::header::cookies::{Kept, pairs};
 use crate::header::{IdentityHeaders, Naming, TokensToTell, downstream_address};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
-use crate::respond::{Refusal, bare, challenge};
+use crate::respond::{Refusal, bare, challenge, status_of};
 use crate::route::Route;
 use crate::server::{ConnectionInfo, RequestBody};
 
@@ -88,6 +88,8 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
     let patience = patience(visit.facts, route);
     let outcome = match gateway.authenticator.authenticate(credential, accept, patience, &around.beside(visit)).await {
         Ok(outcome) => outcome,
+        Err(Trouble::Refused(fault)) if status_of(fault.reason) == StatusCode::TOO_MANY_REQUESTS => return refuse(visit, &fault, None),
+        Err(trouble @ Trouble::Refused(_)) if status_of(trouble.reason()).is_server_error() => return outage(visit, &trouble),
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.
             let decision = decide(route, visit.facts, Authentication::Rejected(fault), extra);
@@ -142,7 +144,7 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
     } else {
         let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
         let route = route.map(AsRef::as_ref);
-        let challenges = login::unauthorized(route, challenge);
+        let challenges = login::unauthorized(route, headers, challenge);
         let login_url = Some(login::start_url_after(visit, None, route, challenge));
         let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
         visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
@@ -248,12 +250,12 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
     Ok(RequestFacts {
         audience: Audience::of(&method, headers),
         preflight: preflight(&method, headers),
+        origin: foreign_origin(visit.gateway, &method, upgrade, &host, headers),
         method,
         scheme,
         path,
         query,
         address: downstream_address(info.peer.ip(), headers, &settings.trusted_proxies),
-        origin: if upgrade == Upgrade::Asked { foreign_origin(visit.gateway, &host, headers) } else { None },
         upgrade,
         host,
     })

@@ -13,7 +13,7 @@ use crate::header::cookies::{Kept, pairs};
 use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, KeptForm, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
-use crate::respond::challenge::Asking;
+use crate::respond::challenge::{Asking, Dialog};
 use crate::respond::{Action, Refusal};
 use crate::route::{Accept, Route};
 use crate::secret;
@@ -340,9 +340,11 @@ pub(super) fn start_url_after(visit: &Visit<'_>, rd: Option<&str>, route: Option
 }
 
 /// `WWW-Authenticate` of a challenge.
-pub(super) fn unauthorized(route: Option<&Route>, challenge: &Challenge) -> Vec<http::HeaderValue> {
+pub(super) fn unauthorized(route: Option<&Route>, headers: &HeaderMap, challenge: &Challenge) -> Vec<http::HeaderValue> {
     let Challenge { token, reason, asks, .. } = challenge;
-    Asking { route, problem: *token, reason: *reason, asks, resource_metadata: None }.challenges()
+    // Every browser of today says how it asks; few programs do, and those that show a password do so unasked.
+    let dialog = if headers.contains_key("sec-fetch-mode") { Dialog::ComesUp } else { Dialog::None };
+    Asking { route, problem: *token, reason: *reason, asks, resource_metadata: None, dialog }.challenges()
 }
 
 /// The button that leads to the front page.

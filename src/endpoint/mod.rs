@@ -96,6 +96,8 @@ impl<'a> Visit<'a> {
     }
 
     fn refuse_with(&self, fault: &Fault, refusal: Refusal) -> Served {
+        let retry_after = refusal.retry_after.or(fault.wait.map(|wait| wait.as_secs().max(1)));
+        let refusal = Refusal { retry_after, ..refusal };
         Served::new(self.reply().refuse(fault.reason, refusal), fault.reason).detail(fault.detail.clone())
     }
 

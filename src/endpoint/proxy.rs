@@ -14,6 +14,7 @@ use super::beside::Around;
 use super::login::{self, append, here, own_url};
 use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
+use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
@@ -56,7 +57,7 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
     let Judged { decision, session, ended } = match judge(visit, route, Around::headers(request.headers())).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
-            let challenges = vec![challenge::invalid_request(fault.reason)];
+            let challenges = challenge::of_unreadable(Some(route), &fault);
             return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
@@ -184,6 +185,9 @@ fn outgoing(
     } else {
         strip_credentials(headers, OwnCookies(&settings.style), |kind| route.takes(kind));
     }
+    if let Some(accept) = route.accept().filter(|accept| accept.takes(CredentialKind::ApiKey)) {
+        headers.remove(&accept.api_key_header);
+    }
     if let Some(who) = permit.who() {
         match session {
             Some(session) => session.prepared.get(&session.session, route.index, Naming::Upstream, &route.headers)?.set(headers),
@@ -250,7 +254,7 @@ async fn challenged(
         return if served.response.status() == StatusCode::SEE_OTHER { Served { reason: challenge.reason, ..served } } else { served };
     }
     let navigates = visit.facts.audience == Audience::Navigation;
-    let sessions = route.takes(crate::credential::CredentialKind::Session);
+    let sessions = route.takes(CredentialKind::Session);
     let mut served = if navigates && sessions && visit.facts.method == Method::GET && challenge.token == TokenProblem::None {
         let served = login::challenge(visit, headers).await;
         // An outage or a bound that was met has its own reason; the redirect has the challenge's.
@@ -271,12 +275,20 @@ const TOKEN_WANTED: Words = Words {
     error: "token_required",
 };
 
+/// The same where passwords or keys are taken and no tokens.
+const SECRET_WANTED: Words = Words {
+    headline: "For programs only",
+    text: "This address takes a password or a key with each request. There is no page to sign in on.",
+    error: "credential_required",
+};
+
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
-    let challenges = login::unauthorized(Some(route), challenge);
+    let challenges = login::unauthorized(Some(route), headers, challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
-    let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(TOKEN_WANTED);
+    let words = if route.takes(CredentialKind::Bearer) { TOKEN_WANTED } else { SECRET_WANTED };
+    let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(words);
     let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }
@@ -306,7 +318,8 @@ pub(super) fn denied_page(visit: &Visit<'_>, denial: &Denial) -> Served {
             let place = here(visit);
             let page = DeniedPage {
                 user: Some(who.identity.display_name().to_owned()),
-                sign_out_action: Some(own_url(visit, "/sign_out")),
+                // A password that a browser sends along is none that we could forget for it.
+                sign_out_action: (who.by == CredentialKind::Session).then(|| own_url(visit, "/sign_out")),
                 rd: place.as_ref().map(ToString::to_string),
                 home: place.as_ref().map(ToString::to_string),
             };

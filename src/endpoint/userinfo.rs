@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::beside::Around;
 use super::look::{Found, look, only};
 use super::{Served, Visit};
-use crate::authenticate::{OpenSession, Patience, present};
+use crate::authenticate::{Authenticator, OpenSession, Patience, present};
 use crate::clock::UnixTime;
 use crate::credential::{Authenticated, Authentication, Credential, CredentialKind};
 use crate::decision::TokenProblem;
@@ -25,7 +25,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let facts = crate::request::RequestFacts { audience: Audience::Program, ..visit.facts.clone() };
     let visit = &Visit { facts: &facts, ..*visit };
     let gateway = visit.gateway;
-    let accept = Accept::of(vec![CredentialKind::Session, CredentialKind::Bearer]);
+    let accept = accept(&gateway.authenticator);
     let around = Around::headers(headers);
     let credential = present(&around.shown(visit), &accept, &gateway.settings.style, gateway.settings.token_bytes);
     let credential = match credential {
@@ -39,16 +39,28 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         Ok(outcome) => outcome,
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
         Err(Trouble::Refused(fault)) => {
-            let challenges = vec![challenge::invalid_request(fault.reason)];
+            let challenges = challenge::of_unreadable(None, &fault);
             return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
     };
     let who = match outcome.authentication {
         Authentication::Authenticated(who) => who,
         Authentication::Anonymous(_) => return unauthorized(visit, Reason::NoCredential, TokenProblem::None),
-        Authentication::Rejected(fault) => return unauthorized(visit, fault.reason, TokenProblem::InvalidToken).detail(fault.detail),
+        Authentication::Rejected(fault) => return unauthorized(visit, fault.reason, TokenProblem::of(fault.reason)).detail(fault.detail),
     };
     told(visit, who, Map::new())
+}
+
+/// Whatever any route may take.
+fn accept(authenticator: &Authenticator) -> Accept {
+    let mut kinds = vec![CredentialKind::Session, CredentialKind::Bearer];
+    kinds.extend(authenticator.passwords.as_ref().map(|_| CredentialKind::Basic));
+    kinds.extend(authenticator.api_keys.as_ref().map(|_| CredentialKind::ApiKey));
+    let accept = Accept::of(kinds);
+    match &authenticator.api_keys {
+        Some(keys) => Accept { api_key_header: keys.header().clone(), ..accept },
+        None => accept,
+    }
 }
 
 fn of_session(visit: &Visit<'_>, found: Option<Found>) -> Served {
@@ -94,7 +106,8 @@ fn told(visit: &Visit<'_>, who: Authenticated, more: Map<String, Value>) -> Serv
 
 fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Served {
     let challenges = match problem {
-        TokenProblem::None | TokenProblem::TooWeak => challenge::of_sessions(reason),
+        // Never `Basic`: scripts of pages ask here, and the browser's own dialog would come up.
+        TokenProblem::None | TokenProblem::TooWeak | TokenProblem::OtherCredential => challenge::of_sessions(reason),
         TokenProblem::InvalidToken => vec![challenge::invalid_token(reason)],
     };
     let login_url = Some(super::login::start_url(visit, None));

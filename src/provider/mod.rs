@@ -2,8 +2,10 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own.
+//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads
+//! their files again.
 
+pub mod api_keys;
 pub mod discovery;
 mod ending;
 mod exchange;
@@ -13,6 +15,7 @@ pub mod local;
 mod logout_url;
 mod oidc;
 mod refresh;
+mod reread;
 mod times;
 
 use std::future::Future;

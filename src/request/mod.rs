@@ -34,7 +34,7 @@ pub struct RequestFacts {
     pub address: IpAddr,
     /// A person's browser going somewhere, or a program.
     pub audience: Audience,
-    /// `Origin`, where one was sent.
+    /// `Origin`, where it is another one's and the request an upgrade or one that may change something.
     pub origin: Option<String>,
     /// Whether the request asks for an upgrade (RFC 9110 §7.8).
     pub upgrade: Upgrade,

@@ -1,13 +1,17 @@
 //! `WWW-Authenticate` (RFC 9110 §11.6.1), which every 401 carries (§15.5.2).
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use crate::credential::CredentialKind;
 use crate::decision::TokenProblem;
+use crate::fault::Fault;
 use crate::login::Asked;
 use crate::reason::Reason;
-use crate::respond::words_of;
+use crate::respond::{status_of, words_of};
 use crate::route::Route;
+
+/// RFC 7617 §2, §2.1.
+const BASIC: &str = "Basic realm=\"doorward\", charset=\"UTF-8\"";
 
 /// What a 401 has to say.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +26,22 @@ pub struct Asking<'a> {
     pub asks: &'a Asked,
     /// Where the resource says who issues tokens for it (RFC 9728 §5.1).
     pub resource_metadata: Option<&'a str>,
+    /// What `Basic` would bring about where this is read.
+    pub dialog: Dialog,
+}
+
+/// What comes up where a challenge for a password is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialog {
+    /// Nothing: a program reads it.
+    None,
+    /// The browser's own dialog, over whatever page is there.
+    ComesUp,
 }
 
 impl Asking<'_> {
-    /// One challenge for each scheme that the route takes in `Authorization`, each a line of its own; `Doorward-Session` where it takes none.
-    /// Without a token there is no `error` attribute (RFC 6750 §3.1).
+    /// One challenge for each scheme that the route takes in `Authorization`, each a line of its own; where it takes none `Doorward-Session`, or for
+    /// keys alone `Doorward-Api-Key`. Without a token there is no `error` attribute (RFC 6750 §3.1).
     #[must_use]
     pub fn challenges(&self) -> Vec<HeaderValue> {
         let takes = |kind| self.route.is_some_and(|route| route.takes(kind));
@@ -34,10 +49,27 @@ impl Asking<'_> {
         if takes(CredentialKind::Bearer) {
             challenges.push(self.challenge("Bearer", true));
         }
+        if takes(CredentialKind::Basic) && !self.keeps_quiet() {
+            challenges.push(HeaderValue::from_static(BASIC));
+        }
         if challenges.is_empty() {
-            challenges.push(self.challenge("Doorward-Session", false));
+            let keys = self.route.and_then(Route::accept).filter(|_| takes(CredentialKind::ApiKey) && !takes(CredentialKind::Session));
+            challenges.push(match keys {
+                Some(accept) => self.challenge(&format!("Doorward-Api-Key header=\"{}\",", accept.api_key_header), false),
+                None => self.challenge("Doorward-Session", false),
+            });
         }
         challenges
+    }
+
+    /// Who has shown the right password and needs more is not asked for it again. And where people sign in no dialog comes up in a browser, but
+    /// where the password that it keeps is wrong, since it forgets it by that.
+    fn keeps_quiet(&self) -> bool {
+        if !self.asks.is_nothing() {
+            return true;
+        }
+        let sessions = self.route.is_some_and(|route| route.takes(CredentialKind::Session));
+        sessions && self.dialog == Dialog::ComesUp && self.reason != Reason::PasswordWrong
     }
 
     fn challenge(&self, scheme: &str, of_tokens: bool) -> HeaderValue {
@@ -67,13 +99,23 @@ impl Asking<'_> {
 /// 401 of an endpoint of ours that takes sessions.
 #[must_use]
 pub fn of_sessions(reason: Reason) -> Vec<HeaderValue> {
-    Asking { route: None, problem: TokenProblem::None, reason, asks: &Asked::default(), resource_metadata: None }.challenges()
+    Asking { route: None, problem: TokenProblem::None, reason, asks: &Asked::default(), resource_metadata: None, dialog: Dialog::None }
+        .challenges()
 }
 
 /// 401 for a token that is no good (RFC 6750 §3.1).
 #[must_use]
 pub fn invalid_token(reason: Reason) -> HeaderValue {
     bearer("invalid_token", words_of(reason).text, None)
+}
+
+/// What a refusal before any look at a credential says: of a token that cannot be read, where tokens are taken (`None`: an endpoint of ours, which
+/// takes them); of anything else nothing.
+#[must_use]
+pub fn of_unreadable(route: Option<&Route>, fault: &Fault) -> Vec<HeaderValue> {
+    let of_token = status_of(fault.reason) == StatusCode::BAD_REQUEST && fault.reason != Reason::ApiKeyRepeated;
+    let taken = route.is_none_or(|route| route.takes(CredentialKind::Bearer));
+    if taken && of_token { vec![invalid_request(fault.reason)] } else { Vec::new() }
 }
 
 /// 400 of a request that shows its token in a way that cannot be read (RFC 6750 §3.1).

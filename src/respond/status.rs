@@ -41,6 +41,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::LogoutTokenEvent
         | Reason::LogoutTokenNonce
         | Reason::LogoutTokenReplayed => StatusCode::BAD_REQUEST,
+        Reason::ApiKeyRepeated => StatusCode::BAD_REQUEST,
         Reason::HostUnknown => StatusCode::MISDIRECTED_REQUEST,
         Reason::NoRoute | Reason::EndpointUnknown | Reason::UpstreamAbsent => StatusCode::NOT_FOUND,
         Reason::FormGone => StatusCode::GONE,
@@ -52,6 +53,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::PendingLoginsOfAddress | Reason::PendingLogins => StatusCode::TOO_MANY_REQUESTS,
         Reason::GuessesOfName | Reason::GuessesOfAddress => StatusCode::TOO_MANY_REQUESTS,
         Reason::PasswordWrong | Reason::CodeWrong | Reason::CodeUsed => StatusCode::UNAUTHORIZED,
+        Reason::ApiKeyMalformed | Reason::ApiKeyUnknown | Reason::ApiKeyExpired => StatusCode::UNAUTHORIZED,
         Reason::NoCredential
         | Reason::SessionIdle
         | Reason::SessionExpired

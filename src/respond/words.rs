@@ -126,6 +126,14 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::TokenExpired => words("The token has expired", "Fetch a new one.", "invalid_token"),
         Reason::TokenNotYetValid => words("The token is not valid yet", "Check the clocks on both sides.", "invalid_token"),
         Reason::TokenBound => words("The token is bound to a key", "The proof that belongs to it cannot be checked here.", "invalid_token"),
+        Reason::ApiKeyMalformed => {
+            words("The API key cannot be read", "Expected: dwk_ and 64 hexadecimal digits, and nothing else.", "invalid_api_key")
+        }
+        Reason::ApiKeyUnknown => {
+            words("The API key is not known here", "It was mistyped, taken back, or made for another place.", "invalid_api_key")
+        }
+        Reason::ApiKeyExpired => words("The API key has expired", "Ask the people who run this page for a new one.", "invalid_api_key"),
+        Reason::ApiKeyRepeated => words("Two API keys", "A request may show one credential.", "invalid_request"),
         Reason::NotAllowed => words("This is not open to you", "The rules for this page do not include you.", "access_denied"),
         Reason::InsufficientScope => {
             words("The token does not reach this far", "It lacks a scope that this address needs.", "insufficient_scope")

@@ -8,7 +8,7 @@ mod table;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
@@ -71,6 +71,8 @@ pub struct Accept {
     pub audience: RouteAudience,
     /// Who may vouch: ids of providers, issuers of tokens; `None`: all.
     pub providers: Option<Vec<String>>,
+    /// Where an API key stands.
+    pub api_key_header: HeaderName,
 }
 
 /// `audience` of a route.
@@ -82,11 +84,14 @@ pub enum RouteAudience {
     AnyOf(Vec<String>),
 }
 
+/// `api_keys.header` where the config says nothing.
+pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
 impl Accept {
     /// Of these kinds, with nothing else said.
     #[must_use]
     pub const fn of(kinds: Vec<CredentialKind>) -> Self {
-        Self { kinds, audience: RouteAudience::OfIssuer, providers: None }
+        Self { kinds, audience: RouteAudience::OfIssuer, providers: None, api_key_header: API_KEY_HEADER }
     }
 
     /// Whether this kind is read.

@@ -69,7 +69,23 @@ fn unreadable(detail: &str) -> Credential {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_colon_ends_the_name(name in "[^:\\p{Cc}]{0,20}", password in "\\PC{0,20}", noise: Vec<u8>) {
+            let accept = Accept::of(vec![CredentialKind::Basic]);
+            let value = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
+            let Some(Credential::Password(read)) = credential(value.as_bytes(), &accept, 64) else { panic!("{value}") };
+            prop_assert_eq!((read.name, read.password.expose()), (name, password.as_str()));
+            // Whatever else comes is refused or another's, and never a panic.
+            let noise = [b"basic ".as_slice(), &noise].concat();
+            let read = credential(&noise, &accept, 64);
+            prop_assert!(matches!(read, Some(Credential::Unreadable(_) | Credential::Password(_))));
+        }
+    }
 
     #[test]
     fn basic_is_a_name_and_a_password_of_text() {

@@ -1,6 +1,7 @@
 //! The one credential that counts. The order is the law: `Authorization`, then other places that the route enables, then the certificate, then the
 //! cookie. The first that is there counts alone, good or bad.
 
+mod api_key;
 mod authorization;
 
 use http::header::{AUTHORIZATION, HeaderMap};
@@ -39,6 +40,11 @@ impl<'a> Shown<'a> {
 pub fn present(shown: &Shown<'_>, accept: &Accept, style: &CookieStyle, token_bytes: usize) -> Credential {
     if let Some(value) = shown.headers.get(AUTHORIZATION)
         && let Some(credential) = authorization::credential(value.as_bytes(), accept, token_bytes)
+    {
+        return credential;
+    }
+    if accept.takes(CredentialKind::ApiKey)
+        && let Some(credential) = api_key::credential(shown.headers, &accept.api_key_header)
     {
         return credential;
     }

@@ -1,13 +1,12 @@
 //! Who may sign in here: accounts of the config, and those of an htpasswd file, which is read again when it changes.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::password::PasswordHash;
 use super::totp::TotpKey;
+use crate::provider::reread::Reread;
 use crate::secret::{Secret, SecretSource, sha256};
 
 /// Bytes of a name: it stands in headers, logs and pages.
@@ -130,25 +129,11 @@ pub fn parse_users(text: &str) -> Result<Vec<Account>, Vec<String>> {
 }
 
 /// The accounts as they are now. Touches the disk: to be asked off the request threads.
-pub struct AccountSource {
-    fixed: Vec<Account>,
-    file: Option<PathBuf>,
-    last: Mutex<(Option<Look>, Arc<Accounts>)>,
-}
+pub struct AccountSource(Source);
 
-/// What a file looks like from outside; differs when it was written or replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Look {
-    changed: (i64, i64),
-    length: u64,
-    place: (u64, u64),
-}
-
-impl Look {
-    fn at(path: &Path) -> Option<Self> {
-        let file = fs::metadata(path).ok()?;
-        Some(Self { changed: (file.ctime(), file.ctime_nsec()), length: file.len(), place: (file.dev(), file.ino()) })
-    }
+enum Source {
+    Fixed(Arc<Accounts>),
+    WithFile(Reread<Accounts>),
 }
 
 impl AccountSource {
@@ -157,68 +142,35 @@ impl AccountSource {
     /// # Errors
     /// What is wrong with the file, line by line.
     pub fn new(fixed: Vec<Account>, file: Option<PathBuf>) -> Result<Self, Vec<String>> {
-        let look = file.as_deref().and_then(Look::at);
-        let text = file.as_deref().map(read).transpose()?;
-        let accounts = Arc::new(Accounts::new(joined(&fixed, text.as_ref().map(|text| text.as_str()))?));
-        Ok(Self { fixed, file, last: Mutex::new((look, accounts)) })
+        let Some(file) = file else { return Ok(Self(Source::Fixed(Arc::new(Accounts::new(fixed))))) };
+        let parse = Box::new(move |text: &str| Ok(Accounts::new(joined(&fixed, text)?)));
+        Reread::new("users_file", file, LARGEST_FILE, parse).map(|file| Self(Source::WithFile(file)))
     }
 
     /// The accounts. While a changed file cannot be used, those of before go on, and the log says why.
     #[must_use]
     pub fn current(&self) -> Arc<Accounts> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &self.file {
-            // Looked at before it is read: what is written in between is found the next time.
-            let look = Look::at(file);
-            if look != last.0 {
-                last.0 = look;
-                match read(file).and_then(|text| joined(&self.fixed, Some(written(&text)?))) {
-                    Ok(accounts) => {
-                        last.1 = Arc::new(Accounts::new(accounts));
-                        tracing::info!(file = %file.display(), "users_file was read again");
-                    }
-                    Err(wrong) => {
-                        tracing::error!(file = %file.display(), error = wrong.join("; "), "users_file cannot be used; the accounts of before go on");
-                    }
-                }
-            }
+        match &self.0 {
+            Source::Fixed(accounts) => Arc::clone(accounts),
+            Source::WithFile(file) => file.current(),
         }
-        Arc::clone(&last.1)
     }
 }
 
-fn read(file: &Path) -> Result<zeroize::Zeroizing<String>, Vec<String>> {
-    let told = |error: std::io::Error| vec![format!("cannot be read: {error}")];
-    if fs::metadata(file).map_err(told)?.len() > LARGEST_FILE {
-        return Err(vec![format!("is larger than {LARGEST_FILE} bytes")]);
-    }
-    Ok(zeroize::Zeroizing::new(fs::read_to_string(file).map_err(told)?))
-}
-
-/// htpasswd empties a file and fills it again in place. Whoever read it in between would sign everybody out.
-fn written(text: &str) -> Result<&str, Vec<String>> {
-    if text.is_empty() { Err(vec!["is empty; a line with a comment alone names nobody".to_owned()]) } else { Ok(text) }
-}
-
-fn joined(fixed: &[Account], text: Option<&str>) -> Result<Vec<Account>, Vec<String>> {
-    let mut all = fixed.to_vec();
-    if let Some(text) = text {
-        let found = parse_users(text)?;
-        let twice: Vec<String> = found
-            .iter()
-            .filter(|account| fixed.iter().any(|known| known.name == account.name))
-            .map(|account| format!("{:?} is an account of the config already", account.name))
-            .collect();
-        if !twice.is_empty() {
-            return Err(twice);
-        }
-        all.extend(found);
-    }
-    Ok(all)
+fn joined(fixed: &[Account], text: &str) -> Result<Vec<Account>, Vec<String>> {
+    let found = parse_users(text)?;
+    let twice: Vec<String> = found
+        .iter()
+        .filter(|account| fixed.iter().any(|known| known.name == account.name))
+        .map(|account| format!("{:?} is an account of the config already", account.name))
+        .collect();
+    if twice.is_empty() { Ok(fixed.iter().cloned().chain(found).collect()) } else { Err(twice) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const HASH: &str = "$2y$04$FvZ/Pz0vn2hJpe5GgaD/HezSF2u4sY7TBWxdpLaMFNa7vYtT.jky.";

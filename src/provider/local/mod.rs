@@ -2,19 +2,24 @@
 //!
 //! `accounts` is who there is, `password` and `totp` what they prove themselves by, `hashing` where that is computed, `throttle` how slow
 //! guessing is. `provider` joins them: a right password (and code) becomes a code of its own, good for one attempt, which
-//! [`IdentityProvider::complete`](super::IdentityProvider::complete) takes as it would take a provider's.
+//! [`IdentityProvider::complete`](super::IdentityProvider::complete) takes as it would take a provider's. `shown` judges passwords that come with
+//! each request, `remembered` is what it keeps of them.
 
 mod accounts;
 mod hashing;
 mod password;
 mod provider;
+mod remembered;
+mod shown;
 mod throttle;
 mod totp;
 
 pub use accounts::{Account, AccountSource, Accounts, check_name, parse_users};
 pub use password::PasswordHash;
 pub use provider::{LocalProvider, LocalSettings, Needed, Proof};
+pub use shown::ShownPasswords;
 pub use throttle::GuessLimits;
+pub(in crate::provider) use throttle::Throttle;
 pub use totp::{TotpKey, otpauth};
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Bcrypt, Base64Unpadded, Encoding as _};
 
-use crate::secret::{Secret, random, same};
+use crate::secret::{Secret, random, same, sha256};
 
 /// KiB: beyond it one sign-in would take a noticeable part of the machine.
 const MOST_MEMORY: u32 = 256 * 1024;
@@ -81,6 +81,17 @@ impl PasswordHash {
                 let right = found.get(..hash.len()).is_some_and(|found| same(found, hash));
                 right && whole
             }
+        }
+    }
+
+    /// Tells this hash from every other one, that of the same password with another salt among them.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        match &self.0 {
+            Kind::Argon2id { params, salt, hash } => {
+                let costs = [params.m_cost(), params.t_cost(), params.p_cost()].map(u32::to_be_bytes).concat();
+                sha256(&[b"argon2id", costs.as_slice(), &[u8::try_from(salt.len()).unwrap_or(u8::MAX)], salt, hash].concat())
+            }
+            Kind::Bcrypt { cost, salt, hash } => sha256(&[b"bcrypt", cost.to_be_bytes().as_slice(), salt, hash].concat()),
         }
     }
 

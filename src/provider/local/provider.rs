@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::hashing::Hashing;
+use super::password::PasswordHash;
 use super::throttle::{Guess, GuessLimits, Guessed, Throttle};
 use super::totp::STEP;
 use super::{AccountSource, Denied};
@@ -118,6 +119,11 @@ impl LocalProvider {
     /// # Errors
     /// Why not. A name that nobody has takes as long as a wrong password and is told the same.
     pub async fn check_password(&self, name: &str, password: Secret, from: IpAddr) -> Result<Proof, Denied> {
+        self.check_and_fingerprint(name, password, from).await.map(|(proof, _)| proof)
+    }
+
+    /// The same, with the fingerprint of the hash that the password was right for.
+    pub(super) async fn check_and_fingerprint(&self, name: &str, password: Secret, from: IpAddr) -> Result<(Proof, [u8; 32]), Denied> {
         let guess = Guess { at: Guessed::Password, name, from };
         let place = self.hashing.place().map_err(Denied::Refused)?;
         self.throttle.admit(guess).await?;
@@ -127,12 +133,13 @@ impl LocalProvider {
             let account = accounts.get(&wanted);
             // One hash in any case.
             let real = account.and_then(super::Account::hash);
-            let known = real.is_some();
+            let known = real.as_ref().map(PasswordHash::fingerprint);
             let right = real.or_else(|| accounts.decoy(&wanted)).is_some_and(|hash| hash.verify(&password));
-            let claims = account
-                .filter(|_| known && right)
-                .map(|account| Proof { claims: claims(account, PWD, now), has_totp: account.totp.is_some() });
-            claims.ok_or(if account.is_some() { "the password is wrong" } else { "nobody has this name" })
+            let proof = account
+                .zip(known)
+                .filter(|_| right)
+                .map(|(account, known)| (Proof { claims: claims(account, PWD, now), has_totp: account.totp.is_some() }, known));
+            proof.ok_or(if account.is_some() { "the password is wrong" } else { "nobody has this name" })
         });
         match checked.await.map_err(Denied::Refused)? {
             Ok(proof) => {
@@ -141,6 +148,24 @@ impl LocalProvider {
             }
             Err(detail) => self.wrong(guess, Reason::PasswordWrong, detail).await,
         }
+    }
+
+    /// Somebody whose password was right for the hash of this fingerprint, as their account is now; `None`: the hash is another, or nobody has
+    /// the name any more.
+    pub(super) async fn look(&self, name: &str, fingerprint: [u8; 32]) -> Result<Option<Proof>, Denied> {
+        let (accounts, name, now) = (Arc::clone(&self.accounts), name.to_owned(), self.clock.now().0);
+        // The file is looked at, nothing is hashed: not in the queue of those who have to be.
+        let looked = tokio::task::spawn_blocking(move || {
+            let accounts = accounts.current();
+            let account = accounts.get(&name).filter(|account| account.hash().is_some_and(|hash| hash.fingerprint() == fingerprint))?;
+            Some(Proof { claims: claims(account, PWD, now), has_totp: account.totp.is_some() })
+        });
+        looked.await.map_err(|_| Denied::Refused(Fault::new(Reason::Internal, "looking at the accounts broke off")))
+    }
+
+    /// Who it is whose password was right.
+    pub(super) fn identity_of(&self, proof: Proof) -> Result<Identity, Denied> {
+        self.identity(proof.claims).map_err(Denied::Refused)
     }
 
     /// What follows a right password: a code, or nothing more.

@@ -217,3 +217,38 @@ fn what_a_place_asks_for_says_what_has_to_be_shown() {
         assert_eq!(LocalProvider::needed(&asks), needed, "{acr:?}");
     }
 }
+
+fn shown(provider: LocalProvider, clock: &Arc<ManualClock>) -> ShownPasswords {
+    let clock: crate::clock::SharedClock = Arc::<ManualClock>::clone(clock);
+    ShownPasswords::new(Arc::new(provider), LIMITS, clock, Tasks::new(Handle::current()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_password_shown_by_many_requests_at_once_is_one_guess() {
+    let clock = clock();
+    let [one, two] = replicas(&clock, LIMITS);
+    let shown = shown(one, &clock);
+    let show = async |text: &str| reason(shown.check("ann", &Secret::new(text), HERE).await);
+    // Three guesses are allowed, and sixty requests are more than may wait to be hashed.
+    assert_eq!(futures_of((0..60).map(|_| show("correct horse"))).await, vec![None; 60]);
+    assert_eq!(futures_of((0..60).map(|_| show("wrong"))).await, vec![Some(Reason::PasswordWrong); 60]);
+    assert_eq!(show("wrong").await, Some(Reason::PasswordWrong));
+    assert_eq!(show("wrong").await, Some(Reason::PasswordWrong));
+    // The form counts with it.
+    assert_eq!(password(&two, "ann", "correct horse").await, Some(Reason::GuessesOfName));
+    assert_eq!(show("wrong").await, Some(Reason::GuessesOfName));
+    assert_eq!(show("correct horse").await, Some(Reason::GuessesOfName), "an entry that was guessed at goes on answering");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shown_password_is_worth_a_password_and_was_shown_now() {
+    let clock = clock();
+    let [one, _] = replicas(&clock, LIMITS);
+    let shown = shown(one, &clock);
+    for _ in 0..3 {
+        let identity = shown.check("ann", &Secret::new("correct horse"), HERE).await.ok().unwrap();
+        assert_eq!((identity.sub.as_str(), identity.issuer.as_str(), identity.source.id()), ("ann", "https://app.test", LOCAL));
+        assert_eq!((&identity.claims["acr"], identity.auth_time), (&"pwd".into(), Some(clock.now())));
+        clock.advance(Duration::from_secs(100));
+    }
+}

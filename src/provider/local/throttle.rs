@@ -17,6 +17,10 @@ use crate::store::Sessions;
 /// How long a network counts as one that somebody signs in from.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// What is counted by address.
+const GUESSES: &[u8] = b"guesses-of-address";
+const KEYS: &[u8] = b"keys-of-address";
+
 /// How many guesses may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuessLimits {
@@ -53,14 +57,14 @@ pub(super) struct Guess<'a> {
 }
 
 /// The counts.
-pub(super) struct Throttle {
+pub(in crate::provider) struct Throttle {
     sessions: Arc<Sessions<PreparedHeaders>>,
     limits: GuessLimits,
     clock: SharedClock,
 }
 
 impl Throttle {
-    pub(super) const fn new(sessions: Arc<Sessions<PreparedHeaders>>, limits: GuessLimits, clock: SharedClock) -> Self {
+    pub(in crate::provider) const fn new(sessions: Arc<Sessions<PreparedHeaders>>, limits: GuessLimits, clock: SharedClock) -> Self {
         Self { sessions, limits, clock }
     }
 
@@ -68,21 +72,41 @@ impl Throttle {
     /// its name is failures alone: an office behind one address signs in every morning.
     pub(super) async fn admit(&self, guess: Guess<'_>) -> Result<(), Denied> {
         let (slot, left) = self.slot();
-        let slowed = |reason, detail: &str| Denied::Slowed(Fault::new(reason, detail), left);
-        if self.sessions.counted(&[b"guesses-of-address", &network(guess.from), &slot]).await? >= self.limits.per_address {
-            return Err(slowed(Reason::GuessesOfAddress, "limits.guesses_per_address is reached"));
-        }
+        self.admit_address(GUESSES, guess.from).await?;
         let counted = self.of_name(guess).await?;
         if self.sessions.count(&parts(&counted, &slot), self.limits.window).await? > self.limits.per_name {
-            return Err(slowed(Reason::GuessesOfName, "limits.guesses_per_name is reached"));
+            return Err(Denied::Slowed(Fault::new(Reason::GuessesOfName, "limits.guesses_per_name is reached"), left));
         }
         Ok(())
     }
 
+    /// Whether an address may still show keys that are wrong. They have a count of their own: a program with an old key must not keep the
+    /// people behind the same address from signing in.
+    pub(in crate::provider) async fn admit_key(&self, from: IpAddr) -> Result<(), Denied> {
+        self.admit_address(KEYS, from).await
+    }
+
+    /// A key was wrong.
+    pub(in crate::provider) async fn failed_key(&self, from: IpAddr) -> Result<(), Outage> {
+        self.failed_from(KEYS, from).await
+    }
+
+    async fn admit_address(&self, what: &[u8], from: IpAddr) -> Result<(), Denied> {
+        let (slot, left) = self.slot();
+        if self.sessions.counted(&[what, &network(from), &slot]).await? >= self.limits.per_address {
+            return Err(Denied::Slowed(Fault::new(Reason::GuessesOfAddress, "limits.guesses_per_address is reached"), left));
+        }
+        Ok(())
+    }
+
+    async fn failed_from(&self, what: &[u8], from: IpAddr) -> Result<(), Outage> {
+        let (slot, _) = self.slot();
+        self.sessions.count(&[what, &network(from), &slot], self.limits.window).await.map(drop)
+    }
+
     /// It was wrong.
     pub(super) async fn failed(&self, guess: Guess<'_>) -> Result<(), Outage> {
-        let (slot, _) = self.slot();
-        self.sessions.count(&[b"guesses-of-address", &network(guess.from), &slot], self.limits.window).await.map(drop)
+        self.failed_from(GUESSES, guess.from).await
     }
 
     /// It was right: the name's count begins again, the address's goes on. The network is one of theirs from now on, for what was right there:
@@ -117,7 +141,7 @@ fn parts<'a>(counted: &'a [Vec<u8>], slot: &'a [u8; 8]) -> Vec<&'a [u8]> {
 }
 
 /// An address, or the /64 it is of.
-fn network(address: IpAddr) -> Vec<u8> {
+pub(super) fn network(address: IpAddr) -> Vec<u8> {
     match address.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().into_iter().take(8).collect(),
