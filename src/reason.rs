@@ -34,6 +34,8 @@ reasons! {
     Allowed = "allowed",
     /// An endpoint of the gateway itself answered.
     Endpoint = "endpoint",
+    /// A call that leaves, to a listed host.
+    Outgoing = "outgoing",
 
     // --- the request itself
     /// The path has more than one reading (`%2f`, `..;`, `\` and the like).
@@ -157,6 +159,10 @@ reasons! {
     EmailMalformed = "email-malformed",
     /// The provider left the groups out because they are too many.
     GroupsOverage = "groups-overage",
+    /// The caller's token gets none for the upstream.
+    ExchangeRefused = "exchange-refused",
+    /// A call that leaves names a host that its listener does not list.
+    OutgoingHost = "outgoing-host",
     /// The identity headers would exceed 8 KiB.
     IdentityTooLarge = "identity-too-large",
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -13,9 +14,10 @@ use super::{Answering, StartError, never_told};
 use crate::authenticate::{Authenticator, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
 use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
-use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway};
+use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway, OutgoingListener};
 use crate::header::IdentityFamily;
 use crate::header::cookies::{CookieStyle, SameSite};
+use crate::outbound::Outbound;
 use crate::provider::IdentityProvider;
 use crate::provider::discovery::Discovery;
 use crate::provider::local::LOCAL;
@@ -37,6 +39,7 @@ pub(super) struct Parts {
     pub(super) ring: Arc<SealRing>,
     pub(super) people: People,
     pub(super) verifiers: Verifiers,
+    pub(super) outbound: Vec<Outbound>,
 }
 
 pub(super) fn gateway(
@@ -46,7 +49,7 @@ pub(super) fn gateway(
     tasks: &Tasks,
     metrics: &Arc<Metrics>,
 ) -> Result<Gateway, StartError> {
-    let Parts { store, ring, people, verifiers } = parts;
+    let Parts { store, ring, people, verifiers, outbound } = parts;
     let lifetimes = config.session.lifetimes;
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
@@ -73,7 +76,10 @@ pub(super) fn gateway(
     });
     let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours).collect();
     let routes = config.routes.table.clone();
-    let family = IdentityFamily::new(routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name)));
+    let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
+    // `Authorization` is also what apps read of the downstream where no token is added.
+    let added = config.outbound.iter().map(|outbound| &outbound.header).filter(|name| **name != AUTHORIZATION);
+    let family = IdentityFamily::new(named.chain(added));
     let look = &config.gateway.pages;
     let look = Look { title: look.title.clone(), logo: look.logo.clone(), accent: look.accent.clone() };
     Ok(Gateway {
@@ -85,12 +91,18 @@ pub(super) fn gateway(
         authenticator: Authenticator { sessions, renewals, verifiers, registrations, passwords, api_keys },
         providers,
         local,
+        outbound,
+        outgoing: config.outgoing.iter().map(outgoing).collect(),
         ring,
         metrics: Arc::clone(metrics),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         outage_told: never_told(),
     })
+}
+
+fn outgoing(listener: &crate::config::Outgoing) -> OutgoingListener {
+    OutgoingListener { hosts: listener.hosts.clone(), outbound: listener.outbound }
 }
 
 fn settings(config: &Config) -> EdgeSettings {

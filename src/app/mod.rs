@@ -1,10 +1,12 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `edge` what the
+//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `outbound` who gives tokens for
+//! upstreams, `edge` what the
 //! endpoints share. [`App`] starts them in order and ends them in order.
 
 mod edge;
 mod keys;
+mod outbound;
 mod providers;
 mod stores;
 
@@ -129,7 +131,9 @@ impl App {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
 
-        let route_names: Vec<String> = config.routes.table.routes().iter().map(|route| route.id.clone()).collect();
+        // Listeners for calls that leave come after the routes.
+        let names = config.routes.table.routes().iter().map(|route| &route.id).chain(config.outgoing.iter().map(|listener| &listener.id));
+        let route_names: Vec<String> = names.cloned().collect();
         let metrics = Metrics::new(&route_names);
         let drain = Drain::new();
         let drain_times = config.gateway.drain;
@@ -137,12 +141,15 @@ impl App {
             (line_format(config.gateway.log.format), config.gateway.listen, config.gateway.admin.listen);
         let ready_needs_store = config.gateway.admin.ready_needs_store;
         let server_tls = server_tls(&config, &tasks)?;
+        let outgoing_listeners = outbound::listeners(&config)?;
         let admin_token = config.admin_token.clone();
 
+        let people = providers::of_people(&config, &clock, &tasks, &metrics)?;
         let parts = edge::Parts {
+            outbound: outbound::all(&config, &people, &clock, &tasks, &metrics)?,
             store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
             ring: keys::ring(&config.keys, &tasks)?,
-            people: providers::of_people(&config, &clock, &tasks, &metrics)?,
+            people,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
         };
         let upstreams = edge::upstreams(&config)?;
@@ -178,12 +185,14 @@ impl App {
         let sessions = edge::admin_sessions(&gateway, admin_token);
         let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics, sessions };
         tasks.background(admin.serve(admin_listener, tasks.clone()));
-        let serving = Arc::clone(&cores);
-        tasks.background(async move {
-            if let Err(error) = listener.serve(serving).await {
-                tracing::error!(%error, "the listener ended");
-            }
-        });
+        for listener in outgoing_listeners.into_iter().chain([listener]) {
+            let serving = Arc::clone(&cores);
+            tasks.background(async move {
+                if let Err(error) = listener.serve(serving).await {
+                    tracing::error!(%error, "a listener ended");
+                }
+            });
+        }
         drop(entered);
         drain.advance(Stage::Serving);
         metrics.set_readiness(telemetry::metrics::Readiness::Ready);

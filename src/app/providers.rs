@@ -172,7 +172,7 @@ fn rules(issuer: &TokenIssuer, leeway: Duration) -> AccessTokenRules {
     }
 }
 
-fn http(config: &Config, ca_file: Option<&PathBuf>, tasks: &Tasks) -> Http {
+pub(super) fn http(config: &Config, ca_file: Option<&PathBuf>, tasks: &Tasks) -> Http {
     let limits = config.gateway.limits;
     let settings = HttpSettings {
         connect_timeout: limits.provider_timeout / 2,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::{ConfigArgs, complain_of, say};
-use crate::config::{Config, RedisServers, Severity, Sources, StoreKind, load};
+use crate::config::{Config, LocalListen, RedisServers, Severity, Sources, StoreKind, load};
 use crate::route::{Access, Route};
 
 #[derive(clap::Args)]
@@ -63,6 +63,14 @@ fn describe(config: &Config) {
         },
     };
     say(format!("keeps sessions {store}"));
+    for listener in &config.outgoing {
+        let place = match &listener.listen {
+            LocalListen::Tcp(address) => address.to_string(),
+            LocalListen::Unix(path, _) => path.display().to_string(),
+        };
+        let hosts = listener.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect::<Vec<_>>().join(", ");
+        say(format!("adds a token   to what leaves through {place} ({:?}) for {hosts}", listener.id));
+    }
     say("routes, in the order in which they are tried:");
     for route in config.routes.table.in_order() {
         say(format!("  {}", line(config, route)));

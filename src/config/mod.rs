@@ -1,14 +1,16 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
-//! every key.
+//! `providers`, `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables; `secret_file` reads
+//! secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
 mod gateway;
 mod layers;
 mod limits;
+mod outbound;
+mod outgoing_listeners;
 mod policies;
 mod problem;
 mod providers;
@@ -29,6 +31,8 @@ pub use api_keys::ApiKeys;
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
+pub use outbound::{Outbound, OutboundPlace};
+pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
@@ -54,6 +58,10 @@ pub struct Config {
     pub api_keys: Option<ApiKeys>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
+    /// Tokens for upstreams, by [`crate::route::OutboundId`].
+    pub outbound: Vec<Outbound>,
+    /// Listeners for calls that leave.
+    pub outgoing: Vec<Outgoing>,
     /// The routes and the upstreams they name.
     pub routes: Routes,
     /// Sessions and their cookie.
@@ -133,7 +141,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let places = users::places(&providers, users.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
     let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
-    let routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref());
+    let outbounds = outbound::read(&root, &providers);
+    let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds);
+    let outgoing = outgoing_listeners::read(&root, &outbounds, routes.as_mut());
+    outbounds.warn_of_unused(&root);
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
     let keys = storage::read_keys(&root, store.as_ref());
@@ -147,6 +158,8 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
         Some(mut config) if !fatal => {
             config.admin_token = admin_token;
             config.api_keys = api_keys;
+            config.outbound = outbounds.all;
+            config.outgoing = outgoing;
             config.warnings = found;
             Ok(config)
         }
@@ -192,6 +205,8 @@ fn assemble(
         providers,
         users,
         token_issuers,
+        outbound: Vec::new(),
+        outgoing: Vec::new(),
         routes: routes?,
         session,
         store: store?,

@@ -204,7 +204,7 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
     issuers
 }
 
-fn read_issuer(section: &Section<'_>) -> Option<String> {
+pub(super) fn read_issuer(section: &Section<'_>) -> Option<String> {
     section.required_text("issuer", "https://login.example.com")?;
     section.parsed("issuer", |text| {
         let url = Url::parse(text).map_err(|_| format!("expected a URL such as \"https://login.example.com\"; found {text:?}"))?;
@@ -224,7 +224,7 @@ fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
 }
 
-fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
+pub(super) fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
     let tls = section.section("tls");
     let file = tls.file("ca_file");
     tls.finish();
@@ -252,7 +252,7 @@ pub(super) fn parse_id(text: &str) -> Result<String, String> {
     if sound { Ok(text.to_owned()) } else { Err(format!("expected letters, digits, -, _ and ., at most 64; found {text:?}")) }
 }
 
-fn parse_scope(text: &str) -> Result<String, String> {
+pub(super) fn parse_scope(text: &str) -> Result<String, String> {
     // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
     let sound = text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     if sound { Ok(text.to_owned()) } else { Err(format!("expected one scope an item; found {text:?}")) }

@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::api_keys::{API_KEY, ApiKeys};
+use super::outbound::Outbounds;
 use super::policies::{Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
@@ -45,6 +46,7 @@ struct Known<'a> {
     token_issuers: &'a [TokenIssuer],
     policies: &'a BTreeMap<String, Arc<Policy>>,
     api_keys: Option<&'a ApiKeys>,
+    outbounds: &'a Outbounds,
     upstreams: std::cell::RefCell<Vec<Upstream>>,
 }
 
@@ -54,8 +56,9 @@ pub(super) fn read(
     token_issuers: &[TokenIssuer],
     policies: &BTreeMap<String, Arc<Policy>>,
     api_keys: Option<&ApiKeys>,
+    outbounds: &Outbounds,
 ) -> Option<Routes> {
-    let known = Known { providers, token_issuers, policies, api_keys, upstreams: Default::default() };
+    let known = Known { providers, token_issuers, policies, api_keys, outbounds, upstreams: Default::default() };
     let sections = root.sections("route");
     let [upstream, allow] = ["upstream", "allow"].map(|key| root.has(key));
     let short = upstream || allow;
@@ -139,6 +142,7 @@ impl Known<'_> {
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
             headers: Vec::new(),
+            outbound: None,
         })
     }
 
@@ -172,6 +176,7 @@ impl Known<'_> {
         let encoded_slash =
             section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
         let headers = read_headers(section);
+        let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         section.finish();
         Some(Route {
             id,
@@ -186,6 +191,7 @@ impl Known<'_> {
             encoded_slash,
             origins: origins.unwrap_or_default().into_iter().collect(),
             headers,
+            outbound,
         })
     }
 
@@ -379,7 +385,7 @@ fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {
 }
 
 /// Headers that frame or route a message: no claim may write them.
-fn reserved(name: &HeaderName) -> bool {
+pub(super) fn reserved(name: &HeaderName) -> bool {
     use http::header as h;
     let fixed =
         [h::HOST, h::CONTENT_LENGTH, h::TRANSFER_ENCODING, h::CONNECTION, h::UPGRADE, h::TE, h::TRAILER, h::COOKIE, h::EXPECT, h::ORIGIN];

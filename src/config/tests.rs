@@ -68,12 +68,12 @@ fn keys_of(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
             for (key, inner) in table {
                 let inner_path = match path {
                     "" => key.clone(),
-                    "policy" => "policy.NAME".to_owned(),
+                    "policy" | "outbound" => format!("{path}.NAME"),
                     _ => format!("{path}.{key}"),
                 };
                 let free = matches!(path.rsplit('.').next(), Some("headers" | "claims")) && path != "forward_auth";
                 if !free {
-                    if inner_path != "policy.NAME" {
+                    if inner_path != "policy.NAME" && inner_path != "outbound.NAME" {
                         out.insert(normal(&inner_path));
                     }
                     keys_of(inner, &inner_path, out);
@@ -413,4 +413,58 @@ fn seal_keys_are_whole_and_by_chance() {
     for text in ["", "# nothing", "c2hvcnQ=", "x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", &format!("{key}\n{key}")] {
         assert!(parse_keys(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_token_for_upstreams_says_who_gives_it_as_whom_and_for_whom() {
+    let with = |table: &str, route: &str| {
+        let rest = format!("[outbound.orders]\n{table}\n[[route]]\nallow = \"any-authenticated\"\noutbound = \"orders\"\n{route}");
+        problems(&with_provider(TOP, &rest))
+    };
+    let registered = "client_id = \"g\"\nclient_secret = \"s\"";
+    for table in [
+        "provider = \"default\"".to_owned(),
+        format!("provider = \"default\"\n{registered}"),
+        format!("issuer = \"https://other.test\"\n{registered}\nclient_auth = \"post\""),
+        format!("token_endpoint = \"https://other.test/token?x=1\"\n{registered}\nscope = [\"a\", \"b\"]\nresource = \"urn:orders\""),
+        "provider = \"default\"\nkind = \"token_exchange\"\naudience = \"orders\"".to_owned(),
+    ] {
+        assert_eq!(with(&table, ""), [], "{table}");
+    }
+    for (table, route, path) in [
+        ("", "", "outbound.orders.provider"),
+        ("provider = \"corp\"", "", "outbound.orders.provider"),
+        ("provider = \"default\"\nissuer = \"https://other.test\"", "", "outbound.orders.issuer"),
+        ("issuer = \"https://other.test\"", "", "outbound.orders.client_id"),
+        ("issuer = \"https://other.test\"\nclient_id = \"g\"", "", "outbound.orders.client_secret_file"),
+        ("issuer = \"https://other.test\"\nclient_secret = \"s\"", "", "outbound.orders.client_id"),
+        ("issuer = \"http://other.test\"\nclient_id = \"g\"\nclient_secret = \"s\"", "", "outbound.orders.issuer"),
+        ("token_endpoint = \"http://other.test/token\"\nclient_id = \"g\"\nclient_secret = \"s\"", "", "outbound.orders.token_endpoint"),
+        ("provider = \"default\"\nkind = \"password\"", "", "outbound.orders.kind"),
+        ("provider = \"default\"\nkind = \"token_exchange\"", "", "outbound.orders.audience"),
+        ("provider = \"default\"\nresource = \"orders\"", "", "outbound.orders.resource"),
+        ("provider = \"default\"\nresource = \"https://orders.test/#x\"", "", "outbound.orders.resource"),
+        ("provider = \"default\"\nscope = [\"a b\"]", "", "outbound.orders.scope"),
+        ("provider = \"default\"\nheader = \"Host\"", "", "outbound.orders.header"),
+        ("provider = \"default\"\nscopes = [\"a\"]", "", "outbound.orders.scopes"),
+        ("provider = \"default\"", "headers = { authorization = \"{claims.x}\" }", "route[0].headers"),
+    ] {
+        let found = with(table, route);
+        assert!(found.iter().any(|(at, _)| at == path), "{table} {route}: {found:?}");
+    }
+    let found = problems(&with_provider(TOP, "[[route]]\nallow = \"any-authenticated\"\noutbound = \"orders\"\n"));
+    assert_eq!(found, [("route[0].outbound".to_owned(), "names no [outbound.NAME]; there is none".to_owned())]);
+}
+
+#[test]
+fn an_exchange_needs_a_token_and_what_everybody_gets_is_told() {
+    let table =
+        "[outbound.mine]\nprovider = \"default\"\n[outbound.theirs]\nprovider = \"default\"\nkind = \"token_exchange\"\naudience = \"x\"\n";
+    let route = |name: &str, rest: &str| with_provider(TOP, &format!("{table}[[route]]\noutbound = \"{name}\"\n{rest}\n"));
+    let found = problems(&route("theirs", "access = \"public\""));
+    assert!(found.iter().any(|(at, told)| at == "route[0].outbound" && told.contains("public route")), "{found:?}");
+    let config = load_text("config.toml", &route("mine", "access = \"public\""), &[]).map_err(|problems| format!("{problems:?}")).unwrap();
+    let told: Vec<_> = config.warnings.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
+    assert!(told.iter().any(|(at, told)| *at == "route[0].outbound" && told.contains("everybody")), "{told:?}");
+    assert!(told.iter().any(|(at, told)| *at == "outbound" && told.contains("\"theirs\"")), "{told:?}");
 }

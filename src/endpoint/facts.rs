@@ -62,7 +62,7 @@ pub(super) fn one_credential(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// One host and one only: `:authority` or `Host`, and if both are there they agree (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn one_host<B>(request: &Request<B>) -> Result<Host, Fault> {
+pub(super) fn one_host<B>(request: &Request<B>) -> Result<Host, Fault> {
     let malformed = |detail: &str| Fault::new(Reason::HostMalformed, detail);
     let mut lines = request.headers().get_all(HOST).iter();
     let line = lines.next();

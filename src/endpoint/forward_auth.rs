@@ -12,7 +12,7 @@ use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
 use super::proxy::patience;
-use super::{Gateway, Served, Visit, login, tokens};
+use super::{Gateway, Served, Visit, login, outbound, tokens};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -23,6 +23,7 @@ use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
 use crate::respond::{Refusal, bare, challenge, status_of};
 use crate::route::Route;
+use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
 
 /// How a challenge is answered.
@@ -78,7 +79,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
             }
             decision => decision,
         };
-        return act(visit, headers, decision, None, style).await;
+        return act(visit, headers, decision, (None, None), style).await;
     }
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
@@ -86,6 +87,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
     let around = Around::headers(headers);
     let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let patience = patience(visit.facts, route);
+    let shown = outbound::shown(route, &credential);
     let outcome = match gateway.authenticator.authenticate(credential, accept, patience, &around.beside(visit)).await {
         Ok(outcome) => outcome,
         Err(Trouble::Refused(fault)) if status_of(fault.reason) == StatusCode::TOO_MANY_REQUESTS => return refuse(visit, &fault, None),
@@ -93,7 +95,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.
             let decision = decide(route, visit.facts, Authentication::Rejected(fault), extra);
-            return act(visit, headers, decision, None, style).await;
+            return act(visit, headers, decision, (None, None), style).await;
         }
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     };
@@ -103,25 +105,34 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
             Ok(decision) => decision,
             Err(missing) => return outage(visit, &missing.into()),
         };
-    act(visit, headers, decision, outcome.session.as_ref(), style).await
+    act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await
 }
 
-async fn act(visit: &Visit<'_>, headers: &HeaderMap, decision: Decision, session: Option<&Arc<OpenSession>>, style: Style) -> Served {
+/// The session behind a decision, and the token that was shown.
+type Known<'a> = (Option<&'a Arc<OpenSession>>, Option<&'a Secret>);
+
+async fn act(visit: &Visit<'_>, headers: &HeaderMap, decision: Decision, known: Known<'_>, style: Style) -> Served {
     match decision {
-        Decision::Permit(permit) => permitted(visit, permit, session),
+        Decision::Permit(permit) => permitted(visit, permit, known).await,
         Decision::Challenge(challenge) => challenged(visit, headers, &challenge, style).await,
         Decision::Deny(denial) => denied(visit, denial, style),
     }
 }
 
 /// 200 with the identity; takes the permit that only a decision makes.
-fn permitted(visit: &Visit<'_>, permit: Permit, session: Option<&Arc<OpenSession>>) -> Served {
+async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_>) -> Served {
     let route = permit.route();
     let mut answer = bare(StatusCode::OK);
+    match outbound::for_permit(visit.gateway, &permit, session.map(AsRef::as_ref), shown).await {
+        Ok(None) => {}
+        Ok(Some(addition)) => addition.set(answer.headers_mut()),
+        Err(Trouble::Refused(fault)) => return refuse(visit, &fault, None),
+        Err(missing @ Trouble::Unreachable(_)) => return outage(visit, &missing),
+    }
     if let Some(who) = permit.who() {
         let made = match session {
             Some(session) => session.prepared.get(&session.session, route.index, Naming::ForwardAuth, &route.headers),
-            None => IdentityHeaders::new(&who.identity, TokensToTell::default(), Naming::ForwardAuth, &route.headers).map(Arc::new),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::ForwardAuth, &route.headers).map(Arc::new),
         };
         match made {
             Ok(made) => made.set(answer.headers_mut()),

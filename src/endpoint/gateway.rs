@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::OutgoingListener;
 use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
 use crate::header::cookies::{CookieStyle, Kept};
 use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
+use crate::outbound::Outbound;
 use crate::policy::Policy;
 use crate::provider::IdentityProvider;
 use crate::provider::local::LocalProvider;
@@ -91,6 +93,10 @@ pub struct Gateway {
     pub providers: Vec<Arc<dyn IdentityProvider>>,
     /// The one of them that is ours: whoever signs in on a form here. Last of `providers`.
     pub local: Option<Arc<LocalProvider>>,
+    /// Tokens for upstreams, by [`crate::route::OutboundId`].
+    pub outbound: Vec<Outbound>,
+    /// Listeners for calls that leave.
+    pub outgoing: Vec<OutgoingListener>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

@@ -6,7 +6,7 @@
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
-//! when they are over.
+//! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave.
 
 mod access;
 mod backchannel_logout;
@@ -24,6 +24,8 @@ mod local_form;
 mod login;
 mod logout;
 mod look;
+mod outbound;
+mod outgoing;
 mod proxy;
 mod session;
 mod session_start;
@@ -40,13 +42,14 @@ use http::{Method, Request, Response};
 pub use access::answer;
 pub use body::Body;
 pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
+pub use outgoing::OutgoingListener;
 
 use crate::credential::Authenticated;
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
 use crate::respond::{Action, Answer, Refusal, Reply};
-use crate::server::{ConnectionInfo, RequestBody};
+use crate::server::{ConnectionInfo, Entrance, RequestBody};
 use crate::telemetry::TraceContext;
 
 /// An answer with what the log and the metrics say of it.
@@ -129,6 +132,9 @@ impl<'a> Visit<'a> {
 /// Answers one request.
 async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
     let gateway = &*core.gateway;
+    if let Entrance::Outgoing(index) = info.entrance {
+        return outgoing::serve(core, index, request, info, trace).await;
+    }
     if let Some((path, style)) = forward_auth::asked(gateway, request.uri()) {
         let facts = facts::of_question(gateway, &request, info, path);
         let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 
 use super::beside::Around;
 use super::login::{self, append, here, own_url};
-use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, tokens};
+use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, outbound, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -25,6 +25,7 @@ use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts, Upgrade};
 use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_of};
 use crate::route::Route;
+use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::session::SessionCookie;
 use crate::store::RecordId;
@@ -54,7 +55,7 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
         Ok(arrived) => arrived,
         Err(refused) => return *refused,
     };
-    let Judged { decision, session, ended } = match judge(visit, route, Around::headers(request.headers())).await {
+    let Judged { decision, session, shown, ended } = match judge(visit, route, Around::headers(request.headers())).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
             let challenges = challenge::of_unreadable(Some(route), &fault);
@@ -64,10 +65,10 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
     };
     match decision {
         Decision::Permit(permit) => match called {
-            None => pass(core, visit, permit, session, request, info).await,
+            None => pass(core, visit, permit, (session, shown), request, info).await,
             Some(called) => match called.take(visit, &permit, request).await {
                 Ok(request) => {
-                    let served = pass(core, visit, permit, session, request, info).await;
+                    let served = pass(core, visit, permit, (session, shown), request, info).await;
                     called.settle(visit, &served).await;
                     served
                 }
@@ -89,6 +90,8 @@ type Known = (Arc<OpenSession>, SessionCookie);
 struct Judged {
     decision: Decision,
     session: Option<Known>,
+    /// The token that was shown, where the route needs it.
+    shown: Option<Secret>,
     /// Whose session it was that time has ended.
     ended: Option<RecordId>,
 }
@@ -96,16 +99,17 @@ struct Judged {
 /// Credential, authentication, decision.
 async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>) -> Result<Judged, Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
-        return Ok(Judged { decision, session: None, ended: None });
+        return Ok(Judged { decision, session: None, shown: None, ended: None });
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let shown = outbound::shown(route, &credential);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route), &around.beside(visit)).await?;
     let now = gateway.clock.now();
     let decision = decide(route, visit.facts, outcome.authentication, &Extra::at(now, gateway.settings.leeway));
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), now)?;
-    Ok(Judged { decision, session: outcome.session.zip(outcome.cookie), ended: outcome.ended })
+    Ok(Judged { decision, session: outcome.session.zip(outcome.cookie), shown, ended: outcome.ended })
 }
 
 /// A form that was sent must not fail over a token that ends on the way; what is only read may go on with the old one.
@@ -122,7 +126,7 @@ async fn pass(
     core: &Core,
     visit: &Visit<'_>,
     permit: Permit,
-    session: Option<Known>,
+    (session, shown): (Option<Known>, Option<Secret>),
     request: Request<RequestBody>,
     info: &ConnectionInfo,
 ) -> Served {
@@ -134,12 +138,24 @@ async fn pass(
         None => Ending::never(),
     };
     let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
-    let outgoing = match outgoing(visit, &permit, session.as_ref().map(|(open, _)| &**open), request, info, &core.ids) {
+    let open = session.as_ref().map(|(open, _)| &**open);
+    let addition = match outbound::for_permit(gateway, &permit, open, shown.as_ref()).await {
+        Ok(addition) => addition,
+        Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+        Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
+    };
+    let outgoing = match outgoing(visit, &permit, (open, shown.as_ref()), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
-    let outgoing = with_clean_trailers(core, outgoing);
-    let answer = upstream::forward(&core.upstreams, &permit, outgoing, &ending).await;
+    let (upstreams, permit) = (&core.upstreams, &permit);
+    let answer = match &addition {
+        None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
+        Some(addition) => {
+            let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
+            addition.send(outgoing, forward).await
+        }
+    };
     let took = gateway.clock.instant().saturating_duration_since(began);
     let mut served = match answer {
         Ok(mut answer) => {
@@ -152,10 +168,10 @@ async fn pass(
             let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
             Served { response, ..Served::new(bare(StatusCode::OK), permit.reason()) }
         }
-        Err(fault) => visit.refuse_with(&fault, Refusal { actions: visit.again(), ..Refusal::default() }),
+        Err(trouble) => visit.trouble(&trouble),
     };
     served.upstream = Some(took);
-    with_who(served, &permit)
+    with_who(served, permit)
 }
 
 fn with_who(served: Served, permit: &Permit) -> Served {
@@ -166,7 +182,7 @@ fn with_who(served: Served, permit: &Permit) -> Served {
 fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
-    session: Option<&OpenSession>,
+    (session, shown): (Option<&OpenSession>, Option<&Secret>),
     mut request: Request<RequestBody>,
     info: &ConnectionInfo,
     ids: &Ids,
@@ -191,7 +207,7 @@ fn outgoing(
     if let Some(who) = permit.who() {
         match session {
             Some(session) => session.prepared.get(&session.session, route.index, Naming::Upstream, &route.headers)?.set(headers),
-            None => IdentityHeaders::new(&who.identity, TokensToTell::default(), Naming::Upstream, &route.headers)?.set(headers),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::Upstream, &route.headers)?.set(headers),
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
@@ -214,7 +230,10 @@ fn outgoing(
 }
 
 /// Trailers are headers that come late: the identity family goes there too (a server may merge them, RFC 9110 §6.5.1).
-fn with_clean_trailers(core: &Core, request: Request<RequestBody>) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + 'static> {
+fn with_clean_trailers<B>(core: &Core, request: Request<B>) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + use<B>>
+where
+    B: http_body::Body<Data = Bytes, Error = Fault> + 'static,
+{
     let (family, underscores) = (Rc::clone(&core.family), core.gateway.settings.underscore_names);
     request.map(|body| {
         body.map_frame(move |mut frame| {

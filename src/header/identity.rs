@@ -35,13 +35,21 @@ enum Piece {
     IdToken,
 }
 
-/// The provider's tokens of a session, for templates that tell them.
+/// The provider's tokens of a session, or the token that a caller showed, for templates that tell them.
 #[derive(Clone, Copy, Default)]
 pub struct TokensToTell<'a> {
     /// `{access_token}`.
     pub access_token: Option<&'a Secret>,
     /// `{id_token}`.
     pub id_token: Option<&'a str>,
+}
+
+impl<'a> TokensToTell<'a> {
+    /// Of a caller without a session: the token that they showed.
+    #[must_use]
+    pub const fn shown(token: Option<&'a Secret>) -> Self {
+        Self { access_token: token, id_token: None }
+    }
 }
 
 impl HeaderTemplate {

@@ -13,7 +13,7 @@ mod user_agent;
 
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
-pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TokensToTell, encode_value};
+pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TOKEN_LIMIT, TokensToTell, encode_value};
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, after_scheme, strip_credentials, strip_identity};

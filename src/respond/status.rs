@@ -8,7 +8,9 @@ use crate::reason::Reason;
 #[must_use]
 pub const fn status_of(reason: Reason) -> StatusCode {
     match reason {
-        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint => StatusCode::OK,
+        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint | Reason::Outgoing => {
+            StatusCode::OK
+        }
         Reason::PathAmbiguous
         | Reason::HostMalformed
         | Reason::AuthorizationRepeated
@@ -91,6 +93,8 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::EmailMalformed
         | Reason::GroupsOverage
         | Reason::CodeNotSet
+        | Reason::ExchangeRefused
+        | Reason::OutgoingHost
         | Reason::IdentityTooLarge => StatusCode::FORBIDDEN,
         Reason::CodeRefused
         | Reason::TokenResponse

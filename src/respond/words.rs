@@ -21,7 +21,7 @@ const fn words(headline: &'static str, text: &'static str, error: &'static str) 
 #[must_use]
 pub const fn words_of(reason: Reason) -> Words {
     match reason {
-        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint => {
+        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint | Reason::Outgoing => {
             words("Done", "Everything went well.", "none")
         }
         Reason::PathAmbiguous => words(
@@ -314,6 +314,14 @@ pub const fn words_of(reason: Reason) -> Words {
             "Whoever issued the token could not be asked about it. Try again shortly.",
             "temporarily_unavailable",
         ),
+        Reason::ExchangeRefused => words(
+            "This app is not for you",
+            "The sign-in service gives you no token for it. Whoever runs it can change that.",
+            "access_denied",
+        ),
+        Reason::OutgoingHost => {
+            words("Not from here", "This listener calls only the hosts that its configuration lists (outgoing.hosts).", "access_denied")
+        }
         Reason::UpstreamTokenUnreachable => words(
             "The app cannot be reached right now",
             "The gateway could not get the token that the app asks for. Your sign-in is not affected. Try again shortly.",

@@ -1,7 +1,9 @@
 //! Routes: which one a request belongs to, and what it says of access.
 //!
-//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start.
+//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `outgoing` where calls that
+//! leave may go.
 
+mod outgoing;
 mod pattern;
 mod table;
 
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
 
@@ -49,6 +52,30 @@ pub struct Route {
     pub origins: BTreeSet<String>,
     /// Headers of the operator's own naming.
     pub headers: Vec<HeaderRule>,
+    /// A token that is added to its requests.
+    pub outbound: Option<RouteOutbound>,
+}
+
+/// Which `[outbound.NAME]` of the config: an index into the table that `app` gives to the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OutboundId(pub usize);
+
+/// `outbound` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteOutbound {
+    /// Which.
+    pub id: OutboundId,
+    /// In whose name.
+    pub in_name_of: InNameOf,
+}
+
+/// In whose name a token for an upstream is obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InNameOf {
+    /// The gateway's own: the same for everybody.
+    Gateway,
+    /// The caller's, whose access token it takes.
+    Caller,
 }
 
 /// For whom a route is.
@@ -135,10 +162,11 @@ impl Route {
         }
     }
 
-    /// Whether its headers tell the provider's tokens.
+    /// Whether it needs the caller's access token: its headers tell it, or it is exchanged for another one.
     #[must_use]
     pub fn tells_tokens(&self) -> bool {
-        self.headers.iter().any(|rule| rule.template.tells_tokens())
+        self.outbound.is_some_and(|outbound| outbound.in_name_of == InNameOf::Caller)
+            || self.headers.iter().any(|rule| rule.template.tells_tokens())
     }
 
     /// Whether it reads this kind of credential.

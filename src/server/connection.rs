@@ -15,7 +15,6 @@ use http_body::Body;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +25,7 @@ use super::cores::{Accepted, Core, Local, ServerSettings};
 use super::deadlines::{Connection, Ended, GRACE, drive};
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
+use super::socket::{Carrier, Link};
 use super::stream::{Stream, Watched, tell_protocol};
 use super::{ALPN_HTTP2, BoxError};
 use crate::reason::Reason;
@@ -52,6 +52,17 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// What lies between.
     pub transport: Transport,
+    /// By which listener.
+    pub entrance: Entrance,
+}
+
+/// What a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// The serving listener, for everybody.
+    Serving,
+    /// A listener for calls that leave, by its place in the config: for programs of this machine.
+    Outgoing(usize),
 }
 
 /// What carries the requests.
@@ -152,9 +163,9 @@ where
 }
 
 /// The handshake, or a look at the first bytes.
-async fn open(socket: std::net::TcpStream, tls: Option<Arc<rustls::ServerConfig>>, local: &Local) -> io::Result<(Stream, Protocol)> {
+async fn open(socket: Carrier, tls: Option<Arc<rustls::ServerConfig>>, local: &Local) -> io::Result<(Stream, Protocol)> {
     let limits = &local.settings.limits;
-    let socket = TcpStream::from_std(socket)?;
+    let socket = socket.watched()?;
     let (opened, cut) = match tls {
         None => (in_time(local, limits.header_timeout, tell_protocol(socket)).await, Cut::HeaderTimeout),
         Some(config) => (in_time(local, limits.tls_handshake_timeout, shake_hands(socket, config)).await, Cut::Handshake),
@@ -166,7 +177,7 @@ async fn open(socket: std::net::TcpStream, tls: Option<Arc<rustls::ServerConfig>
     opened
 }
 
-async fn shake_hands(socket: TcpStream, config: Arc<rustls::ServerConfig>) -> io::Result<(Stream, Protocol)> {
+async fn shake_hands(socket: Link, config: Arc<rustls::ServerConfig>) -> io::Result<(Stream, Protocol)> {
     let stream = TlsAcceptor::from(config).accept(socket).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     Ok((Stream::Tls(Box::new(stream)), if http2 { Protocol::Http2 } else { Protocol::Http1 }))

@@ -22,6 +22,7 @@ use super::connection::{Builders, ConnectionInfo, serve};
 use super::drain::{Drain, Stage};
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
+use super::socket::Carrier;
 use crate::clock::SharedClock;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Open;
@@ -87,7 +88,7 @@ impl Drop for Place {
 
 /// A socket on its way to a core.
 pub(super) struct Accepted {
-    pub(super) socket: std::net::TcpStream,
+    pub(super) socket: Carrier,
     pub(super) info: ConnectionInfo,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) place: Place,
@@ -181,7 +182,7 @@ impl Cores {
     /// SO_REUSEPORT would leave to chance.
     pub(super) fn hand_over(
         &self,
-        socket: std::net::TcpStream,
+        socket: Carrier,
         info: ConnectionInfo,
         tls: Option<Arc<rustls::ServerConfig>>,
         permit: OwnedSemaphorePermit,

@@ -1,18 +1,20 @@
-//! Sockets that strangers connect to, and the loop that accepts them.
+//! Sockets that strangers and programs of this machine connect to, and the loop that accepts them.
 
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::{self, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::connection::{ConnectionInfo, Transport};
+use super::connection::{ConnectionInfo, Entrance, Transport};
 use super::cores::Cores;
 use super::drain::Stage;
+use super::socket::{Carrier, bind_unix};
 
 /// Connections that wait in the kernel; it takes less where `net.core.somaxconn` is less.
 const BACKLOG: i32 = 4096;
@@ -28,10 +30,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The same trouble is told this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// Who is at either end of a unix socket.
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A bound socket, not yet accepting.
 pub struct Listener {
-    socket: net::TcpListener,
+    socket: Bound,
     tls: Option<Arc<rustls::ServerConfig>>,
+    entrance: Entrance,
+}
+
+enum Bound {
+    Tcp(net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
 }
 
 impl Listener {
@@ -41,15 +52,34 @@ impl Listener {
     /// When the address is taken, not ours, or not allowed; the message names it.
     pub fn bind(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> io::Result<Self> {
         let socket = bind(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        Ok(Self { socket, tls })
+        Ok(Self { socket: Bound::Tcp(socket), tls, entrance: Entrance::Serving })
     }
 
-    /// Where it listens; the port is the real one where 0 was asked for.
+    /// Listens on a unix socket at `path`, which whoever `mode` names may connect to. A socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// When the place cannot be written, or somebody listens there; the message names it.
+    pub fn bind_unix(path: &Path, mode: u32) -> io::Result<Self> {
+        let failed = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()));
+        let socket = bind_unix(path, mode).map_err(failed)?;
+        Ok(Self { socket: Bound::Unix(socket), tls: None, entrance: Entrance::Serving })
+    }
+
+    /// What comes in here leaves: the connections say so.
+    #[must_use]
+    pub fn outgoing(self, index: usize) -> Self {
+        Self { entrance: Entrance::Outgoing(index), ..self }
+    }
+
+    /// Where it listens; the port is the real one where 0 was asked for. A unix socket has none: it is this machine, port 0.
     ///
     /// # Errors
     /// When the system does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.socket {
+            Bound::Tcp(socket) => socket.local_addr(),
+            Bound::Unix(_) => Ok(HERE),
+        }
     }
 
     /// Accepts connections for `cores` until the drain closes the socket. Errors are told and waited out; none ends the loop.
@@ -57,11 +87,14 @@ impl Listener {
     /// # Errors
     /// When the socket cannot be watched at all. To be called on the control runtime.
     pub async fn serve(self, cores: Arc<Cores>) -> io::Result<()> {
-        let Self { socket, tls } = self;
-        let socket = TcpListener::from_std(socket)?;
+        let Self { socket, tls, entrance } = self;
+        let socket = match socket {
+            Bound::Tcp(socket) => Accepting::Tcp(TcpListener::from_std(socket)?),
+            Bound::Unix(socket) => Accepting::Unix(UnixListener::from_std(socket)?),
+        };
         let drain = cores.settings().drain.clone();
         tokio::select! {
-            () = accept(&socket, tls, &cores) => {}
+            () = accept(&socket, tls, entrance, &cores) => {}
             () = drain.reached(Stage::Draining) => {}
         }
         Ok(())
@@ -86,13 +119,41 @@ fn bind(address: SocketAddr) -> io::Result<net::TcpListener> {
     Ok(socket.into())
 }
 
-async fn accept(socket: &TcpListener, tls: Option<Arc<rustls::ServerConfig>>, cores: &Cores) {
+enum Accepting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Accepting {
+    /// A connection, who is at its other end, and at ours. It leaves this runtime: the core's own watches it from now on.
+    async fn accept(&self) -> io::Result<(Carrier, SocketAddr, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Both fail only when the peer has gone already.
+                let gone = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
+                let local = stream.local_addr().map_err(gone)?;
+                Ok((Carrier::Tcp(stream.into_std().map_err(gone)?), peer, local))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Carrier::Unix(stream.into_std()?), HERE, HERE))
+            }
+        }
+    }
+}
+
+async fn accept(socket: &Accepting, tls: Option<Arc<rustls::ServerConfig>>, entrance: Entrance, cores: &Cores) {
     let mut full = Complaint::default();
     let mut failing = Complaint::default();
     loop {
         let Some(place) = place(cores, &mut full).await else { return };
         match socket.accept().await {
-            Ok((stream, peer)) => hand_over(stream, peer, tls.clone(), cores, place),
+            Ok((socket, peer, local)) => {
+                let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
+                let info = ConnectionInfo { peer: canonical(peer), local: canonical(local), transport, entrance };
+                cores.hand_over(socket, info, tls.clone(), place);
+            }
             // The peer left before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
@@ -117,14 +178,6 @@ async fn place(cores: &Cores, full: &mut Complaint) -> Option<OwnedSemaphorePerm
         );
     }
     cores.place().await
-}
-
-fn hand_over(stream: TcpStream, peer: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, cores: &Cores, place: OwnedSemaphorePermit) {
-    // Both fail only when the peer has gone already. The socket leaves this runtime: the core's own watches it from now on.
-    let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { return };
-    let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
-    let info = ConnectionInfo { peer: canonical(peer), local: canonical(local), transport };
-    cores.hand_over(stream, info, tls, place);
 }
 
 /// An IPv4 peer on a socket for both families is the IPv4 peer it is: lists of addresses would else miss it.

@@ -1,6 +1,6 @@
 //! The way in: sockets, TLS, HTTP/1.1 and HTTP/2, and how all of it ends.
 //!
-//! The control runtime accepts (`listen`) and hands each socket to the core with the fewest connections (`cores`). There `connection` does the
+//! The control runtime accepts (`listen`) and hands each `socket` to the core with the fewest connections (`cores`). There `connection` does the
 //! handshake (`tls`, `certificate`), tells the protocol and lets hyper speak it; `deadlines` keeps the times and ends what overstays
 //! (`limits`), by what `activity` is told from `stream` (bytes), `answer` (requests, panics) and `request_body`. `framing` refuses what two
 //! readers would read differently. `drain` is the process's coming and going;
@@ -19,6 +19,7 @@ mod framing;
 mod limits;
 mod listen;
 mod request_body;
+mod socket;
 mod stream;
 mod tls;
 
@@ -29,7 +30,7 @@ use std::error::Error;
 
 pub use admin_sessions::AdminSessions;
 pub use certificate::{CertificateError, CertificateFiles};
-pub use connection::{ConnectionInfo, Transport};
+pub use connection::{ConnectionInfo, Entrance, Transport};
 pub use cores::{CoreService, Cores, ServerSettings};
 pub use drain::{Drain, Drained, Stage};
 pub use limits::{ConnectionLimits, OpenFiles, raise_open_files};

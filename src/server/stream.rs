@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Extent, Next, Protocol};
 use super::cores::Place;
 use super::framing::{Head, LineEnds};
+use super::socket::Link;
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,8 +20,8 @@ const TELLING: usize = 4;
 
 /// A connection's bytes.
 pub(super) enum Stream {
-    Plain(TcpStream, Prefix),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Link, Prefix),
+    Tls(Box<TlsStream<Link>>),
 }
 
 /// Bytes that were read to tell the protocol and are still to be given out.
@@ -39,7 +39,7 @@ impl Prefix {
 }
 
 /// Reads just enough to tell HTTP/2 with prior knowledge (RFC 9113 §3.3) from HTTP/1.1.
-pub(super) async fn tell_protocol(mut stream: TcpStream) -> io::Result<(Stream, Protocol)> {
+pub(super) async fn tell_protocol(mut stream: Link) -> io::Result<(Stream, Protocol)> {
     let mut prefix = Prefix::default();
     let protocol = loop {
         let read = stream.read(prefix.bytes.get_mut(prefix.length..).unwrap_or_default()).await?;

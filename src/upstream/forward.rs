@@ -23,7 +23,7 @@ use super::{BoxError, Ending, Target, UpstreamBody, Upstreams};
 use crate::decision::Permit;
 use crate::fault::Fault;
 use crate::reason::Reason;
-use crate::route::UpstreamId;
+use crate::route::{Listed, UpstreamId};
 
 /// Connections on which one request may be tried. Each but the last closed before anything of it was sent.
 const CONNECTIONS: usize = 3;
@@ -50,6 +50,23 @@ where
         Some(upstream) => forward_to(core, upstream, request, ending).await,
         None => Err(Fault::new(Reason::UpstreamAbsent, "the route is for forward-auth only")),
     }
+}
+
+/// Sends a call that leaves to the host that is listed for it. As [`forward`].
+///
+/// # Errors
+/// As [`forward`].
+pub async fn forward_listed<B>(
+    core: &Upstreams,
+    listed: &Listed<'_>,
+    request: Request<B>,
+    ending: &Ending,
+) -> Result<Response<UpstreamBody>, Fault>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
+    forward_to(core, listed.upstream(), request, ending).await
 }
 
 pub(super) async fn forward_to<B>(

@@ -34,7 +34,7 @@ use hyper::client::conn::http1;
 pub use crate::tasks::{Ender, Ending};
 pub use address::{AddressError, UpstreamAddress};
 pub use body::UpstreamBody;
-pub use forward::forward;
+pub use forward::{forward, forward_listed};
 pub use upgrade::Tunnels;
 
 use crate::clock::SharedClock;

@@ -34,6 +34,8 @@ mod local_accounts; // people who sign in on the gateway's own form: passwords, 
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod model; // sessions against a small model: random interleavings of everything that happens to them
 mod operations; // the admin listener, metrics, logs, traces, draining
+mod outbound; // tokens that the gateway obtains for upstreams: kept, renewed, shared, given up; and the caller's own passed on
+mod outgoing; // calls that leave through a listener of this machine: listed hosts, and a token
 mod paths; // one reading of a path: matched, decided about and forwarded
 mod peers; // the tests' own peers are what they are said to be
 mod policy; // every rule with its yes and its no
@@ -52,3 +54,4 @@ mod step_up; // what a login has to be worth, asked for and held to: browsers, p
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies
 mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
 mod streams_together; // the same over several processes
+mod systems; // whole systems as their users know them, on real parts

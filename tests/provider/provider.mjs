@@ -57,8 +57,10 @@ export function make_provider(issuer, config, acr_mode = () => 'granted') {
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_ctx, indicator) => resource_server(resources, indicator),
+        ...(config.default_resource && { defaultResource: () => config.default_resource, useGrantedResource: () => true }),
       },
       revocation: { enabled: true },
+      userinfo: { enabled: config.userinfo ?? true },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (ctx, form) => { ctx.body = logout_page(form); },

@@ -20,6 +20,8 @@
 //   pkce_required           true
 //   dpop_nonce              false: true demands a DPoP nonce
 //   resources   {"indicator-uri": {audience, scope, format: "jwt" | "opaque", ttl, claims: [account claims put in its JWTs]}}
+//   default_resource        one of them: what a login asks for that names none, so that its access tokens are for it and not for userinfo
+//   userinfo    true
 //   scopes      [..] further scopes
 //   control     false: true adds, for the test only,
 //                 GET  /control/counts   how often each endpoint was asked, the token endpoint by grant type too:
@@ -49,7 +51,7 @@ const [{ make_provider }, { make_interaction }, { make_control }] = await Promis
 ]);
 
 const known = ['host', 'port', 'tls', 'clients', 'accounts', 'ttl', 'response_iss', 'rotate_refresh', 'refresh', 'conform_id_token_claims',
-  'acr_values', 'pkce_required', 'dpop_nonce', 'resources', 'scopes', 'control'];
+  'acr_values', 'pkce_required', 'dpop_nonce', 'resources', 'default_resource', 'userinfo', 'scopes', 'control'];
 const config = JSON.parse(process.argv[2] ?? '{}');
 const unknown = Object.keys(config).filter((key) => !known.includes(key));
 if (unknown.length > 0) {

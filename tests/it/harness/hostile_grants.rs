@@ -12,6 +12,7 @@ use serde_json::json;
 use super::body::{TestBody, empty};
 use super::hostile_answer::json_answer;
 use super::hostile_lie::Lie;
+use super::hostile_machine;
 use super::hostile_state::{ClientAuth, Grant, Inner, Issued, Params, State, merged};
 use super::hostile_token::id_token;
 use super::jose::{random, s256};
@@ -39,6 +40,9 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
             Lie::RefreshRefused if refreshing => return invalid_grant("<i>refused</i> as told"),
             Lie::RefreshInvalidClient if refreshing => return invalid_client("<i>refused</i> as told"),
             _ => {}
+        }
+        if let Some(answer) = hostile_machine::answer(&mut inner, &form, now) {
+            return answer;
         }
         let found = match get("grant_type").as_str() {
             "authorization_code" => redeem(&mut inner, &form),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::browser::Now;
 use super::hostile_lie::{Endpoint, Lie};
+use super::hostile_machine::Machine;
 use super::jose::{Algorithm, SigningKey};
 
 /// Parameters of a request, decoded.
@@ -114,6 +115,8 @@ pub struct Inner {
     pub refreshing_most: usize,
     /// When and how the user logged in, where that is remembered.
     pub login: Option<(u64, Option<String>)>,
+    /// Grants in which no person has a part.
+    pub machine: Machine,
     /// Requests by endpoint.
     pub counts: BTreeMap<Endpoint, usize>,
     /// Every secret seen or issued: kind and value.
@@ -197,6 +200,7 @@ impl State {
             refreshing: HashMap::new(),
             refreshing_most: 0,
             login: None,
+            machine: Machine::default(),
             counts: BTreeMap::new(),
             secrets: vec![("client_secret", settings.client_secret.clone())],
             complaints: Vec::new(),

@@ -5,7 +5,7 @@
 //!   send), [`raw_h2`] (the same for HTTP/2 frames), [`websocket`], [`held`] (streams that note when they were
 //!   ended)
 //! - a person: [`browser`] with its [`visit`], [`page`], [`cookies`] and [`html`], or the real one, [`chromium`]
-//! - behind the gateway: [`upstream`] with its [`upstream_paths`], on [`server`]
+//! - behind the gateway: [`upstream`] with its [`upstream_paths`], and [`guarded`], which wants a token, on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
@@ -39,12 +39,14 @@ pub mod durations;
 pub mod fixtures;
 pub mod fronts;
 pub mod gateway;
+pub mod guarded;
 pub mod held;
 pub mod hostile;
 pub mod hostile_answer;
 pub mod hostile_endpoints;
 pub mod hostile_grants;
 pub mod hostile_lie;
+pub mod hostile_machine;
 pub mod hostile_mint;
 pub mod hostile_state;
 pub mod hostile_token;

@@ -1,0 +1,76 @@
+//! Who gives tokens for upstreams, and the listeners for calls that leave.
+
+use std::sync::Arc;
+
+use super::StartError;
+use super::providers::{People, http};
+use crate::clock::SharedClock;
+use crate::config::{ClientAuth, Config, LocalListen, OutboundPlace};
+use crate::outbound::{ClientCredentials, EndpointPlace, Outbound, TokenEndpoint, TokenEndpointSettings, TokenExchange, Wanted};
+use crate::provider::discovery::Discovery;
+use crate::provider::{CallTimes, ClientAuthentication};
+use crate::route::InNameOf;
+use crate::server::Listener;
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+
+/// In the order of the config. Nobody is asked yet.
+pub(super) fn all(
+    config: &Config,
+    people: &People,
+    clock: &SharedClock,
+    tasks: &Tasks,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Outbound>, StartError> {
+    let made = config.outbound.iter().map(|outbound| {
+        let calls = http(config, outbound.ca_file.as_ref(), tasks);
+        // The name in the metric: the issuer where there is one, as for logins.
+        let (place, called) = match &outbound.place {
+            OutboundPlace::Url(url) => (EndpointPlace::Url(url.clone()), url.origin().ascii_serialization()),
+            OutboundPlace::Issuer(issuer) => {
+                let discovery = Discovery::new(issuer.clone(), calls.clone(), Arc::clone(clock), Arc::clone(metrics));
+                (EndpointPlace::Discovered(Arc::new(discovery)), issuer.clone())
+            }
+            OutboundPlace::Provider(id) => {
+                let found = people.documents.iter().find(|(known, _)| known == id);
+                let issuer = config.providers.iter().find(|provider| provider.id == *id).map(|provider| provider.issuer.clone());
+                let (Some((_, discovery)), Some(issuer)) = (found, issuer) else {
+                    return Err(StartError::new(format!("outbound.{}: no provider {id:?}", outbound.name)));
+                };
+                (EndpointPlace::Discovered(Arc::clone(discovery)), issuer)
+            }
+        };
+        let settings = TokenEndpointSettings {
+            place,
+            client_id: outbound.client_id.clone(),
+            client_secret: outbound.client_secret.clone(),
+            client_authentication: match outbound.client_auth {
+                ClientAuth::Basic => ClientAuthentication::Basic,
+                ClientAuth::Post => ClientAuthentication::Post,
+            },
+            wanted: Wanted { scope: outbound.scope.clone(), audience: outbound.audience.clone(), resource: outbound.resource.clone() },
+            header: outbound.header.clone(),
+        };
+        let times = CallTimes::new(&called, Arc::clone(clock), Arc::clone(metrics));
+        let endpoint = TokenEndpoint::new(settings, calls, times, Arc::clone(clock));
+        Ok(match outbound.in_name_of {
+            InNameOf::Gateway => Outbound::ClientCredentials(ClientCredentials::new(endpoint, Arc::clone(clock), tasks.clone())),
+            InNameOf::Caller => Outbound::TokenExchange(TokenExchange::new(endpoint, Arc::clone(clock), tasks.clone())),
+        })
+    });
+    made.collect()
+}
+
+/// Bound in the order of the config, not yet accepting.
+pub(super) fn listeners(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let bound = config.outgoing.iter().enumerate().map(|(index, outgoing)| {
+        let bound = match &outgoing.listen {
+            LocalListen::Tcp(address) => Listener::bind(*address, None),
+            LocalListen::Unix(path, mode) => Listener::bind_unix(path, *mode),
+        };
+        let listener = bound.map_err(|error| StartError::new(format!("outgoing {:?}: {error}", outgoing.id)))?;
+        tracing::info!(id = outgoing.id, listen = ?outgoing.listen, "calls leave through here");
+        Ok(listener.outgoing(index))
+    });
+    bound.collect()
+}

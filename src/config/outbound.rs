@@ -1,0 +1,237 @@
+//! `[outbound.NAME]`: tokens that the gateway obtains for upstreams.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use url::Url;
+
+use super::gateway::is_loopback;
+use super::providers::{ClientAuth, Provider, parse_id, parse_scope, read_issuer, read_outgoing_tls};
+use super::reader::Section;
+use super::routes::reserved;
+use super::secret_file;
+use crate::credential::CredentialKind;
+use crate::header::HeaderRule;
+use crate::route::{Access, InNameOf, OutboundId, RouteOutbound};
+use crate::secret::{Secret, SecretSource};
+
+/// One table.
+#[derive(Clone)]
+pub struct Outbound {
+    /// NAME.
+    pub name: String,
+    /// Whose token it is.
+    pub in_name_of: InNameOf,
+    /// Who gives it.
+    pub place: OutboundPlace,
+    /// Our registration there.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretSource,
+    /// How we prove ourselves.
+    pub client_auth: ClientAuth,
+    /// `scope`.
+    pub scope: Vec<String>,
+    /// `audience`.
+    pub audience: Vec<String>,
+    /// `resource`.
+    pub resource: Vec<String>,
+    /// The header it goes into.
+    pub header: HeaderName,
+    /// A CA beside the system's; with a provider, the provider's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who gives a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboundPlace {
+    /// The `[provider]` of this id.
+    Provider(String),
+    /// The issuer whose document says where.
+    Issuer(String),
+    /// This token endpoint.
+    Url(Url),
+}
+
+/// All tables, as routes and listeners name them.
+pub(super) struct Outbounds {
+    pub(super) all: Vec<Outbound>,
+    /// Which of them something names.
+    used: Vec<Cell<bool>>,
+}
+
+pub(super) fn read(root: &Section<'_>, providers: &[Provider]) -> Outbounds {
+    let all: Vec<Outbound> =
+        root.named_sections("outbound").iter().filter_map(|(name, section)| read_one(name, section, providers)).collect();
+    Outbounds { used: all.iter().map(|_| Cell::new(false)).collect(), all }
+}
+
+impl Outbounds {
+    /// The table that `outbound` of `section` names.
+    pub(super) fn named(&self, section: &Section<'_>) -> Option<(usize, &Outbound)> {
+        let name = section.text("outbound")?;
+        let found = self.all.iter().position(|outbound| outbound.name == name);
+        let Some((index, outbound)) = found.and_then(|index| Some((index, self.all.get(index)?))) else {
+            let names = self.all.iter().map(|outbound| outbound.name.as_str()).collect::<Vec<_>>().join(", ");
+            section.problem("outbound", format!("names no [outbound.NAME]; there is {}", if names.is_empty() { "none" } else { &names }));
+            return None;
+        };
+        if let Some(used) = self.used.get(index) {
+            used.set(true);
+        }
+        Some((index, outbound))
+    }
+
+    /// `outbound`, held against what else the route says.
+    pub(super) fn of_route(&self, section: &Section<'_>, access: Option<&Access>, headers: &[HeaderRule]) -> Option<RouteOutbound> {
+        let (index, outbound) = self.named(section)?;
+        if headers.iter().any(|rule| rule.name == outbound.header) {
+            section.problem("headers", format!("sets {}, and so does outbound; remove one of them", outbound.header));
+        }
+        match (outbound.in_name_of, access) {
+            (InNameOf::Caller, Some(Access::Public)) => {
+                section.problem("outbound", "is a token_exchange, and a public route reads no token to exchange; take another outbound, or let the route accept something");
+            }
+            (InNameOf::Caller, Some(Access::Optional(accept) | Access::Protected(accept, _)))
+                if !accept.takes(CredentialKind::Session) && !accept.takes(CredentialKind::Bearer) =>
+            {
+                section.problem(
+                    "outbound",
+                    "is a token_exchange, and nothing that the route accepts is a token: add \"session\" or \"bearer\" to accept",
+                );
+            }
+            (InNameOf::Gateway, Some(Access::Public)) => {
+                section.warning("outbound", "is added to everybody's requests here: the route is public");
+            }
+            _ => {}
+        }
+        Some(RouteOutbound { id: OutboundId(index), in_name_of: outbound.in_name_of })
+    }
+
+    /// A table that nothing names does nothing: whoever wrote it meant something.
+    pub(super) fn warn_of_unused(&self, root: &Section<'_>) {
+        for (outbound, _) in self.all.iter().zip(&self.used).filter(|(_, used)| !used.get()) {
+            root.warning(
+                "outbound",
+                format!("{:?} is named by no [[route]] and no [[outgoing]]: its token is never obtained", outbound.name),
+            );
+        }
+    }
+}
+
+fn read_one(name: &str, section: &Section<'_>, providers: &[Provider]) -> Option<Outbound> {
+    if let Err(wrong) = parse_id(name) {
+        section.problem("", wrong);
+    }
+    let kinds = [("client_credentials", InNameOf::Gateway), ("token_exchange", InNameOf::Caller)];
+    let in_name_of = section.choice("kind", InNameOf::Gateway, &kinds);
+    let provider = section.text("provider");
+    let issuer = if section.has("issuer") { read_issuer(section) } else { None };
+    let url = section.parsed("token_endpoint", parse_endpoint);
+    let named = ["provider", "issuer", "token_endpoint"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
+    match named.as_slice() {
+        [_] => {}
+        [] => section.problem(
+            "provider",
+            "is missing: who gives the token, as the id of a [provider], or issuer = \"https://login.example.com\", or token_endpoint = \"https://login.example.com/token\"",
+        ),
+        [_, more, ..] => section.problem(more, "stands beside another way to say who gives the token; give one of provider, issuer and token_endpoint"),
+    }
+    let of = provider.as_ref().and_then(|id| {
+        let found = providers.iter().find(|provider| provider.id == *id);
+        if found.is_none() {
+            let ids = providers.iter().map(|provider| provider.id.as_str()).collect::<Vec<_>>().join(", ");
+            section.problem("provider", format!("names no [provider]; there is {}", if ids.is_empty() { "none" } else { &ids }));
+        }
+        found
+    });
+    let registration = read_registration(section, provider.is_some(), of);
+    let scope = section.parsed_list("scope", parse_scope).unwrap_or_default();
+    let audience = section.list("audience").unwrap_or_default();
+    let resource = section.parsed_list("resource", parse_resource).unwrap_or_default();
+    if in_name_of == InNameOf::Caller && !section.has("audience") && !section.has("resource") {
+        section.problem("audience", "is missing: for whom the caller's token is exchanged, such as audience = \"orders\" (or resource = \"https://orders.example.com\")");
+    }
+    let header = section.parsed("header", |text| match HeaderName::from_bytes(text.as_bytes()) {
+        Ok(name) if !reserved(&name) => Ok(name),
+        _ => Err(format!("expected a header's name that frames nothing, such as \"Authorization\"; found {text:?}")),
+    });
+    let ca_file = read_outgoing_tls(section);
+    if ca_file.is_some() && provider.is_some() {
+        section.problem("tls", "stands beside provider, whose own tls counts; remove it here");
+    }
+    section.finish();
+    let place = match (provider, issuer, url) {
+        (Some(id), None, None) => OutboundPlace::Provider(id),
+        (None, Some(issuer), None) => OutboundPlace::Issuer(issuer),
+        (None, None, Some(url)) => OutboundPlace::Url(url),
+        _ => return None,
+    };
+    let (client_id, client_secret, client_auth) = registration?;
+    Some(Outbound {
+        name: name.to_owned(),
+        in_name_of,
+        place,
+        client_id,
+        client_secret,
+        client_auth,
+        scope,
+        audience,
+        resource,
+        header: header.unwrap_or(AUTHORIZATION),
+        ca_file: ca_file.or_else(|| of.and_then(|provider| provider.ca_file.clone())),
+    })
+}
+
+/// As whom we ask: as the provider knows us for logins, unless the table says otherwise.
+fn read_registration(section: &Section<'_>, by_provider: bool, of: Option<&Provider>) -> Option<(String, SecretSource, ClientAuth)> {
+    let words = [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)];
+    let client_auth = section.choice("client_auth", of.map_or(ClientAuth::Basic, |provider| provider.client_auth), &words);
+    let client_id = section.text("client_id");
+    let secret = secret_file::read(section, "client_secret", 1);
+    let says_secret = section.has("client_secret") || section.has("client_secret_file");
+    match (client_id, says_secret) {
+        (Some(client_id), true) => {
+            Some((client_id, secret.unwrap_or_else(|| SecretSource::fixed(Secret::new(String::new()))), client_auth))
+        }
+        (Some(_), false) => {
+            section.problem(
+                "client_secret_file",
+                "is missing beside client_id; for example: client_secret_file = \"/run/secrets/outbound_secret\"",
+            );
+            None
+        }
+        (None, true) => {
+            section.problem("client_id", "is missing beside the secret; for example: client_id = \"gateway\"");
+            None
+        }
+        (None, false) if by_provider => of.map(|provider| (provider.client_id.clone(), provider.client_secret.clone(), client_auth)),
+        (None, false) => {
+            section.problem("client_id", "is missing; for example: client_id = \"gateway\" (with provider, the provider's own counts)");
+            None
+        }
+    }
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| format!("expected a URL such as \"https://login.example.com/token\"; found {text:?}"))?;
+    if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err("expected a URL without fragment and credentials (RFC 6749 §3.2)".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err("expected https: secret and token would cross the network in the clear".to_owned()),
+        other => Err(format!("expected https; found {other}")),
+    }
+}
+
+/// RFC 8707 §2: an absolute URI without a fragment.
+fn parse_resource(text: &str) -> Result<String, String> {
+    match Url::parse(text) {
+        Ok(url) if url.fragment().is_none() => Ok(text.to_owned()),
+        _ => Err(format!("expected an absolute URI without a fragment, such as \"https://orders.example.com\"; found {text:?}")),
+    }
+}
