@@ -1,6 +1,5 @@
 //! Whoever is asked on the network: providers of people, issuers of tokens.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
 use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
+use crate::provider::tls::TlsSettings;
 use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
@@ -34,7 +34,7 @@ pub(super) struct People {
 pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Result<People, StartError> {
     let mut people = People { providers: Vec::new(), documents: Vec::new() };
     for provider in &config.providers {
-        let http = http(config, provider.ca_file.as_ref(), tasks);
+        let http = http(config, &provider.tls, tasks);
         let discovery = Arc::new(Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(clock), Arc::clone(metrics)));
         people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
         tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
@@ -147,7 +147,7 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
 
 pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
     let verifiers = config.token_issuers.iter().map(|issuer| {
-        let http = http(config, issuer.ca_file.as_ref(), tasks);
+        let http = http(config, &issuer.tls, tasks);
         let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
         let (name, calls, call_times) = (issuer.issuer.clone(), http.clone(), times.clone());
         let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone(), call_times.clone()));
@@ -172,13 +172,13 @@ fn rules(issuer: &TokenIssuer, leeway: Duration) -> AccessTokenRules {
     }
 }
 
-fn http(config: &Config, ca_file: Option<&PathBuf>, tasks: &Tasks) -> Http {
+fn http(config: &Config, tls: &TlsSettings, tasks: &Tasks) -> Http {
     let limits = config.gateway.limits;
     let settings = HttpSettings {
         connect_timeout: limits.provider_timeout / 2,
         deadline: limits.provider_timeout,
         max_bytes: limits.provider_answer_bytes,
-        extra_roots: ca_file.into_iter().cloned().collect(),
+        tls: tls.clone(),
     };
     Http::new(settings, tasks.clone())
 }

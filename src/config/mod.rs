@@ -9,6 +9,7 @@ mod api_keys;
 mod gateway;
 mod layers;
 mod limits;
+mod outgoing;
 mod policies;
 mod problem;
 mod providers;

@@ -1,15 +1,16 @@
 //! `[provider]` and `[[token_issuer]]`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use url::Url;
 
 use super::gateway::is_loopback;
+use super::outgoing::read_outgoing_tls;
 use super::reader::Section;
 use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
 use crate::provider::LogoutUrl;
+use crate::provider::tls::TlsSettings;
 use crate::secret::{Secret, SecretSource};
 use crate::token::{Algorithm, LogoutTokenExp};
 
@@ -40,8 +41,8 @@ pub struct Provider {
     pub logout_url: Option<LogoutUrl>,
     /// Whether its logout tokens carry `exp`.
     pub logout_token_exp: LogoutTokenExp,
-    /// A CA beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust there, and who we are.
+    pub tls: TlsSettings,
 }
 
 /// `client_auth`.
@@ -77,8 +78,8 @@ pub struct TokenIssuer {
     pub client_id: Option<String>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
-    /// A CA beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust there, and who we are.
+    pub tls: TlsSettings,
 }
 
 /// `typ` of a token issuer.
@@ -141,7 +142,7 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let logout_url = section.parsed("logout_url", LogoutUrl::parse);
     let exp = [("required", LogoutTokenExp::Required), ("optional", LogoutTokenExp::Optional)];
     let logout_token_exp = section.choice("logout_token_exp", LogoutTokenExp::Required, &exp);
-    let ca_file = read_outgoing_tls(section);
+    let tls = read_outgoing_tls(section);
     section.finish();
     let issuer = issuer.unwrap_or_default();
     let id = id.unwrap_or_else(|| "default".to_owned());
@@ -159,7 +160,7 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         mapping,
         logout_url,
         logout_token_exp,
-        ca_file,
+        tls,
     }
 }
 
@@ -188,7 +189,7 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
             groups: claim(section, "groups_claim"),
             email_verification: EmailVerification::Required,
         };
-        let ca_file = read_outgoing_tls(section);
+        let tls = read_outgoing_tls(section);
         section.finish();
         // With gaps where there are problems, as a provider.
         let audience = audience.unwrap_or_default();
@@ -199,7 +200,7 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
         }
         let issuer = issuer.unwrap_or_default();
         let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
-        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, ca_file });
+        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, tls });
     }
     issuers
 }
@@ -222,18 +223,6 @@ fn read_issuer(section: &Section<'_>) -> Option<String> {
 
 fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
-}
-
-fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
-    let tls = section.section("tls");
-    let file = tls.file("ca_file");
-    tls.finish();
-    if let Some(file) = &file
-        && let Err(error) = std::fs::File::open(file)
-    {
-        tls.problem("ca_file", format!("{} cannot be read: {error}", file.display()));
-    }
-    file
 }
 
 fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {

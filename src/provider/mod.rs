@@ -17,6 +17,8 @@ mod oidc;
 mod refresh;
 mod reread;
 mod times;
+pub mod tls;
+mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
