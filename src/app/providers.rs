@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::StartError;
 use crate::clock::SharedClock;
-use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::config::{Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
 use crate::credential::CredentialKind;
 use crate::header::PreparedHeaders;
 use crate::provider::api_keys::{ApiKeys, KeyFile};
@@ -14,7 +14,7 @@ use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
 use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
 use crate::provider::tls::TlsSettings;
-use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::provider::{self, CallTimes, IdentityProvider, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -100,11 +100,10 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
         name: provider.name.clone(),
         issuer: provider.issuer.clone(),
         client_id: provider.client_id.clone(),
-        client_secret: provider.client_secret.clone(),
-        client_authentication: match provider.client_auth {
-            ClientAuth::Basic => ClientAuthentication::Basic,
-            ClientAuth::Post => ClientAuthentication::Post,
-        },
+        client_authentication: provider.client_auth.clone(),
+        shows_certificate: provider.tls.certificate.is_some(),
+        pushed: provider.pushed,
+        binding: provider.binding,
         scopes: provider.scopes.clone(),
         response_mode: match provider.response_mode {
             ResponseMode::Query => provider::ResponseMode::Query,

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use url::Url;
 
+use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
 use super::outgoing::read_outgoing_tls;
 use super::reader::Section;
-use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
-use crate::provider::LogoutUrl;
 use crate::provider::tls::TlsSettings;
-use crate::secret::{Secret, SecretSource};
+use crate::provider::{Binding, ClientAuthentication, LogoutUrl, Pushed};
+use crate::route::RouteTable;
 use crate::token::{Algorithm, LogoutTokenExp};
 
 /// An OpenID provider that people sign in at.
@@ -25,10 +25,12 @@ pub struct Provider {
     pub issuer: String,
     /// Our registration.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretSource,
-    /// How we prove ourselves at the token endpoint.
-    pub client_auth: ClientAuth,
+    /// How we prove ourselves to it.
+    pub client_auth: ClientAuthentication,
+    /// When authorization requests are pushed.
+    pub pushed: Pushed,
+    /// What its tokens are to be bound to.
+    pub binding: Binding,
     /// Asked for; always with `openid`.
     pub scopes: Vec<String>,
     /// How the answer comes back.
@@ -43,15 +45,6 @@ pub struct Provider {
     pub logout_token_exp: LogoutTokenExp,
     /// Whom to trust there, and who we are.
     pub tls: TlsSettings,
-}
-
-/// `client_auth`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_secret_basic` (RFC 6749 §2.3.1).
-    Basic,
-    /// `client_secret_post`.
-    Post,
 }
 
 /// `response_mode`.
@@ -115,11 +108,11 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let name = section.text("name");
     let issuer = read_issuer(section);
     let client_id = section.required_text("client_id", "app");
-    let client_secret = secret_file::read(section, "client_secret", 1);
-    if client_secret.is_none() && !section.has("client_secret") && !section.has("client_secret_file") {
-        section.problem("client_secret_file", "is missing; for example: client_secret_file = \"/run/secrets/client_secret\"");
-    }
-    let client_auth = section.choice("client_auth", ClientAuth::Basic, &[("basic", ClientAuth::Basic), ("post", ClientAuth::Post)]);
+    let tls = read_outgoing_tls(section);
+    let client_auth = read_client_auth(section, &tls);
+    let pushed = [("auto", Pushed::WhereRequired), ("always", Pushed::Always), ("never", Pushed::Never)];
+    let pushed = section.choice("par", Pushed::WhereRequired, &pushed);
+    let binding = if section.flag("dpop", false) { Binding::Dpop } else { Binding::None };
     let mut scopes =
         section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
     if !scopes.iter().any(|scope| scope == "openid") {
@@ -142,7 +135,6 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let logout_url = section.parsed("logout_url", LogoutUrl::parse);
     let exp = [("required", LogoutTokenExp::Required), ("optional", LogoutTokenExp::Optional)];
     let logout_token_exp = section.choice("logout_token_exp", LogoutTokenExp::Required, &exp);
-    let tls = read_outgoing_tls(section);
     section.finish();
     let issuer = issuer.unwrap_or_default();
     let id = id.unwrap_or_else(|| "default".to_owned());
@@ -152,8 +144,9 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         id,
         issuer,
         client_id: client_id.unwrap_or_default(),
-        client_secret: client_secret.unwrap_or_else(|| SecretSource::fixed(Secret::new(String::new()))),
         client_auth,
+        pushed,
+        binding,
         scopes,
         response_mode,
         algorithms,
@@ -161,6 +154,21 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         logout_url,
         logout_token_exp,
         tls,
+    }
+}
+
+/// A token that is bound to a key of ours (RFC 9449) is of no use to anybody else.
+pub(super) fn refuse_to_tell_bound_tokens(root: &Section<'_>, providers: &[Provider], routes: &RouteTable) {
+    let telling = routes.routes().iter().filter(|route| route.headers.iter().any(|rule| rule.template.tells_access_token()));
+    for route in telling {
+        let takes = |provider: &&Provider| route.accept().is_some_and(|accept| accept.takes_provider(&provider.id));
+        if let Some(provider) = providers.iter().filter(|provider| provider.binding == Binding::Dpop).find(takes) {
+            let (id, route) = (&provider.id, &route.id);
+            root.problem(
+                "route",
+                format!("the headers of route {route:?} tell {{access_token}}, which dpop = true of provider {id:?} binds to a key that the upstream does not have; remove one of them"),
+            );
+        }
     }
 }
 

@@ -321,7 +321,7 @@ fn a_sidecar_needs_no_file() {
     let sources = Sources { file: None, environment: environment(&variables), flags: vec![("listen".into(), "127.0.0.1:0".into())] };
     let config = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
     assert_eq!(config.providers[0].client_id, "007");
-    assert_eq!(config.providers[0].client_secret.get().expose(), "true");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "true");
     assert_eq!(config.providers[0].scopes, ["openid", "email"]);
     assert_eq!(config.gateway.limits.headers, 50);
     assert_eq!(config.gateway.listen.port(), 0);
@@ -366,11 +366,11 @@ fn secrets_come_from_files_and_open_ones_are_warned_of() {
     );
     let config = load_text("config.toml", &text, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
     assert!(config.warnings.iter().any(|problem| problem.path == "provider.client_secret_file"), "{:?}", config.warnings);
-    assert_eq!(config.providers[0].client_secret.get().expose(), "top-secret");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "top-secret");
     std::fs::write(&secret.0, "rotated").unwrap();
-    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "rotated");
     std::fs::remove_file(&secret.0).unwrap();
-    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "rotated");
 }
 
 #[test]

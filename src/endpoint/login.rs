@@ -286,7 +286,7 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
     let gateway = visit.gateway;
     let known = gateway.provider(provider).ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the provider is gone from the config"))?;
     let state = State::new(flow_cookie.handle);
-    let attempt = PendingLogin {
+    let mut attempt = PendingLogin {
         provider: provider.to_owned(),
         nonce: secret::random_token(),
         code_verifier: secret::random_token(),
@@ -294,11 +294,9 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
         started_at: gateway.clock.now(),
         asks: flow.asks.clone(),
         proven: None,
+        dpop_key: None,
     };
-    let mut url = known.authorization_url(&attempt, &state.write()).await?;
-    if let Some(hint) = hint {
-        url.query_pairs_mut().append_pair("login_hint", hint);
-    }
+    let url = known.authorization_url(&mut attempt, &state.write(), hint).await?;
     let sessions = &gateway.authenticator.sessions;
     sessions.put_flow(flow_cookie, flow).await?;
     sessions.put_attempt(flow_cookie, &state, &attempt).await?;

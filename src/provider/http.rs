@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,36 +152,39 @@ impl Http {
 
     /// Gets `url`, with `bearer` in `Authorization` where there is one. Any status but a success is an error.
     pub async fn get(&self, url: &Url, bearer: Option<&Secret>) -> Result<Response<Vec<u8>>, HttpError> {
-        let uri: Uri = url.as_str().parse().map_err(|_| HttpError::at(url, HttpFailure::Address))?;
-        let mut request = Request::new(Vec::new());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(bearer) = bearer {
-            // A token that fits in no header was made by nobody who follows RFC 6750 §2.1; the provider would refuse it as well.
-            let mut value = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
-                .map_err(|_| HttpError::at(url, HttpFailure::Status(StatusCode::UNAUTHORIZED)))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        let answer = self.send(request).await?;
+        let answer = self.send(Self::get_request(url, bearer.map(|token| ("Bearer", token)))?).await?;
         if answer.status().is_success() { Ok(answer) } else { Err(HttpError::status(url, answer.status())) }
     }
 
     /// Gets a JSON document.
     pub async fn get_json(&self, url: &Url, bearer: Option<&Secret>) -> Result<Value, HttpError> {
-        let answer = self.get(url, bearer).await?;
+        Self::json_of(url, &self.get(url, bearer).await?)
+    }
+
+    /// A request for JSON, with a token in `Authorization` by this scheme.
+    pub(super) fn get_request(url: &Url, token: Option<(&str, &Secret)>) -> Result<Request<Vec<u8>>, HttpError> {
+        let uri: Uri = url.as_str().parse().map_err(|_| HttpError::at(url, HttpFailure::Address))?;
+        let mut request = Request::new(Vec::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some((scheme, token)) = token {
+            // A token that fits in no header was made by nobody who follows RFC 6750 §2.1; the provider would refuse it as well.
+            let mut value = HeaderValue::try_from(format!("{scheme} {}", token.expose()))
+                .map_err(|_| HttpError::at(url, HttpFailure::Status(StatusCode::UNAUTHORIZED)))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+
+    /// What a successful answer holds.
+    pub(super) fn json_of(url: &Url, answer: &Response<Vec<u8>>) -> Result<Value, HttpError> {
+        if !answer.status().is_success() {
+            return Err(HttpError::status(url, answer.status()));
+        }
         // serde_json's message would repeat parts of the body.
         serde_json::from_slice(answer.body()).map_err(|_| HttpError::at(url, HttpFailure::NotJson))
-    }
-}
-
-impl<'c> oauth2::AsyncHttpClient<'c> for Http {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send>>;
-
-    fn call(&'c self, request: Request<Vec<u8>>) -> Self::Future {
-        Box::pin(self.send(request))
     }
 }
 

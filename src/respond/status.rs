@@ -92,7 +92,9 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::GroupsOverage
         | Reason::CodeNotSet
         | Reason::IdentityTooLarge => StatusCode::FORBIDDEN,
-        Reason::CodeRefused
+        Reason::PushedRequestRefused
+        | Reason::PushedResponse
+        | Reason::CodeRefused
         | Reason::TokenResponse
         | Reason::IdTokenMissing
         | Reason::IdTokenMalformed

@@ -177,10 +177,20 @@ impl SigningKey {
         self.algorithm
     }
 
-    /// Its name: the thumbprint of the public key (RFC 7638), 43 characters.
+    /// Its name: the thumbprint of the public key (RFC 7638), 43 characters, unless it was given another.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
+    }
+
+    /// The same key under another name, for whoever knows it by that.
+    #[must_use]
+    pub fn named(mut self, kid: &str) -> Self {
+        kid.clone_into(&mut self.kid);
+        if let Some(members) = self.jwk.as_object_mut() {
+            members.insert("kid".to_owned(), json!(kid));
+        }
+        self
     }
 
     /// The public key (RFC 7517) with `kid`, `use` and `alg`.

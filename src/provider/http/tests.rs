@@ -115,8 +115,7 @@ async fn a_post_goes_out_as_it_is_and_its_status_comes_back() {
     let server = Server::start(Peer::Says(answer), None).await;
     let request = Request::post(server.url("/token").as_str()).body(b"grant_type=authorization_code".to_vec()).unwrap();
     let http = http_with(settings());
-    // As oauth2 calls it.
-    let response = oauth2::AsyncHttpClient::call(&http, request).await.unwrap();
+    let response = http.send(request).await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.body(), br#"{"error":"invalid_grant"}"#);
     let request = server.request();
