@@ -31,7 +31,7 @@ pub struct ClientAssertion {
 /// Whom an assertion names as its `aud`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionAudience {
-    /// The issuer (FAPI 2.0 Security Profile §5.3.3.1): an assertion that somebody else obtains by a false endpoint is good for nobody else.
+    /// The issuer, as FAPI 2.0 Security Profile has it: an assertion that somebody obtains by a false endpoint is good nowhere else.
     Issuer,
     /// The token endpoint, as RFC 7523 §3 has it for servers that take nothing else.
     TokenEndpoint,
@@ -139,5 +139,85 @@ impl AssertionKey {
             return Ok(Keys { first: read(Some(Algorithm::Ps256))?, rs256: Some(key) });
         }
         Ok(Keys { first: key, rs256: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::decode;
+    use crate::token::testing::NOW;
+
+    const RECIPIENT: Recipient<'static> =
+        Recipient { issuer: "https://idp.test", token_endpoint: "https://idp.test/token", rs256_only: false };
+
+    fn assertion(
+        pem: &[u8],
+        key_id: Option<&str>,
+        algorithm: Option<Algorithm>,
+        audience: AssertionAudience,
+    ) -> Result<ClientAssertion, String> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("doorward-assertion-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, pem).unwrap();
+        let made = ClientAssertion::new(AssertionKey { file: file.clone(), key_id: key_id.map(str::to_owned), algorithm }, audience);
+        std::fs::remove_file(file).unwrap();
+        made
+    }
+
+    fn pem(pkcs8: &[u8]) -> Vec<u8> {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", crate::secret::encode_standard(pkcs8)).into_bytes()
+    }
+
+    fn rsa() -> Vec<u8> {
+        use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+        let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        pem(der.as_ref())
+    }
+
+    fn parts(token: &Secret) -> (Value, Value) {
+        let read = |part: &str| serde_json::from_slice(&decode(part).unwrap()).unwrap();
+        let mut parts = token.expose().split('.');
+        (read(parts.next().unwrap()), read(parts.next().unwrap()))
+    }
+
+    #[test]
+    fn an_assertion_is_ours_for_them_and_counts_once_for_a_minute() {
+        let (_, pkcs8) = SigningKey::generate(Algorithm::Es256).unwrap();
+        let made = assertion(&pem(&pkcs8), None, None, AssertionAudience::Issuer).unwrap();
+        let first = made.sign("app", &RECIPIENT, NOW).ok().unwrap();
+        let (header, claims) = parts(&first);
+        assert_eq!((header["alg"].as_str(), header["kid"].as_str()), (Some("ES256"), made.public_jwk()["kid"].as_str()));
+        assert_eq!([&claims["iss"], &claims["sub"], &claims["aud"]], [&json!("app"), &json!("app"), &json!("https://idp.test")]);
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(NOW.0), Some(NOW.0 + 60)));
+        let (_, second) = parts(&made.sign("app", &RECIPIENT, NOW).ok().unwrap());
+        assert_ne!(claims["jti"], second["jti"]);
+
+        let named = assertion(&pem(&pkcs8), Some("ours"), None, AssertionAudience::TokenEndpoint).unwrap();
+        let (header, claims) = parts(&named.sign("app", &RECIPIENT, NOW).ok().unwrap());
+        assert_eq!((&header["kid"], &claims["aud"]), (&json!("ours"), &json!("https://idp.test/token")));
+        assert_eq!(named.public_jwk()["kid"], "ours");
+    }
+
+    #[test]
+    fn an_rsa_key_signs_what_the_other_side_takes() {
+        let key = rsa();
+        for (algorithm, rs256_only, expected) in [
+            (None, false, "PS256"),
+            (None, true, "RS256"),
+            (Some(Algorithm::Rs256), false, "RS256"),
+            (Some(Algorithm::Ps512), true, "PS512"),
+        ] {
+            let made = assertion(&key, None, algorithm, AssertionAudience::Issuer).unwrap();
+            let (header, _) = parts(&made.sign("app", &Recipient { rs256_only, ..RECIPIENT }, NOW).ok().unwrap());
+            assert_eq!(header["alg"], expected, "{algorithm:?} {rs256_only}");
+            assert!(made.public_jwk().get("alg").is_none() && made.public_jwk().get("d").is_none());
+        }
+        let wrong = assertion(&key, None, Some(Algorithm::Es256), AssertionAudience::Issuer).err().unwrap();
+        assert!(wrong.contains("does not sign ES256"), "{wrong}");
+        assert!(assertion(b"no key", None, None, AssertionAudience::Issuer).err().unwrap().contains("PEM"));
     }
 }

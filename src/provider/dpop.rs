@@ -153,3 +153,77 @@ impl OpenIdProvider {
         Ok(self.http.send(request).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::testing::NOW;
+    use crate::token::thumbprint;
+
+    fn proof(request: &Request<Vec<u8>>) -> (Value, Value) {
+        let text = request.headers()["dpop"].to_str().unwrap();
+        let read = |part: &str| serde_json::from_slice(&decode(part).unwrap()).unwrap();
+        let mut parts = text.split('.');
+        (read(parts.next().unwrap()), read(parts.next().unwrap()))
+    }
+
+    #[test]
+    fn a_proof_is_for_one_call_and_one_token() {
+        let key = DpopKey::generate().ok().unwrap();
+        let endpoint = Url::parse("https://idp.test:8443/me?x=1#y").unwrap();
+        let mut request = Request::new(Vec::new());
+        key.prove(&mut request, &endpoint, None, None, NOW).ok().unwrap();
+        let (header, claims) = proof(&request);
+        assert_eq!((&header["typ"], &header["alg"]), (&json!("dpop+jwt"), &json!("ES256")));
+        assert_eq!(thumbprint(&header["jwk"]).as_deref(), Some(key.thumbprint()));
+        assert!(header["jwk"].get("d").is_none() && header.get("kid").is_none());
+        assert_eq!(
+            (&claims["htm"], &claims["htu"], claims["iat"].as_u64()),
+            (&json!("GET"), &json!("https://idp.test:8443/me"), Some(NOW.0))
+        );
+        assert!(claims.get("nonce").is_none() && claims.get("ath").is_none());
+
+        // The same key, opened again.
+        let again = DpopKey::open(key.kept()).ok().unwrap();
+        *request.method_mut() = http::Method::POST;
+        again.prove(&mut request, &endpoint, Some("n"), Some(&Secret::new("token")), NOW).ok().unwrap();
+        let (second_header, second) = proof(&request);
+        assert_eq!((request.headers().get_all("dpop").iter().count(), &second_header["jwk"]), (1, &header["jwk"]));
+        assert_eq!(
+            (&second["htm"], &second["nonce"], &second["ath"]),
+            (&json!("POST"), &json!("n"), &json!("PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A"))
+        );
+        assert_ne!(claims["jti"], second["jti"]);
+        assert!(DpopKey::open(&Secret::new("rubbish")).is_err());
+    }
+
+    #[test]
+    fn a_nonce_is_kept_for_its_endpoint_and_asked_for_once() {
+        let (nonces, one, other) =
+            (Nonces::default(), Url::parse("https://a.test/token").unwrap(), Url::parse("https://a.test/par").unwrap());
+        let answer = |status: u16, nonce: &[&str], body: &str, challenge: &str| {
+            let mut answer = Response::builder().status(status).header("www-authenticate", challenge);
+            for nonce in nonce {
+                answer = answer.header("dpop-nonce", *nonce);
+            }
+            answer.body(body.as_bytes().to_vec()).unwrap()
+        };
+        let wants = r#"{"error":"use_dpop_nonce"}"#;
+        assert_eq!(nonces.learn(&one, &answer(400, &["n1"], wants, ""), None), Again::WithNonce);
+        assert_eq!((nonces.of(&one).as_deref(), nonces.of(&other)), (Some("n1"), None));
+        // The same nonce again: the provider goes round in circles.
+        assert_eq!(nonces.learn(&one, &answer(400, &["n1"], wants, ""), Some("n1")), Again::No);
+        assert_eq!(nonces.learn(&one, &answer(401, &["n2"], "", "dpop error=\"use_dpop_nonce\""), Some("n1")), Again::WithNonce);
+        // A new one beside an answer that is good, and beside one that is bad for another reason.
+        assert_eq!(nonces.learn(&one, &answer(200, &["n3"], wants, ""), Some("n2")), Again::No);
+        assert_eq!(nonces.of(&one).as_deref(), Some("n3"));
+        assert_eq!(nonces.learn(&one, &answer(400, &["n4"], r#"{"error":"invalid_grant"}"#, ""), Some("n3")), Again::No);
+        // None, two, one that is too long: nothing is learned.
+        for nonce in [&[][..], &["x", "y"], &["z".repeat(2000).as_str()]] {
+            assert_eq!(nonces.learn(&one, &answer(400, nonce, wants, ""), None), Again::No);
+        }
+        assert_eq!(nonces.of(&one).as_deref(), Some("n4"));
+    }
+}
