@@ -12,6 +12,7 @@ use crate::harness::gateway::{Gateway, TOP};
 use crate::harness::hostile::{ClientAuth, Endpoint, HostileBuilder, HostileProvider, Lie};
 use crate::harness::jose::{Algorithm, SigningKey, decode};
 use crate::harness::oidc_provider::{self, Asked, CLIENT_ID, CLIENT_SECRET, OidcProvider, OidcProviderBuilder};
+use crate::harness::raw::{RawConnection, request};
 use crate::harness::temp::TempDir;
 use crate::harness::upstream::EchoUpstream;
 use crate::harness::wait::{eventually, eventually_true, free_port};
@@ -356,6 +357,20 @@ async fn an_answer_to_a_pushed_request_that_is_none_begins_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_the_request_is_pushed_takes_up_no_place() {
+    let key = KeyFile::new(Algorithm::Es256);
+    let leg = hostile(&key, "par = \"always\"\n[limits]\npending_logins_per_address = 1\n", |builder| builder);
+    leg.provider.set(Lie::Silent(Endpoint::Par));
+    let mut impatient = RawConnection::open(leg.gateway.address).await;
+    impatient.send(request("GET", "/app", &leg.gateway.address.to_string(), &["Accept: text/html"])).await;
+    eventually("the pushed request", || (leg.provider.count(Endpoint::Par) == 1).then_some(())).await;
+    drop(impatient);
+    leg.provider.set(Lie::None);
+    let url = format!("{}/app", leg.gateway.url);
+    eventually_true("a place", async || Browser::new().get(&url).await.status == 303).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_and_a_config_that_contradict_each_other_say_so() {
     let key = KeyFile::new(Algorithm::Es256);
     let required = json!({ "require_pushed_authorization_requests": true });
@@ -460,4 +475,20 @@ async fn an_upstream_is_told_by_name_and_pin_as_well() {
         let page = Browser::new().get(&format!("{}/{path}/x", gateway.url)).await;
         assert_eq!((page.status.as_u16(), upstream.count()), (status, reached), "{path}: {}", page.text());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_asks_for_a_certificate_is_shown_the_one_of_now() {
+    let (authority, clients) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let upstream = EchoUpstream::start_mutual_tls(&authority.leaf(&["localhost"]), "localhost", &clients);
+    let own = CertificateAuthority::new().leaf(&["doorward.test"]);
+    let files = tls(&[("ca_file", authority.file()), ("certificate_file", own.certificate_file()), ("key_file", own.key_file())]);
+    let provider = "[provider]\nissuer = \"http://127.0.0.1:1\"\nclient_id = \"x\"\nclient_secret = \"y\"\n";
+    let route = format!("[[route]]\naccess = \"public\"\nupstream = \"{}\"\n{files}", upstream.url());
+    let gateway = Gateway::start(&format!("{TOP}{provider}{route}"));
+    let page = Browser::new().get(&format!("{}/x", gateway.url)).await;
+    assert_eq!((page.status.as_u16(), upstream.count()), (502, 0), "a stranger's certificate");
+    own.replace_files_with(&clients.leaf(&["doorward.test"]));
+    let page = Browser::new().get(&format!("{}/x", gateway.url)).await;
+    assert_eq!((page.status.as_u16(), upstream.count()), (200, 1), "{}", page.text());
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
 };
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -133,6 +134,22 @@ impl Leaf {
             .with_single_cert(chain, key)
             .expect("our own certificate fits our own key");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// A TLS server's configuration with this certificate that lets in whoever shows one of `clients`, and nobody else; HTTP/1.1.
+    #[must_use]
+    pub fn server_config_asking(&self, clients: &CertificateAuthority) -> Arc<ServerConfig> {
+        let (chain, key) = self.load();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), Arc::clone(&provider)).build();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("aws-lc-rs has the usual TLS versions")
+            .with_client_cert_verifier(verifier.expect("an authority to ask for"))
+            .with_single_cert(chain, key)
+            .expect("our own certificate fits our own key");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(config)
     }
 
