@@ -28,10 +28,15 @@ const WAYS: [(&str, Way); 6] = [
 /// What a private key comes with.
 const OF_THE_KEY: [&str; 4] = ["key_file", "key_id", "key_algorithm", "assertion_audience"];
 
-/// Reads it. With problems it is a gap that the config is refused for.
-pub(super) fn read_client_auth(section: &Section<'_>, tls: &TlsSettings) -> ClientAuthentication {
-    let way = section.choice("client_auth", Way::Basic, &WAYS);
-    let word = section.text("client_auth").unwrap_or_else(|| "basic".to_owned());
+/// Reads it. With problems it is a gap that the config is refused for. `issuer` is where we prove ourselves, as far as that is known.
+pub(super) fn read_client_auth(section: &Section<'_>, tls: &TlsSettings, issuer: Option<&str>) -> ClientAuthentication {
+    let known = |text: &str| {
+        WAYS.into_iter().find(|(word, _)| *word == text).ok_or_else(|| {
+            let words = WAYS.map(|(word, _)| format!("{word:?}")).join(" or ");
+            format!("expected {words}; found {text:?}")
+        })
+    };
+    let (word, way) = section.parsed("client_auth", known).unwrap_or(("basic", Way::Basic));
     let of_the_key = OF_THE_KEY.into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
     if let Some(key) = of_the_key.first().filter(|_| way != Way::PrivateKeyJwt) {
         section.problem(
@@ -55,7 +60,7 @@ pub(super) fn read_client_auth(section: &Section<'_>, tls: &TlsSettings) -> Clie
                 let example = "tls = { certificate_file = \"/etc/doorward/client.crt\", key_file = \"/etc/doorward/client.key\" }";
                 section.problem("client_auth", format!("{word:?} needs a certificate to show; for example: {example}"));
             }
-            if section.text("issuer").is_some_and(|issuer| issuer.starts_with("http://")) {
+            if issuer.is_some_and(|issuer| issuer.starts_with("http://")) {
                 section.problem("client_auth", format!("{word:?} needs an https issuer: only over TLS is there a certificate"));
             }
             ClientAuthentication::Certificate

@@ -109,7 +109,7 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let issuer = read_issuer(section);
     let client_id = section.required_text("client_id", "app");
     let tls = read_outgoing_tls(section);
-    let client_auth = read_client_auth(section, &tls);
+    let client_auth = read_client_auth(section, &tls, issuer.as_deref());
     let pushed = [("auto", Pushed::WhereRequired), ("always", Pushed::Always), ("never", Pushed::Never)];
     let pushed = section.choice("par", Pushed::WhereRequired, &pushed);
     let binding = if section.flag("dpop", false) { Binding::Dpop } else { Binding::None };

@@ -452,6 +452,8 @@ fn we_prove_ourselves_in_one_way_and_a_mixture_is_told_what_to_write() {
         (format!("{signs}key_algorithm = \"PS256\""), "provider.key_file", "does not sign PS256"),
         (format!("{signs}assertion_audience = \"us\""), "provider.assertion_audience", "expected \"issuer\""),
         ("client_auth = \"tls_client_auth\"".to_owned(), "provider.client_auth", "needs a certificate"),
+        ("client_auth = \"jwt\"\nclient_secret = \"x\"".to_owned(), "provider.client_auth", "\"private_key_jwt\" or"),
+        ("client_auth = 7\nclient_secret = \"x\"".to_owned(), "provider.client_auth", "expected a text"),
         (format!("client_secret = \"x\"\ntls = {{ certificate_file = \"{certificate}\" }}"), "provider.tls.key_file", "is missing"),
         (format!("client_secret = \"x\"\ntls = {{ key_file = \"{key}\" }}"), "provider.tls.certificate_file", "is missing"),
         (
