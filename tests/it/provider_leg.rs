@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::harness::browser::{Browser, Page};
 use crate::harness::certs::{CertificateAuthority, Leaf};
-use crate::harness::gateway::{Gateway, TOP};
+use crate::harness::gateway::{Gateway, GatewayProcess, TOP};
 use crate::harness::hostile::{ClientAuth, Endpoint, HostileBuilder, HostileProvider, Lie};
 use crate::harness::jose::{Algorithm, SigningKey, decode};
 use crate::harness::oidc_provider::{self, Asked, CLIENT_ID, CLIENT_SECRET, OidcProvider, OidcProviderBuilder};
 use crate::harness::raw::{RawConnection, request};
 use crate::harness::temp::TempDir;
 use crate::harness::upstream::EchoUpstream;
-use crate::harness::wait::{eventually, eventually_true, free_port};
+use crate::harness::wait::{PATIENCE, eventually, eventually_true, free_port};
 use crate::harness::world::{reason_of, target_of};
 
 /// A gateway on a port that its provider knows, in front of an echo upstream.
@@ -419,6 +419,36 @@ async fn an_answer_of_the_token_endpoint_may_leave_out_how_long_its_token_lives(
     let leg = hostile(&key, "algorithms = [\"PS256\", \"ES256\", \"EdDSA\"]\n", |builder| builder);
     let page = leg.visit(&mut Browser::new()).await;
     assert_eq!((reason_of(&page).as_str(), leg.provider.count(Endpoint::Userinfo), leg.upstream.count()), ("id-token-algorithm", 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proof_stands_in_any_log() {
+    let key = KeyFile::new(Algorithm::Es256);
+    let builder =
+        HostileProvider::builder().client(CLIENT_ID, CLIENT_SECRET).client_auth(&[ClientAuth::PrivateKeyJwt]).client_keys(key.jwks());
+    let (provider, upstream, port) = (builder.start(), EchoUpstream::start(), free_port());
+    provider.set(Lie::TokenTypeDpop);
+    let table = format!("{}par = \"always\"\ndpop = true\n[log]\nlevel = \"trace\"\n", key.config());
+    let gateway = GatewayProcess::start_on(port, &config(&provider.issuer(), &upstream, &table)).await;
+    let mut browser = Browser::new();
+    for (lie, status) in
+        [(Lie::TokenTypeDpop, 200), (Lie::Status(Endpoint::Par, 400), 502), (Lie::CodeRefused, 502), (Lie::RedirectFromPar, 502)]
+    {
+        provider.set(lie);
+        let page = browser.get(&format!("{}/oauth2/start?rd=/app", gateway.url)).await;
+        assert_eq!(browser.follow_all(page).await.status, status);
+    }
+    let seen = provider.secrets();
+    for kind in ["client_assertion", "dpop_proof", "request_uri", "code", "access_token", "id_token", "state"] {
+        assert!(seen.iter().any(|(known, _)| *known == kind), "no {kind} was seen");
+    }
+    gateway.process.wait_for_line(|line| line.contains("reason=pushed-response"), PATIENCE).await;
+    let said = gateway.process.output();
+    assert!(said.contains("reason=pushed-request-refused") && said.contains("code-refused"), "{said}");
+    for (kind, secret) in seen {
+        assert!(!said.contains(&secret), "{kind} in\n{said}");
+    }
+    assert!(!said.contains(key.key.private_pem().lines().nth(1).unwrap()));
 }
 
 /// A provider over TLS, and what a login at it comes to.

@@ -37,6 +37,7 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
         if refreshing {
             *inner.counts.entry(Endpoint::Refresh).or_default() += 1;
         }
+        inner.secret("dpop_proof", head.headers.get("dpop").and_then(|proof| proof.to_str().ok()).unwrap_or_default());
         inner.secret("code_verifier", form.get("code_verifier").map(String::as_str).unwrap_or_default());
         inner.lie.clone()
     };
@@ -199,6 +200,10 @@ fn pushed(state: &State, headers: &HeaderMap, form: Params) -> Response<TestBody
         return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" }));
     }
     let request_uri = format!("urn:ietf:params:oauth:request_uri:{}", random());
+    inner.secret("request_uri", &request_uri);
+    for (name, value) in [("state", form.get("state")), ("nonce", form.get("nonce"))] {
+        inner.secret(name, value.map(String::as_str).unwrap_or_default());
+    }
     let proofs = ["client_secret", "client_assertion", "client_assertion_type"];
     inner.pushed.insert(request_uri.clone(), form.into_iter().filter(|(name, _)| !proofs.contains(&name.as_str())).collect());
     let answer = match inner.lie {
