@@ -216,6 +216,9 @@ pub struct PendingLogin {
     /// Of local accounts: whose password was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<String>,
+    /// What its code is bound to (RFC 9449 §10), as PKCS#8 in base64url; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop_key: Option<String>,
 }
 
 impl fmt::Debug for PendingLogin {
@@ -305,6 +308,7 @@ mod tests {
             started_at: UnixTime(1000),
             asks: Asked::default(),
             proven: None,
+            dpop_key: None,
         };
         assert!(!attempt.is_over(UnixTime(1599)));
         assert!(attempt.is_over(UnixTime(1600)));

@@ -191,6 +191,10 @@ reasons! {
     ResponseIssuer = "response-issuer",
     /// The provider promises `iss` in its responses and left it out (RFC 9207).
     ResponseIssuerMissing = "response-issuer-missing",
+    /// The provider refused the authorization request that was pushed to it (RFC 9126).
+    PushedRequestRefused = "pushed-request-refused",
+    /// Its answer to the pushed authorization request is none.
+    PushedResponse = "pushed-response",
     /// The token endpoint refused the code.
     CodeRefused = "code-refused",
     /// The token endpoint's answer is not a token response.

@@ -87,6 +87,9 @@ pub struct Tokens {
     /// When the refresh token itself is over, where the provider says so (`refresh_expires_in`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_ends_at: Option<UnixTime>,
+    /// What the access token is bound to (RFC 9449), as PKCS#8 in base64url; `None`: nothing.
+    #[serde(default, with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    pub dpop_key: Option<Secret>,
 }
 
 /// The longest time before a token's end at which a new one is due.
@@ -124,6 +127,7 @@ impl Tokens {
             refresh_token,
             expires_at: lives.map(|lives| now.plus(lives)),
             refresh_ends_at: refresh_lives.map(|lives| now.plus(lives)),
+            dpop_key: None,
         }
     }
 

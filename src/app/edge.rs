@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::providers::People;
 use super::stores::Opened;
@@ -30,7 +28,7 @@ use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService
 use crate::store::{LoginBounds, SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::{AccessLines, Ids, Metrics};
-use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, Upstreams};
+use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls, Upstreams};
 use crate::verify::Verifiers;
 
 /// What was opened and made before.
@@ -166,31 +164,16 @@ pub(super) fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
         .iter()
         .map(|upstream| {
             let tls = match &upstream.address {
-                UpstreamAddress::Https { .. } => Some(Arc::new(trusting(upstream.ca_file.as_deref())?)),
+                UpstreamAddress::Https { .. } => {
+                    let config = upstream.tls.client_config();
+                    let config = config.map_err(|error| StartError::new(format!("upstream {}: {error}", upstream.address)))?;
+                    Some(UpstreamTls { config: Arc::new(config), server_name: upstream.tls.server_name.clone() })
+                }
                 _ => None,
             };
             Ok(Upstream { address: upstream.address.clone(), tls })
         })
         .collect()
-}
-
-fn trusting(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, StartError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if let Some(file) = ca_file {
-        let unreadable = |error: &dyn std::fmt::Display| StartError::new(format!("{}: {error}", file.display()));
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
-            let certificate = certificate.map_err(|error| unreadable(&error))?;
-            roots.add(certificate).map_err(|error| unreadable(&error))?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(StartError::new("an https upstream is configured, but this machine has no root certificates; install ca-certificates"));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(builder.map_err(StartError::new)?.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// How the dependencies are, for `/readyz`.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::StartError;
 use super::providers::{People, http};
 use crate::clock::SharedClock;
-use crate::config::{ClientAuth, Config, LocalListen, OutboundPlace};
+use crate::config::{Config, LocalListen, OutboundPlace};
 use crate::outbound::{ClientCredentials, EndpointPlace, Outbound, TokenEndpoint, TokenEndpointSettings, TokenExchange, Wanted};
+use crate::provider::CallTimes;
 use crate::provider::discovery::Discovery;
-use crate::provider::{CallTimes, ClientAuthentication};
 use crate::route::InNameOf;
 use crate::server::Listener;
 use crate::tasks::Tasks;
@@ -23,7 +23,7 @@ pub(super) fn all(
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Outbound>, StartError> {
     let made = config.outbound.iter().map(|outbound| {
-        let calls = http(config, outbound.ca_file.as_ref(), tasks);
+        let calls = http(config, &outbound.tls, tasks);
         // The name in the metric: the issuer where there is one, as for logins.
         let (place, called) = match &outbound.place {
             OutboundPlace::Url(url) => (EndpointPlace::Url(url.clone()), url.origin().ascii_serialization()),
@@ -43,11 +43,8 @@ pub(super) fn all(
         let settings = TokenEndpointSettings {
             place,
             client_id: outbound.client_id.clone(),
-            client_secret: outbound.client_secret.clone(),
-            client_authentication: match outbound.client_auth {
-                ClientAuth::Basic => ClientAuthentication::Basic,
-                ClientAuth::Post => ClientAuthentication::Post,
-            },
+            client_authentication: outbound.client_auth.clone(),
+            shows_certificate: outbound.tls.certificate.is_some(),
             wanted: Wanted { scope: outbound.scope.clone(), audience: outbound.audience.clone(), resource: outbound.resource.clone() },
             header: outbound.header.clone(),
         };

@@ -1,12 +1,11 @@
 //! Whoever is asked on the network: providers of people, issuers of tokens.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartError;
 use crate::clock::SharedClock;
-use crate::config::{ClientAuth, Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::config::{Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
 use crate::credential::CredentialKind;
 use crate::header::PreparedHeaders;
 use crate::provider::api_keys::{ApiKeys, KeyFile};
@@ -14,7 +13,8 @@ use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
 use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
-use crate::provider::{self, CallTimes, ClientAuthentication, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::provider::tls::TlsSettings;
+use crate::provider::{self, CallTimes, IdentityProvider, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -34,7 +34,7 @@ pub(super) struct People {
 pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Result<People, StartError> {
     let mut people = People { providers: Vec::new(), documents: Vec::new() };
     for provider in &config.providers {
-        let http = http(config, provider.ca_file.as_ref(), tasks);
+        let http = http(config, &provider.tls, tasks);
         let discovery = Arc::new(Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(clock), Arc::clone(metrics)));
         people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
         tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
@@ -100,11 +100,10 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
         name: provider.name.clone(),
         issuer: provider.issuer.clone(),
         client_id: provider.client_id.clone(),
-        client_secret: provider.client_secret.clone(),
-        client_authentication: match provider.client_auth {
-            ClientAuth::Basic => ClientAuthentication::Basic,
-            ClientAuth::Post => ClientAuthentication::Post,
-        },
+        client_authentication: provider.client_auth.clone(),
+        shows_certificate: provider.tls.certificate.is_some(),
+        pushed: provider.pushed,
+        binding: provider.binding,
         scopes: provider.scopes.clone(),
         response_mode: match provider.response_mode {
             ResponseMode::Query => provider::ResponseMode::Query,
@@ -147,7 +146,7 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
 
 pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
     let verifiers = config.token_issuers.iter().map(|issuer| {
-        let http = http(config, issuer.ca_file.as_ref(), tasks);
+        let http = http(config, &issuer.tls, tasks);
         let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
         let (name, calls, call_times) = (issuer.issuer.clone(), http.clone(), times.clone());
         let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone(), call_times.clone()));
@@ -172,13 +171,13 @@ fn rules(issuer: &TokenIssuer, leeway: Duration) -> AccessTokenRules {
     }
 }
 
-pub(super) fn http(config: &Config, ca_file: Option<&PathBuf>, tasks: &Tasks) -> Http {
+pub(super) fn http(config: &Config, tls: &TlsSettings, tasks: &Tasks) -> Http {
     let limits = config.gateway.limits;
     let settings = HttpSettings {
         connect_timeout: limits.provider_timeout / 2,
         deadline: limits.provider_timeout,
         max_bytes: limits.provider_answer_bytes,
-        extra_roots: ca_file.into_iter().cloned().collect(),
+        tls: tls.clone(),
     };
     Http::new(settings, tasks.clone())
 }

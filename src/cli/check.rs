@@ -45,6 +45,9 @@ fn describe(config: &Config) {
             provider.issuer, provider.id
         ));
         say(format!("               back-channel logout: {first}{prefix}/backchannel_logout"));
+        if let Some(jwk) = provider.client_auth.public_jwk() {
+            say(format!("               public key: {jwk}"));
+        }
     }
     if let Some(users) = &config.users {
         let file = users.file.as_ref().map(|file| format!(" and in {}", file.display())).unwrap_or_default();

@@ -1,15 +1,17 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables; `secret_file` reads
-//! secrets. `config.toml.example` is the reference of every key.
+//! `providers` (with `client_auth`), `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables,
+//! `outgoing` is the TLS of what they call; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
+mod client_auth;
 mod gateway;
 mod layers;
 mod limits;
 mod outbound;
+mod outgoing;
 mod outgoing_listeners;
 mod policies;
 mod problem;
@@ -34,7 +36,7 @@ pub use limits::Limits;
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use problem::{Problem, Problems, Severity};
-pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
+pub use providers::{Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 pub use users::Users;
@@ -145,6 +147,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds);
     let outgoing = outgoing_listeners::read(&root, &outbounds, routes.as_mut());
     outbounds.warn_of_unused(&root);
+    if let Some(routes) = &routes {
+        providers::refuse_to_tell_bound_tokens(&root, &providers, &routes.table);
+    }
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
     let keys = storage::read_keys(&root, store.as_ref());

@@ -1,21 +1,22 @@
 //! `[outbound.NAME]`: tokens that the gateway obtains for upstreams.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 use url::Url;
 
+use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
-use super::providers::{ClientAuth, Provider, parse_id, parse_scope, read_issuer, read_outgoing_tls};
+use super::outgoing::read_outgoing_tls;
+use super::providers::{Provider, parse_id, parse_scope, read_issuer};
 use super::reader::Section;
 use super::routes::reserved;
-use super::secret_file;
 use crate::credential::CredentialKind;
 use crate::header::HeaderRule;
+use crate::provider::ClientAuthentication;
+use crate::provider::tls::TlsSettings;
 use crate::route::{Access, InNameOf, OutboundId, RouteOutbound};
-use crate::secret::{Secret, SecretSource};
 
 /// One table.
 #[derive(Clone)]
@@ -28,10 +29,8 @@ pub struct Outbound {
     pub place: OutboundPlace,
     /// Our registration there.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretSource,
     /// How we prove ourselves.
-    pub client_auth: ClientAuth,
+    pub client_auth: ClientAuthentication,
     /// `scope`.
     pub scope: Vec<String>,
     /// `audience`.
@@ -40,8 +39,8 @@ pub struct Outbound {
     pub resource: Vec<String>,
     /// The header it goes into.
     pub header: HeaderName,
-    /// A CA beside the system's; with a provider, the provider's.
-    pub ca_file: Option<PathBuf>,
+    /// The TLS of the call; with a provider, the provider's.
+    pub tls: TlsSettings,
 }
 
 /// Who gives a token.
@@ -147,7 +146,13 @@ fn read_one(name: &str, section: &Section<'_>, providers: &[Provider]) -> Option
         }
         found
     });
-    let registration = read_registration(section, provider.is_some(), of);
+    let tls = read_outgoing_tls(section);
+    if section.has("tls") && provider.is_some() {
+        section.problem("tls", "stands beside provider, whose own tls counts; remove it here");
+    }
+    let tls = of.map_or(tls, |provider| provider.tls.clone());
+    let at = issuer.as_deref().or(of.map(|provider| provider.issuer.as_str())).or(url.as_ref().map(Url::as_str));
+    let registration = read_registration(section, provider.is_some(), of, &tls, at);
     let scope = section.parsed_list("scope", parse_scope).unwrap_or_default();
     let audience = section.list("audience").unwrap_or_default();
     let resource = section.parsed_list("resource", parse_resource).unwrap_or_default();
@@ -158,10 +163,6 @@ fn read_one(name: &str, section: &Section<'_>, providers: &[Provider]) -> Option
         Ok(name) if !reserved(&name) => Ok(name),
         _ => Err(format!("expected a header's name that frames nothing, such as \"Authorization\"; found {text:?}")),
     });
-    let ca_file = read_outgoing_tls(section);
-    if ca_file.is_some() && provider.is_some() {
-        section.problem("tls", "stands beside provider, whose own tls counts; remove it here");
-    }
     section.finish();
     let place = match (provider, issuer, url) {
         (Some(id), None, None) => OutboundPlace::Provider(id),
@@ -169,46 +170,40 @@ fn read_one(name: &str, section: &Section<'_>, providers: &[Provider]) -> Option
         (None, None, Some(url)) => OutboundPlace::Url(url),
         _ => return None,
     };
-    let (client_id, client_secret, client_auth) = registration?;
+    let (client_id, client_auth) = registration?;
     Some(Outbound {
         name: name.to_owned(),
         in_name_of,
         place,
         client_id,
-        client_secret,
         client_auth,
         scope,
         audience,
         resource,
         header: header.unwrap_or(AUTHORIZATION),
-        ca_file: ca_file.or_else(|| of.and_then(|provider| provider.ca_file.clone())),
+        tls,
     })
 }
 
 /// As whom we ask: as the provider knows us for logins, unless the table says otherwise.
-fn read_registration(section: &Section<'_>, by_provider: bool, of: Option<&Provider>) -> Option<(String, SecretSource, ClientAuth)> {
-    let words = [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)];
-    let client_auth = section.choice("client_auth", of.map_or(ClientAuth::Basic, |provider| provider.client_auth), &words);
-    let client_id = section.text("client_id");
-    let secret = secret_file::read(section, "client_secret", 1);
-    let says_secret = section.has("client_secret") || section.has("client_secret_file");
-    match (client_id, says_secret) {
-        (Some(client_id), true) => {
-            Some((client_id, secret.unwrap_or_else(|| SecretSource::fixed(Secret::new(String::new()))), client_auth))
-        }
-        (Some(_), false) => {
-            section.problem(
-                "client_secret_file",
-                "is missing beside client_id; for example: client_secret_file = \"/run/secrets/outbound_secret\"",
-            );
+fn read_registration(
+    section: &Section<'_>,
+    by_provider: bool,
+    of: Option<&Provider>,
+    tls: &TlsSettings,
+    at: Option<&str>,
+) -> Option<(String, ClientAuthentication)> {
+    const PROOF: [&str; 7] =
+        ["client_auth", "client_secret", "client_secret_file", "key_file", "key_id", "key_algorithm", "assertion_audience"];
+    let proof = PROOF.into_iter().find(|key| section.has(key));
+    match (section.text("client_id"), proof) {
+        (None, None) if by_provider => of.map(|provider| (provider.client_id.clone(), provider.client_auth.clone())),
+        (Some(client_id), _) => Some((client_id, read_client_auth(section, tls, at))),
+        (None, Some(key)) => {
+            section.problem("client_id", format!("is missing beside {key}; for example: client_id = \"gateway\""));
             None
         }
-        (None, true) => {
-            section.problem("client_id", "is missing beside the secret; for example: client_id = \"gateway\"");
-            None
-        }
-        (None, false) if by_provider => of.map(|provider| (provider.client_id.clone(), provider.client_secret.clone(), client_auth)),
-        (None, false) => {
+        (None, None) => {
             section.problem("client_id", "is missing; for example: client_id = \"gateway\" (with provider, the provider's own counts)");
             None
         }

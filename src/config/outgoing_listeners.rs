@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::outbound::Outbounds;
-use super::providers::{parse_id, read_outgoing_tls};
+use super::outgoing::read_outgoing_tls;
+use super::providers::parse_id;
 use super::reader::Section;
 use super::routes::{Routes, Upstream};
 use crate::route::{InNameOf, OutboundId, OutgoingHost, OutgoingHosts, OutgoingScheme, UpstreamId};
@@ -52,7 +53,7 @@ pub(super) fn read(root: &Section<'_>, outbounds: &Outbounds, mut routes: Option
             section.problem("hosts", "is missing: where calls may go, such as hosts = [\"https://api.example.com\"]");
             None
         };
-        let ca_file = read_outgoing_tls(section);
+        let tls = read_outgoing_tls(section);
         if !section.has("outbound") {
             section.problem("outbound", "is missing: the token to add, as the name of an [outbound.NAME]");
         }
@@ -73,7 +74,7 @@ pub(super) fn read(root: &Section<'_>, outbounds: &Outbounds, mut routes: Option
                 section.problem("hosts", format!("{}:{} is there twice", host.0, host.1));
             }
             if let Some(routes) = routes.as_deref_mut() {
-                let upstream = upstream_of(routes, Upstream { address, ca_file: ca_file.clone() });
+                let upstream = upstream_of(routes, Upstream { address, tls: tls.clone() });
                 taken.push(OutgoingHost { name: host.0, port: host.1, scheme, upstream });
             }
         }

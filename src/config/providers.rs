@@ -1,16 +1,17 @@
 //! `[provider]` and `[[token_issuer]]`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use url::Url;
 
+use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
+use super::outgoing::read_outgoing_tls;
 use super::reader::Section;
-use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
-use crate::provider::LogoutUrl;
-use crate::secret::{Secret, SecretSource};
+use crate::provider::tls::TlsSettings;
+use crate::provider::{Binding, ClientAuthentication, LogoutUrl, Pushed};
+use crate::route::{InNameOf, RouteTable};
 use crate::token::{Algorithm, LogoutTokenExp};
 
 /// An OpenID provider that people sign in at.
@@ -24,10 +25,12 @@ pub struct Provider {
     pub issuer: String,
     /// Our registration.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretSource,
-    /// How we prove ourselves at the token endpoint.
-    pub client_auth: ClientAuth,
+    /// How we prove ourselves to it.
+    pub client_auth: ClientAuthentication,
+    /// When authorization requests are pushed.
+    pub pushed: Pushed,
+    /// What its tokens are to be bound to.
+    pub binding: Binding,
     /// Asked for; always with `openid`.
     pub scopes: Vec<String>,
     /// How the answer comes back.
@@ -40,17 +43,8 @@ pub struct Provider {
     pub logout_url: Option<LogoutUrl>,
     /// Whether its logout tokens carry `exp`.
     pub logout_token_exp: LogoutTokenExp,
-    /// A CA beside the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// `client_auth`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_secret_basic` (RFC 6749 §2.3.1).
-    Basic,
-    /// `client_secret_post`.
-    Post,
+    /// Whom to trust there, and who we are.
+    pub tls: TlsSettings,
 }
 
 /// `response_mode`.
@@ -77,8 +71,8 @@ pub struct TokenIssuer {
     pub client_id: Option<String>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
-    /// A CA beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust there, and who we are.
+    pub tls: TlsSettings,
 }
 
 /// `typ` of a token issuer.
@@ -114,11 +108,11 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let name = section.text("name");
     let issuer = read_issuer(section);
     let client_id = section.required_text("client_id", "app");
-    let client_secret = secret_file::read(section, "client_secret", 1);
-    if client_secret.is_none() && !section.has("client_secret") && !section.has("client_secret_file") {
-        section.problem("client_secret_file", "is missing; for example: client_secret_file = \"/run/secrets/client_secret\"");
-    }
-    let client_auth = section.choice("client_auth", ClientAuth::Basic, &[("basic", ClientAuth::Basic), ("post", ClientAuth::Post)]);
+    let tls = read_outgoing_tls(section);
+    let client_auth = read_client_auth(section, &tls, issuer.as_deref());
+    let pushed = [("auto", Pushed::WhereRequired), ("always", Pushed::Always), ("never", Pushed::Never)];
+    let pushed = section.choice("par", Pushed::WhereRequired, &pushed);
+    let binding = if section.flag("dpop", false) { Binding::Dpop } else { Binding::None };
     let mut scopes =
         section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
     if !scopes.iter().any(|scope| scope == "openid") {
@@ -141,7 +135,6 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let logout_url = section.parsed("logout_url", LogoutUrl::parse);
     let exp = [("required", LogoutTokenExp::Required), ("optional", LogoutTokenExp::Optional)];
     let logout_token_exp = section.choice("logout_token_exp", LogoutTokenExp::Required, &exp);
-    let ca_file = read_outgoing_tls(section);
     section.finish();
     let issuer = issuer.unwrap_or_default();
     let id = id.unwrap_or_else(|| "default".to_owned());
@@ -151,15 +144,35 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         id,
         issuer,
         client_id: client_id.unwrap_or_default(),
-        client_secret: client_secret.unwrap_or_else(|| SecretSource::fixed(Secret::new(String::new()))),
         client_auth,
+        pushed,
+        binding,
         scopes,
         response_mode,
         algorithms,
         mapping,
         logout_url,
         logout_token_exp,
-        ca_file,
+        tls,
+    }
+}
+
+/// A token that is bound to a key of ours (RFC 9449) is of no use to anybody else.
+pub(super) fn refuse_to_tell_bound_tokens(root: &Section<'_>, providers: &[Provider], routes: &RouteTable) {
+    for route in routes.routes() {
+        let told = match (route.headers.iter().any(|rule| rule.template.tells_access_token()), &route.outbound) {
+            (true, _) => "the headers of route",
+            (false, Some(outbound)) if outbound.in_name_of == InNameOf::Caller => "the token_exchange of route",
+            (false, _) => continue,
+        };
+        let takes = |provider: &&Provider| route.accept().is_some_and(|accept| accept.takes_provider(&provider.id));
+        if let Some(provider) = providers.iter().filter(|provider| provider.binding == Binding::Dpop).find(takes) {
+            let (id, route) = (&provider.id, &route.id);
+            root.problem(
+                "route",
+                format!("{told} {route:?} shows the access token to somebody else, and dpop = true of provider {id:?} binds it to a key that only the gateway has; remove one of them"),
+            );
+        }
     }
 }
 
@@ -188,7 +201,7 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
             groups: claim(section, "groups_claim"),
             email_verification: EmailVerification::Required,
         };
-        let ca_file = read_outgoing_tls(section);
+        let tls = read_outgoing_tls(section);
         section.finish();
         // With gaps where there are problems, as a provider.
         let audience = audience.unwrap_or_default();
@@ -199,7 +212,7 @@ pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> 
         }
         let issuer = issuer.unwrap_or_default();
         let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
-        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, ca_file });
+        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, tls });
     }
     issuers
 }
@@ -222,18 +235,6 @@ pub(super) fn read_issuer(section: &Section<'_>) -> Option<String> {
 
 fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
-}
-
-pub(super) fn read_outgoing_tls(section: &Section<'_>) -> Option<PathBuf> {
-    let tls = section.section("tls");
-    let file = tls.file("ca_file");
-    tls.finish();
-    if let Some(file) = &file
-        && let Err(error) = std::fs::File::open(file)
-    {
-        tls.problem("ca_file", format!("{} cannot be read: {error}", file.display()));
-    }
-    file
 }
 
 fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {

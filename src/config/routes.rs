@@ -1,7 +1,6 @@
 //! `[[route]]`, and `upstream` + `allow` at the top as short for one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
@@ -9,6 +8,7 @@ use url::Url;
 
 use super::api_keys::{API_KEY, ApiKeys};
 use super::outbound::Outbounds;
+use super::outgoing::read_outgoing_tls;
 use super::policies::{Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
@@ -18,6 +18,7 @@ use crate::header::{HeaderRule, HeaderTemplate};
 use crate::login::Asked;
 use crate::policy::{Policy, Rule};
 use crate::provider::local::LOCAL;
+use crate::provider::tls::TlsSettings;
 use crate::route::{Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId};
 use crate::upstream::UpstreamAddress;
 
@@ -37,8 +38,8 @@ pub struct Routes {
 pub struct Upstream {
     /// Address and scheme.
     pub address: UpstreamAddress,
-    /// A CA beside the system's, for https.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust there, and who we are; for https.
+    pub tls: TlsSettings,
 }
 
 struct Known<'a> {
@@ -196,19 +197,18 @@ impl Known<'_> {
     }
 
     fn upstream(&self, section: &Section<'_>) -> Option<UpstreamId> {
-        let tls = section.section("tls");
-        let at_the_top = section.path().is_empty();
         // At the top `tls` is the listener's own table.
-        let ca_file = if at_the_top { None } else { tls.file("ca_file") };
-        if !at_the_top {
-            tls.finish();
-        }
+        let own = !section.path().is_empty();
+        let tls = if own { read_outgoing_tls(section) } else { TlsSettings::default() };
         let addresses = section.parsed_list("upstream", UpstreamAddress::parse)?;
         let [address] = addresses.as_slice() else {
             section.problem("upstream", "expected one upstream for a route");
             return None;
         };
-        let upstream = Upstream { address: address.clone(), ca_file };
+        if own && section.has("tls") && !matches!(address, UpstreamAddress::Https { .. }) {
+            section.problem("tls", "stands beside an upstream that is not https://; remove it, or write upstream = \"https://…\"");
+        }
+        let upstream = Upstream { address: address.clone(), tls };
         let mut upstreams = self.upstreams.borrow_mut();
         let at = upstreams.iter().position(|known| *known == upstream).unwrap_or_else(|| {
             upstreams.push(upstream);

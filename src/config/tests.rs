@@ -321,7 +321,7 @@ fn a_sidecar_needs_no_file() {
     let sources = Sources { file: None, environment: environment(&variables), flags: vec![("listen".into(), "127.0.0.1:0".into())] };
     let config = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
     assert_eq!(config.providers[0].client_id, "007");
-    assert_eq!(config.providers[0].client_secret.get().expose(), "true");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "true");
     assert_eq!(config.providers[0].scopes, ["openid", "email"]);
     assert_eq!(config.gateway.limits.headers, 50);
     assert_eq!(config.gateway.listen.port(), 0);
@@ -366,11 +366,11 @@ fn secrets_come_from_files_and_open_ones_are_warned_of() {
     );
     let config = load_text("config.toml", &text, &[]).map_err(|problems| format!("{problems:?}")).unwrap();
     assert!(config.warnings.iter().any(|problem| problem.path == "provider.client_secret_file"), "{:?}", config.warnings);
-    assert_eq!(config.providers[0].client_secret.get().expose(), "top-secret");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "top-secret");
     std::fs::write(&secret.0, "rotated").unwrap();
-    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "rotated");
     std::fs::remove_file(&secret.0).unwrap();
-    assert_eq!(config.providers[0].client_secret.get().expose(), "rotated");
+    assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "rotated");
 }
 
 #[test]
@@ -467,4 +467,75 @@ fn an_exchange_needs_a_token_and_what_everybody_gets_is_told() {
     let told: Vec<_> = config.warnings.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
     assert!(told.iter().any(|(at, told)| *at == "route[0].outbound" && told.contains("everybody")), "{told:?}");
     assert!(told.iter().any(|(at, told)| *at == "outbound" && told.contains("\"theirs\"")), "{told:?}");
+}
+
+#[test]
+fn we_prove_ourselves_in_one_way_and_a_mixture_is_told_what_to_write() {
+    let own = rcgen::generate_simple_self_signed(vec!["app.test".to_owned()]).unwrap();
+    let (certificate, key) = (File::new("client.crt", &own.cert.pem()), File::new("client.key", &own.signing_key.serialize_pem()));
+    let other = File::new("other.key", &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    let (certificate, key, other) = (certificate.0.display(), key.0.display(), other.0.display());
+    let load_provider = |lines: &str| {
+        let top = "upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n";
+        load_text("config.toml", &format!("{TOP}{top}[provider]\nissuer = \"https://login.test\"\nclient_id = \"app\"\n{lines}\n"), &[])
+    };
+    let signs = format!("client_auth = \"private_key_jwt\"\nkey_file = \"{key}\"\n");
+    let shows = format!("tls = {{ certificate_file = \"{certificate}\", key_file = \"{key}\" }}\n");
+    for sound in [
+        signs.clone(),
+        format!("{signs}key_id = \"k\"\nkey_algorithm = \"ES256\"\nassertion_audience = \"token_endpoint\"\npar = \"always\"\ndpop = true"),
+        format!("client_auth = \"tls_client_auth\"\n{shows}"),
+        format!("client_auth = \"self_signed_tls_client_auth\"\n{shows}"),
+        format!("{signs}{shows}"),
+        "client_auth = \"none\"".to_owned(),
+        format!(
+            "client_secret = \"x\"\ntls = {{ pin_sha256 = \"{}\", server_name = \"10.0.0.1\" }}",
+            "r/mIkG3eEpVdm+u/ko/cwxzOMo1bk4TyHIlByibiA5E="
+        ),
+    ] {
+        assert!(load_provider(&sound).is_ok(), "{sound}: {:?}", load_provider(&sound).err());
+    }
+    for (lines, path, part) in [
+        (format!("{signs}client_secret = \"x\""), "provider.client_secret", "in one way"),
+        ("client_auth = \"none\"\nclient_secret_file = \"/x\"".to_owned(), "provider.client_secret_file", "in one way"),
+        (format!("client_secret = \"x\"\nkey_file = \"{key}\""), "provider.key_file", "write client_auth = \"private_key_jwt\""),
+        (format!("key_file = \"{key}\""), "provider.key_file", "write client_auth = \"private_key_jwt\""),
+        ("client_auth = \"private_key_jwt\"".to_owned(), "provider.key_file", "is missing"),
+        (format!("client_auth = \"private_key_jwt\"\nkey_file = \"{certificate}\""), "provider.key_file", "expected a private key"),
+        ("client_auth = \"private_key_jwt\"\nkey_file = \"/nowhere\"".to_owned(), "provider.key_file", "/nowhere"),
+        (format!("{signs}key_algorithm = \"PS256\""), "provider.key_file", "does not sign PS256"),
+        (format!("{signs}assertion_audience = \"us\""), "provider.assertion_audience", "expected \"issuer\""),
+        ("client_auth = \"tls_client_auth\"".to_owned(), "provider.client_auth", "needs a certificate"),
+        ("client_auth = \"jwt\"\nclient_secret = \"x\"".to_owned(), "provider.client_auth", "\"private_key_jwt\" or"),
+        ("client_auth = 7\nclient_secret = \"x\"".to_owned(), "provider.client_auth", "expected a text"),
+        (format!("client_secret = \"x\"\ntls = {{ certificate_file = \"{certificate}\" }}"), "provider.tls.key_file", "is missing"),
+        (format!("client_secret = \"x\"\ntls = {{ key_file = \"{key}\" }}"), "provider.tls.certificate_file", "is missing"),
+        (
+            format!("client_secret = \"x\"\ntls = {{ certificate_file = \"{certificate}\", key_file = \"{other}\" }}"),
+            "provider.tls",
+            "is not the key of",
+        ),
+        ("client_secret = \"x\"\ntls = { pin_sha256 = \"abc\" }".to_owned(), "provider.tls.pin_sha256", "44 characters"),
+        ("client_secret = \"x\"\ntls = { server_name = \"a b\" }".to_owned(), "provider.tls.server_name", "host name"),
+        ("client_secret = \"x\"\npar = \"yes\"".to_owned(), "provider.par", "expected \"auto\""),
+    ] {
+        let problems = load_provider(&lines).err().unwrap_or_else(|| panic!("{lines} loads"));
+        let found = problems.iter().any(|problem| problem.path == path && problem.message.contains(part));
+        assert!(found && problems.iter().filter(|problem| problem.severity == Severity::Error).count() == 1, "{lines}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_token_that_is_bound_to_our_key_is_told_to_no_upstream() {
+    let load_route = |dpop: &str, route: &str| {
+        let provider = format!("[provider]\nissuer = \"https://login.test\"\nclient_id = \"app\"\nclient_secret = \"x\"\n{dpop}\n");
+        let route = format!("[[route]]\nid = \"told\"\nupstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n{route}\n");
+        load_text("config.toml", &format!("{TOP}{provider}{route}"), &[])
+    };
+    let (access, id) = ("headers = { X-Token = \"Bearer {access_token}\" }", "headers = { X-Token = \"{id_token}\" }");
+    assert!(load_route("", access).is_ok() && load_route("dpop = true", id).is_ok() && load_route("dpop = true", "").is_ok());
+    let problems = load_route("dpop = true", access).err().unwrap();
+    assert!(problems.iter().any(|problem| problem.message.contains("\"told\"") && problem.message.contains("dpop = true")), "{problems:?}");
+    let tls = load_route("", "tls = { ca_file = \"/dev/null\" }").err().unwrap();
+    assert!(tls.iter().any(|problem| problem.path == "route[0].tls" && problem.message.contains("https://")), "{tls:?}");
 }

@@ -10,7 +10,7 @@ use super::{Gateway, Served, Visit, cookie};
 use crate::decision::Challenge;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
-use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, KeptForm, PendingLogin, State};
+use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, FlowHandle, KeptForm, PendingLogin, State};
 use crate::reason::Reason;
 use crate::request::{AllowedOrigins, CanonicalPath, Host, ReturnTo};
 use crate::respond::challenge::{Asking, Dialog};
@@ -150,6 +150,7 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     if let Err(refused) = admit(visit, &flow_cookie).await {
         return *refused;
     }
+    let mut place = Place::taken(visit, &flow_cookie);
     let Wanted { return_to, asks, login_hint, kept, .. } = wanted;
     let flow = Flow { asks, kept, rounds, ..Flow::new(return_to, gateway.clock.now()) };
     let url = match (first, login_elsewhere(visit)) {
@@ -160,6 +161,7 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         (Some(provider), _) => attempt(visit, &flow_cookie, &flow, &provider, login_hint.as_deref()).await,
         (None, _) => put(visit, &flow_cookie, &flow).await.map(|()| with_flow(&own_url(visit, "/sign_in"), &flow_cookie)),
     };
+    place.settled = true;
     let mut served = match url {
         Ok(url) => Served::new(visit.reply().see_other(&url), Reason::NoCredential),
         Err(trouble) => {
@@ -195,6 +197,31 @@ async fn admit(visit: &Visit<'_>, flow_cookie: &FlowCookie) -> Result<(), Box<Se
         Ok(Admission::TooManyOfAddress) => refused(Reason::PendingLoginsOfAddress, "limits.pending_logins_per_address is reached"),
         Ok(Admission::TooMany) => refused(Reason::PendingLogins, "limits.pending_logins is reached"),
         Err(outage) => Err(Box::new(visit.trouble(&outage.into()))),
+    }
+}
+
+/// A flow's place within the bounds, until it is known what becomes of the flow. A browser that leaves while the provider is asked gives it back.
+struct Place<'a> {
+    visit: &'a Visit<'a>,
+    handle: FlowHandle,
+    settled: bool,
+}
+
+impl<'a> Place<'a> {
+    const fn taken(visit: &'a Visit<'a>, flow_cookie: &FlowCookie) -> Self {
+        Self { visit, handle: flow_cookie.handle, settled: false }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let (gateway, handle, address) = (self.visit.gateway, self.handle, self.visit.facts.address);
+            let sessions = Arc::clone(&gateway.authenticator.sessions);
+            gateway.tasks.background(async move {
+                let _ = sessions.release(handle, address).await;
+            });
+        }
     }
 }
 
@@ -286,7 +313,7 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
     let gateway = visit.gateway;
     let known = gateway.provider(provider).ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the provider is gone from the config"))?;
     let state = State::new(flow_cookie.handle);
-    let attempt = PendingLogin {
+    let mut attempt = PendingLogin {
         provider: provider.to_owned(),
         nonce: secret::random_token(),
         code_verifier: secret::random_token(),
@@ -294,11 +321,9 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
         started_at: gateway.clock.now(),
         asks: flow.asks.clone(),
         proven: None,
+        dpop_key: None,
     };
-    let mut url = known.authorization_url(&attempt, &state.write()).await?;
-    if let Some(hint) = hint {
-        url.query_pairs_mut().append_pair("login_hint", hint);
-    }
+    let url = known.authorization_url(&mut attempt, &state.write(), hint).await?;
     let sessions = &gateway.authenticator.sessions;
     sessions.put_flow(flow_cookie, flow).await?;
     sessions.put_attempt(flow_cookie, &state, &attempt).await?;

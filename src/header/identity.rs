@@ -92,6 +92,12 @@ impl HeaderTemplate {
         self.0.iter().any(|piece| matches!(piece, Piece::AccessToken | Piece::IdToken))
     }
 
+    /// Whether it tells the access token.
+    #[must_use]
+    pub fn tells_access_token(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::AccessToken))
+    }
+
     /// The value for somebody; `None` when a claim or token is missing, so that no half-filled header is sent.
     fn render(&self, identity: &Identity, tokens: TokensToTell<'_>) -> Option<String> {
         let mut out = String::new();

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
+use http::Request;
+use http::header::HeaderName;
 use url::Url;
-use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::answer::{self, Grant, Granted, Ungranted};
 use super::token::UpstreamToken;
 use crate::clock::{SharedClock, UnixTime};
-use crate::provider::discovery::Discovery;
+use crate::provider::discovery::{Discovery, Document};
 use crate::provider::http::Http;
-use crate::provider::{CallTimes, ClientAuthentication};
-use crate::secret::{SecretSource, encode_standard};
+use crate::provider::{CallTimes, ClientAuthentication, Recipient};
 
 /// Where a token endpoint is.
 #[derive(Clone)]
@@ -31,10 +29,10 @@ pub struct TokenEndpointSettings {
     pub place: EndpointPlace,
     /// Our registration there.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretSource,
     /// How we prove ourselves.
     pub client_authentication: ClientAuthentication,
+    /// Whether our side of the TLS shows a certificate.
+    pub shows_certificate: bool,
     /// What the token is to be for.
     pub wanted: Wanted,
     /// The header it goes into.
@@ -74,8 +72,7 @@ impl TokenEndpoint {
         more: &[(&str, &str)],
         no_longer_than: Option<UnixTime>,
     ) -> Result<UpstreamToken, Ungranted> {
-        let url = self.url().await?;
-        let request = self.request(&url, more)?;
+        let (url, request) = self.request(more).await?;
         // The token's life is counted from before it was issued: what the call takes is part of it.
         let asked_at = self.clock.now();
         let call = match grant {
@@ -88,62 +85,52 @@ impl TokenEndpoint {
             .ok_or_else(|| Ungranted::Unusable(format!("{}: the token was over as it came", place_of(&url))))
     }
 
-    async fn url(&self) -> Result<Url, Ungranted> {
-        let discovery = match &self.settings.place {
-            EndpointPlace::Url(url) => return Ok(url.clone()),
-            EndpointPlace::Discovered(discovery) => discovery,
+    /// The request, made anew for each call: an assertion counts once.
+    async fn request(&self, more: &[(&str, &str)]) -> Result<(Url, Request<Vec<u8>>), Ungranted> {
+        let unusable = |detail: String| Ungranted::Unusable(detail);
+        let document = match &self.settings.place {
+            EndpointPlace::Url(_) => None,
+            EndpointPlace::Discovered(discovery) => {
+                Some(discovery.document().await.map_err(|trouble| unusable(trouble.detail().to_owned()))?)
+            }
         };
-        let document = discovery.document().await.map_err(|trouble| Ungranted::Unusable(trouble.detail().to_owned()))?;
-        let endpoint = document.token_endpoint().map(|endpoint| endpoint.url().clone());
-        endpoint.ok_or_else(|| Ungranted::Unusable("the provider's document names no token_endpoint".to_owned()))
+        let url = match (&self.settings.place, &document) {
+            (EndpointPlace::Url(url), _) => Some(url.clone()),
+            (_, Some(document)) => token_endpoint(document, self.settings.shows_certificate),
+            (EndpointPlace::Discovered(_), None) => None,
+        };
+        let url = url.ok_or_else(|| unusable("the provider's document names no token_endpoint".to_owned()))?;
+        let recipient = document.as_deref().map_or(
+            // Without a document the endpoint is all that is known of whom we prove ourselves to.
+            Recipient { issuer: url.as_str(), token_endpoint: url.as_str(), rs256_only: false },
+            Recipient::of,
+        );
+        let form = self.form(more);
+        let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let settings = &self.settings;
+        let request = settings.client_authentication.request(&url, &form, &settings.client_id, &recipient, self.clock.now());
+        let request = request.map_err(|fault| unusable(format!("{}: {}", place_of(&url), fault.detail)))?;
+        Ok((url, request))
     }
 
-    fn request(&self, url: &Url, more: &[(&str, &str)]) -> Result<Request<Vec<u8>>, Ungranted> {
+    fn form<'a>(&self, more: &[(&'a str, &str)]) -> Vec<(&'a str, String)> {
         let wanted = &self.settings.wanted;
-        let scope = wanted.scope.join(" ");
-        let mut form = more.to_vec();
-        if !scope.is_empty() {
-            form.push(("scope", &scope));
+        let mut form: Vec<(&str, String)> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        if !wanted.scope.is_empty() {
+            form.push(("scope", wanted.scope.join(" ")));
         }
         // Both may be there several times (RFC 8693 §2.1, RFC 8707 §2).
-        form.extend(wanted.audience.iter().map(|audience| ("audience", audience.as_str())));
-        form.extend(wanted.resource.iter().map(|resource| ("resource", resource.as_str())));
-        self.authenticated(url, &form)
+        form.extend(wanted.audience.iter().map(|audience| ("audience", audience.clone())));
+        form.extend(wanted.resource.iter().map(|resource| ("resource", resource.clone())));
+        form
     }
+}
 
-    /// A POST of this form as our registration.
-    fn authenticated(&self, url: &Url, form: &[(&str, &str)]) -> Result<Request<Vec<u8>>, Ungranted> {
-        let settings = &self.settings;
-        let unusable = |what: &str| Ungranted::Unusable(format!("{}: {what}", place_of(url)));
-        let secret = settings.client_secret.get();
-        let mut body = Serializer::new(String::new());
-        body.extend_pairs(form);
-        let basic = match settings.client_authentication {
-            ClientAuthentication::Basic => {
-                // RFC 6749 §2.3.1: both are encoded as in a form before they are joined.
-                let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", encoded(&settings.client_id), encoded(secret.expose()));
-                Some(format!("Basic {}", encode_standard(pair.as_bytes())))
-            }
-            ClientAuthentication::Post => {
-                body.append_pair("client_id", &settings.client_id).append_pair("client_secret", secret.expose());
-                None
-            }
-        };
-        let uri: Uri = url.as_str().parse().map_err(|_| unusable("not an http or https address"))?;
-        let mut request = Request::new(body.finish().into_bytes());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(basic) = basic {
-            let mut value = HeaderValue::try_from(basic).map_err(|_| unusable("the client_secret fits into no header"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(request)
-    }
+/// Who shows a certificate goes where those are asked for, if that is somewhere else (RFC 8705 §5).
+fn token_endpoint(document: &Document, shows_certificate: bool) -> Option<Url> {
+    let aliases = document.additional_metadata().mtls_endpoint_aliases.as_ref().filter(|_| shows_certificate);
+    let alias = aliases.and_then(|aliases| aliases.token_endpoint.clone());
+    alias.or_else(|| document.token_endpoint().map(|endpoint| endpoint.url().clone()))
 }
 
 /// An address for people: without query, which may hold anything.

@@ -38,6 +38,32 @@ pub struct Extra {
     /// RFC 8414 §2; RFC 7009.
     #[serde(default)]
     pub revocation_endpoint: Option<Url>,
+    /// RFC 9126 §5.
+    #[serde(default)]
+    pub pushed_authorization_request_endpoint: Option<Url>,
+    /// RFC 9126 §5.
+    #[serde(default)]
+    pub require_pushed_authorization_requests: bool,
+    /// RFC 8705 §5.
+    #[serde(default)]
+    pub mtls_endpoint_aliases: Option<MtlsEndpoints>,
+}
+
+/// Where those go who show a certificate; an endpoint that is missing here is the common one (RFC 8705 §5).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct MtlsEndpoints {
+    /// In place of `token_endpoint`.
+    #[serde(default)]
+    pub token_endpoint: Option<Url>,
+    /// In place of `userinfo_endpoint`.
+    #[serde(default)]
+    pub userinfo_endpoint: Option<Url>,
+    /// In place of `revocation_endpoint`.
+    #[serde(default)]
+    pub revocation_endpoint: Option<Url>,
+    /// In place of `pushed_authorization_request_endpoint`.
+    #[serde(default)]
+    pub pushed_authorization_request_endpoint: Option<Url>,
 }
 
 impl AdditionalProviderMetadata for Extra {}
@@ -158,15 +184,26 @@ impl Discovery {
                 self.issuer
             )));
         }
+        let extra = document.additional_metadata();
+        let aliases = extra.mtls_endpoint_aliases.iter().flat_map(|aliases| {
+            [
+                &aliases.token_endpoint,
+                &aliases.userinfo_endpoint,
+                &aliases.revocation_endpoint,
+                &aliases.pushed_authorization_request_endpoint,
+            ]
+        });
         let endpoints = [
             Some(document.authorization_endpoint().url()),
             document.token_endpoint().map(|endpoint| endpoint.url()),
             document.userinfo_endpoint().map(|endpoint| endpoint.url()),
-            document.additional_metadata().end_session_endpoint.as_ref(),
-            document.additional_metadata().revocation_endpoint.as_ref(),
+            extra.end_session_endpoint.as_ref(),
+            extra.revocation_endpoint.as_ref(),
+            extra.pushed_authorization_request_endpoint.as_ref(),
             Some(document.jwks_uri().url()),
         ];
-        if let Some(url) = endpoints.into_iter().flatten().find(|url| !secure_enough(&self.issuer, url)) {
+        if let Some(url) = endpoints.into_iter().chain(aliases.map(Option::as_ref)).flatten().find(|url| !secure_enough(&self.issuer, url))
+        {
             return Err(wrong(format!("the document of {:?} names {url}, which is not https", self.issuer)));
         }
         if document.token_endpoint().is_none() {

@@ -2,17 +2,17 @@
 //! revocation of what the provider issued for it (RFC 7009), and the provider's own word that a session of its has ended (OpenID Connect
 //! Back-Channel Logout 1.0).
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, StatusCode, Uri};
-use url::{Url, form_urlencoded};
+use http::StatusCode;
+use url::Url;
 
 use super::http::{HttpError, HttpFailure};
 use super::keys::{Budget, Looked};
 use super::logout_url::LogoutValues;
-use super::oidc::{ClientAuthentication, OpenIdProvider};
+use super::oidc::OpenIdProvider;
+use super::own_calls::{Endpoint, Unanswered};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::reason::Reason;
-use crate::secret::{Secret, encode_standard};
+use crate::secret::Secret;
 use crate::session::{Session, Tokens};
 use crate::token::{LogoutToken, LogoutTokenError, LogoutTokenExpectation, logout_token};
 
@@ -47,46 +47,19 @@ impl OpenIdProvider {
     pub(super) async fn take_back(&self, tokens: &Tokens) -> Result<(), Trouble> {
         let Some(refresh_token) = &tokens.refresh_token else { return Ok(()) };
         let document = self.discovery.document().await?;
-        let Some(endpoint) = &document.additional_metadata().revocation_endpoint else { return Ok(()) };
-        let request = self.revocation(endpoint, refresh_token)?;
-        let answer = self.timed("revocation", self.http.send(request)).await.map_err(|error| sort(&error))?;
+        let Some(endpoint) = self.endpoint(&document, Endpoint::Revocation) else { return Ok(()) };
+        let form = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
+        let answer =
+            self.timed("revocation", self.post(&document, endpoint, &form, None)).await.map_err(|unanswered| match unanswered {
+                Unanswered::Fault(fault) => fault.into(),
+                Unanswered::Http(error) => sort(&error),
+            })?;
         // §2.2: 200 also for a token that was not known. §2.2.1: at 503 the token must be taken to be there still.
         match answer.status() {
             status if status.is_success() => Ok(()),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Err(sort(&HttpError::status(endpoint, status)))
-            }
+            status @ StatusCode::TOO_MANY_REQUESTS => Err(sort(&HttpError::status(endpoint, status))),
             status => Err(Fault::new(Reason::RevocationRefused, format!("the revocation endpoint answered {}", status.as_u16())).into()),
         }
-    }
-
-    fn revocation(&self, endpoint: &Url, token: &Secret) -> Result<Request<Vec<u8>>, Fault> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("token", token.expose()).append_pair("token_type_hint", "refresh_token");
-        let (id, secret) = (&self.settings.client_id, self.settings.client_secret.get());
-        let mut authorization = None;
-        match self.settings.client_authentication {
-            // RFC 6749 §2.3.1: both are form-encoded before they are joined.
-            ClientAuthentication::Basic => {
-                let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", encoded(id), encoded(secret.expose()));
-                authorization = HeaderValue::try_from(format!("Basic {}", encode_standard(pair.as_bytes()))).ok();
-            }
-            ClientAuthentication::Post => {
-                form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
-            }
-        }
-        let uri: Uri = endpoint.as_str().parse().map_err(|_| Fault::new(Reason::ProviderMetadata, "revocation_endpoint is no URL"))?;
-        let mut request = Request::new(form.finish().into_bytes());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(mut value) = authorization {
-            value.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        Ok(request)
     }
 
     /// With the keys at hand; if none of them fits, once more with newer ones. Anybody can send a logout token, so that what it may cost the

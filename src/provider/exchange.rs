@@ -1,22 +1,17 @@
 //! The calls of one login: the code for tokens (RFC 6749 §4.1.3, RFC 7636 §4.5), and userinfo (OpenID Connect Core §5.3).
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use ::http::StatusCode;
-use oauth2::basic::{
-    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
-};
-use oauth2::{
-    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
-};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use url::Url;
 
-use super::http::{Http, HttpError, HttpFailure};
+use super::discovery::Document;
+use super::dpop::DpopKey;
+use super::http::HttpFailure;
+use super::oidc::OpenIdProvider;
+use super::own_calls::{Endpoint, Unanswered};
 use crate::clock::UnixTime;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::identity::Claims;
@@ -38,6 +33,8 @@ pub(super) struct Tokens {
     pub(super) refresh_lives: Option<Duration>,
     /// `None` when the answer names none: then they are those that were asked for (RFC 6749 §5.1).
     pub(super) scopes: Option<BTreeSet<String>>,
+    /// What they are bound to (RFC 9449); `None`: nothing.
+    pub(super) dpop_key: Option<Secret>,
 }
 
 impl Tokens {
@@ -54,167 +51,150 @@ impl Tokens {
             (!lives.is_zero()).then_some(lives)
         };
         let [chance] = random();
-        session::Tokens::new(
+        let tokens = session::Tokens::new(
             self.access_token.clone(),
             self.refresh_token.clone(),
             self.lives.or_else(until_exp),
             self.refresh_lives,
             now,
             chance,
-        )
+        );
+        session::Tokens { dpop_key: self.dpop_key.clone(), ..tokens }
     }
 }
 
-/// How we prove ourselves.
-pub(super) struct Registration<'a> {
-    pub(super) client_id: &'a str,
-    pub(super) client_secret: Secret,
-    pub(super) auth_type: AuthType,
-}
-
-#[derive(Deserialize, Serialize)]
-struct ExtraFields {
+/// RFC 6749 §5.1, OpenID Connect Core §3.1.3.3.
+#[derive(Deserialize)]
+struct TokenResponse {
+    access_token: String,
+    token_type: String,
+    #[serde(default)]
+    expires_in: Option<Value>,
+    #[serde(default)]
+    refresh_token: Option<String>,
+    #[serde(default)]
+    scope: Option<String>,
     #[serde(default)]
     id_token: Option<String>,
-    /// Seconds; 0 says that it never ends (Keycloak's offline tokens).
+    /// 0 says that it never ends (Keycloak's offline tokens).
     #[serde(default)]
-    refresh_expires_in: Option<u64>,
+    refresh_expires_in: Option<Value>,
 }
 
-impl fmt::Debug for ExtraFields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ExtraFields")
+impl OpenIdProvider {
+    /// Spends the code. Asked once, whatever comes back.
+    pub(super) async fn spend_code(
+        &self,
+        document: &Document,
+        attempt: &PendingLogin,
+        code: &Secret,
+        key: Option<&DpopKey>,
+    ) -> Result<Tokens, Trouble> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", attempt.redirect_uri.as_str()),
+            ("code_verifier", attempt.code_verifier.as_str()),
+        ];
+        self.timed("token", self.ask_tokens(document, &form, key)).await.map_err(|untold| match untold {
+            Refusal::Word(word) => Fault::new(Reason::CodeRefused, format!("the token endpoint answered {word}")).into(),
+            Refusal::Trouble(trouble) => trouble,
+        })
     }
-}
 
-impl ExtraTokenFields for ExtraFields {}
+    /// Spends a refresh token. Of what may come back only `invalid_grant` speaks of the person; everything else is the provider's trouble or ours.
+    pub(super) async fn spend_refresh_token(
+        &self,
+        document: &Document,
+        refresh_token: &Secret,
+        key: Option<&DpopKey>,
+    ) -> Result<Tokens, Trouble> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        self.timed("refresh", self.ask_tokens(document, &form, key)).await.map_err(|refusal| match refusal {
+            Refusal::Word(word) if word == "invalid_grant" => {
+                Fault::new(Reason::RefreshRefused, "the token endpoint answered invalid_grant").into()
+            }
+            Refusal::Word(word) => Outage::provider(format!("the token endpoint answered {word}")).into(),
+            Refusal::Trouble(Trouble::Refused(fault)) => Outage::provider(fault.detail).into(),
+            Refusal::Trouble(unreachable @ Trouble::Unreachable(_)) => unreachable,
+        })
+    }
 
-/// One that knows the token endpoint and no other.
-type Client<Token = EndpointSet> = oauth2::Client<
-    BasicErrorResponse,
-    StandardTokenResponse<ExtraFields, BasicTokenType>,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    Token,
->;
-
-/// Spends the code. Asked once, whatever comes back.
-pub(super) async fn spend_code(
-    http: &Http,
-    endpoint: &TokenUrl,
-    registration: Registration<'_>,
-    attempt: &PendingLogin,
-    code: &Secret,
-) -> Result<Tokens, Trouble> {
-    let redirect =
-        RedirectUrl::new(attempt.redirect_uri.clone()).map_err(|_| Fault::new(Reason::Internal, "our own redirect_uri is no URL"))?;
-    let client = client(registration, endpoint).set_redirect_uri(redirect);
-    let send = sender(http, endpoint);
-    let answer = client
-        .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
-        .set_pkce_verifier(PkceCodeVerifier::new(attempt.code_verifier.clone()))
-        .request_async(&send)
-        .await
-        .map_err(sort)?;
-    tokens(&answer)
-}
-
-/// Spends a refresh token. Of what may come back only `invalid_grant` speaks of the person; everything else is the provider's trouble or ours.
-pub(super) async fn spend_refresh_token(
-    http: &Http,
-    endpoint: &TokenUrl,
-    registration: Registration<'_>,
-    refresh_token: &Secret,
-) -> Result<Tokens, Trouble> {
-    let client = client(registration, endpoint);
-    let send = sender(http, endpoint);
-    let refresh_token = RefreshToken::new(refresh_token.expose().to_owned());
-    let answer = client.exchange_refresh_token(&refresh_token).request_async(&send).await;
-    let answer = answer.map_err(|error| match error {
-        RequestTokenError::ServerResponse(answer) if matches!(answer.error(), BasicErrorResponseType::InvalidGrant) => {
-            Fault::new(Reason::RefreshRefused, "the token endpoint answered invalid_grant").into()
+    /// Asks the token endpoint for what the form says, as our registration and bound to the key, if there is one.
+    pub(super) async fn ask_tokens(&self, document: &Document, form: &[(&str, &str)], key: Option<&DpopKey>) -> Result<Tokens, Refusal> {
+        let endpoint = self.endpoint(document, Endpoint::Token);
+        let endpoint = endpoint.ok_or_else(|| Refusal::from(Fault::new(Reason::ProviderMetadata, "no token_endpoint")))?;
+        let answer = self.post(document, endpoint, form, key).await.map_err(|unanswered| match unanswered {
+            Unanswered::Fault(fault) => fault.into(),
+            Unanswered::Http(error) => match error.failure {
+                HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => {
+                    Refusal::Trouble(Outage::provider(&error).into())
+                }
+                HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => {
+                    Fault::new(Reason::TokenResponse, error.to_string()).into()
+                }
+            },
+        })?;
+        let malformed = || Fault::new(Reason::TokenResponse, "the token endpoint's answer is no token response (RFC 6749 §5.1, §5.2)");
+        if answer.status() != StatusCode::OK {
+            return Err(error_word(answer.body()).map_or_else(|| malformed().into(), Refusal::Word));
         }
-        error => as_outage(sort(error)),
-    })?;
-    tokens(&answer).map_err(as_outage)
-}
-
-fn as_outage(trouble: Trouble) -> Trouble {
-    match trouble {
-        Trouble::Refused(fault) => Outage::provider(fault.detail).into(),
-        unreachable @ Trouble::Unreachable(_) => unreachable,
+        // serde_json's message would repeat parts of the body.
+        let read = serde_json::from_slice::<TokenResponse>(answer.body()).map_err(|_| malformed())?;
+        Ok(read.tokens(key)?)
     }
 }
 
-fn client(registration: Registration<'_>, endpoint: &TokenUrl) -> Client {
-    Client::<EndpointNotSet>::new(ClientId::new(registration.client_id.to_owned()))
-        .set_client_secret(ClientSecret::new(registration.client_secret.expose().to_owned()))
-        .set_auth_type(registration.auth_type)
-        .set_token_uri(endpoint.clone())
+/// Why the token endpoint gave nothing.
+pub(super) enum Refusal {
+    /// It says no, by this word (RFC 6749 §5.2).
+    Word(String),
+    /// Anything else.
+    Trouble(Trouble),
 }
 
-type Sending = std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Trouble(fault.into())
+    }
+}
 
-fn sender(http: &Http, endpoint: &TokenUrl) -> impl Fn(HttpRequest) -> Sending + Send + Sync + 'static {
-    let (http, url) = (http.clone(), endpoint.url().clone());
-    move |request: HttpRequest| {
-        let (call, url) = (http.send(request), url.clone());
-        Box::pin(async move {
-            let answer: HttpResponse = call.await?;
-            // A failing server is an outage, not a refusal.
-            if answer.status().is_server_error() { Err(HttpError::status(&url, answer.status())) } else { Ok(answer) }
+impl TokenResponse {
+    fn tokens(self, key: Option<&DpopKey>) -> Result<Tokens, Fault> {
+        // RFC 6749 §7.1: a token of a type that we do not know must not be used. RFC 9449 §5: one that is not bound is not what was asked for.
+        let wanted = if key.is_some() { "DPoP" } else { "Bearer" };
+        if !self.token_type.eq_ignore_ascii_case(wanted) {
+            return Err(Fault::new(Reason::TokenResponse, format!("token_type is not {wanted}")));
+        }
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Secret::new);
+        Ok(Tokens {
+            id_token: some(self.id_token),
+            access_token: Secret::new(self.access_token),
+            refresh_token: some(self.refresh_token),
+            lives: seconds(self.expires_in.as_ref())?,
+            refresh_lives: seconds(self.refresh_expires_in.as_ref())?.filter(|lives| !lives.is_zero()),
+            scopes: self.scope.map(|scopes| scopes.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()),
+            dpop_key: key.map(|key| key.kept().clone()),
         })
     }
 }
 
-fn tokens(answer: &StandardTokenResponse<ExtraFields, BasicTokenType>) -> Result<Tokens, Trouble> {
-    // RFC 6749 §7.1: a token of a type that we do not know must not be used.
-    if !matches!(answer.token_type(), BasicTokenType::Bearer) {
-        return Err(Fault::new(Reason::TokenResponse, "token_type is not Bearer").into());
-    }
-    let extra = answer.extra_fields();
-    Ok(Tokens {
-        id_token: extra.id_token.clone().filter(|token| !token.is_empty()).map(Secret::new),
-        access_token: Secret::new(answer.access_token().secret().clone()),
-        refresh_token: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
-        lives: answer.expires_in(),
-        refresh_lives: extra.refresh_expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
-        scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
-    })
+/// There are providers that write the number as a text.
+fn seconds(said: Option<&Value>) -> Result<Option<Duration>, Fault> {
+    let number = match said {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_u64(),
+    };
+    let number = number.ok_or_else(|| Fault::new(Reason::TokenResponse, "expires_in is no number of seconds"))?;
+    Ok(Some(Duration::from_secs(number)))
 }
 
-/// The library's errors carry the raw answer; what is kept of them is the provider's error word.
-fn sort(error: RequestTokenError<HttpError, BasicErrorResponse>) -> Trouble {
-    match error {
-        RequestTokenError::ServerResponse(answer) => {
-            let word: String = answer.error().to_string().chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-            Fault::new(Reason::CodeRefused, format!("the token endpoint answered {word}")).into()
-        }
-        RequestTokenError::Request(error) => match error.failure {
-            HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Outage::provider(&error).into(),
-            HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => {
-                Fault::new(Reason::TokenResponse, error.to_string()).into()
-            }
-        },
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            Fault::new(Reason::TokenResponse, "the token endpoint's answer is no token response (RFC 6749 §5.1, §5.2)").into()
-        }
-    }
-}
-
-/// Asks userinfo, and takes its claims only if it speaks of the same `sub` (OpenID Connect Core §5.3.2).
-pub(super) async fn userinfo(http: &Http, endpoint: &Url, access_token: &Secret, sub: &str) -> Result<Claims, Trouble> {
-    match ask_userinfo(http, endpoint, access_token, sub).await {
-        Ok(claims) => Ok(claims),
-        Err(Untold::Fault(fault)) => Err(fault.into()),
-        Err(Untold::Unwelcome(why)) => Err(Fault::new(Reason::UserinfoMalformed, why).into()),
-        Err(Untold::Unreachable(outage)) => Err(outage.into()),
-    }
+/// The word of an error (RFC 6749 §5.2), as much of it as may be repeated.
+pub(super) fn error_word(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let word: String = body.get("error")?.as_str()?.chars().filter(char::is_ascii_graphic).take(40).collect();
+    (!word.is_empty()).then_some(word)
 }
 
 /// Why userinfo told nothing.
@@ -228,23 +208,51 @@ pub(super) enum Untold {
     Unreachable(Outage),
 }
 
-/// The same, for whom it makes a difference why.
-pub(super) async fn ask_userinfo(http: &Http, endpoint: &Url, access_token: &Secret, sub: &str) -> Result<Claims, Untold> {
-    let malformed = |detail: String| Untold::Fault(Fault::new(Reason::UserinfoMalformed, detail));
-    let answer = http.get_json(endpoint, Some(access_token)).await.map_err(|error| match error.failure {
-        HttpFailure::Status(StatusCode::UNAUTHORIZED) => Untold::Unwelcome(error.to_string()),
-        HttpFailure::Status(status) if !status.is_server_error() => malformed(error.to_string()),
-        HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Untold::Unreachable(Outage::provider(&error)),
-        HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => malformed(error.to_string()),
-    })?;
-    let Value::Object(claims) = answer else {
-        return Err(malformed("userinfo answered with JSON that is no object".to_owned()));
-    };
-    let told = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-    if told.is_empty() || !same(told.as_bytes(), sub.as_bytes()) {
-        return Err(Untold::Fault(Fault::new(Reason::UserinfoSubject, "userinfo's sub is missing or not the ID token's")));
+impl OpenIdProvider {
+    /// Asks userinfo, and takes its claims only if it speaks of the same `sub` (OpenID Connect Core §5.3.2). `None`: there is no userinfo.
+    pub(super) async fn ask_userinfo(
+        &self,
+        document: &Document,
+        access_token: &Secret,
+        key: Option<&DpopKey>,
+        sub: &str,
+    ) -> Result<Option<Claims>, Untold> {
+        let Some(endpoint) = self.endpoint(document, Endpoint::Userinfo) else { return Ok(None) };
+        let malformed = |detail: String| Untold::Fault(Fault::new(Reason::UserinfoMalformed, detail));
+        let asked = async {
+            match key {
+                None => self.http.get_json(endpoint, Some(access_token)).await.map_err(Unanswered::Http),
+                Some(key) => self.get_with_proof(endpoint, access_token, key).await,
+            }
+        };
+        let answer = self.timed("userinfo", asked).await.map_err(|unanswered| match unanswered {
+            Unanswered::Fault(fault) => Untold::Fault(fault),
+            Unanswered::Http(error) => match error.failure {
+                HttpFailure::Status(StatusCode::UNAUTHORIZED) => Untold::Unwelcome(error.to_string()),
+                HttpFailure::Status(status) if !status.is_server_error() => malformed(error.to_string()),
+                HttpFailure::Unreachable | HttpFailure::Timeout | HttpFailure::Status(_) => Untold::Unreachable(Outage::provider(&error)),
+                HttpFailure::Address | HttpFailure::TooLarge | HttpFailure::Redirect | HttpFailure::NotJson => malformed(error.to_string()),
+            },
+        })?;
+        let Value::Object(claims) = answer else {
+            return Err(malformed("userinfo answered with JSON that is no object".to_owned()));
+        };
+        let told = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        if told.is_empty() || !same(told.as_bytes(), sub.as_bytes()) {
+            return Err(Untold::Fault(Fault::new(Reason::UserinfoSubject, "userinfo's sub is missing or not the ID token's")));
+        }
+        Ok(Some(claims))
     }
-    Ok(claims)
+}
+
+impl From<Untold> for Trouble {
+    fn from(untold: Untold) -> Self {
+        match untold {
+            Untold::Fault(fault) => fault.into(),
+            Untold::Unwelcome(why) => Fault::new(Reason::UserinfoMalformed, why).into(),
+            Untold::Unreachable(outage) => outage.into(),
+        }
+    }
 }
 
 /// ID token and userinfo as one: the signed ID token wins. An `email_verified` counts only with the e-mail that it came with. What a login was

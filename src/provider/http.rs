@@ -1,11 +1,7 @@
 //! The gateway's own calls to providers and token issuers: bounded in time and size, following no redirect, on the control runtime.
 
-mod roots;
-
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +10,16 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use url::Url;
 
+use super::tls::TlsSettings;
+use super::watched::Looks;
 use crate::secret::Secret;
 use crate::tasks::Tasks;
 
@@ -41,8 +39,8 @@ pub struct HttpSettings {
     pub deadline: Duration,
     /// The largest body of an answer, in bytes.
     pub max_bytes: usize,
-    /// PEM files with certificates that are trusted beside the system's (`ca_file`).
-    pub extra_roots: Vec<PathBuf>,
+    /// Whom to trust over https, and who we are there.
+    pub tls: TlsSettings,
 }
 
 /// Makes the calls. Clones share connections.
@@ -56,9 +54,12 @@ pub struct Http {
 struct Caller {
     settings: HttpSettings,
     plain: Client<HttpConnector, Full<Bytes>>,
-    /// Made at the first `https` call: reading the system's roots takes time that a gateway without such calls need not spend.
-    secured: OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    /// Made at the first `https` call: reading the system's roots takes time that a gateway without such calls need not spend. Made again, with
+    /// new connections, when a file of the settings has changed.
+    secured: Mutex<Option<(Looks, Secured)>>,
 }
+
+type Secured = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why a call brought no answer that can be used. Holds no body, no query and no credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Http {
         connector.set_connect_timeout(Some(settings.connect_timeout));
         connector.set_nodelay(true);
         let plain = builder().build(connector);
-        Self { caller: Arc::new(Caller { settings, plain, secured: OnceCell::new() }), tasks }
+        Self { caller: Arc::new(Caller { settings, plain, secured: Mutex::default() }), tasks }
     }
 
     /// Sends `request` and returns the answer, whatever its status but a redirect. The call begins at once and runs to its end though the
@@ -151,36 +152,39 @@ impl Http {
 
     /// Gets `url`, with `bearer` in `Authorization` where there is one. Any status but a success is an error.
     pub async fn get(&self, url: &Url, bearer: Option<&Secret>) -> Result<Response<Vec<u8>>, HttpError> {
-        let uri: Uri = url.as_str().parse().map_err(|_| HttpError::at(url, HttpFailure::Address))?;
-        let mut request = Request::new(Vec::new());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(bearer) = bearer {
-            // A token that fits in no header was made by nobody who follows RFC 6750 §2.1; the provider would refuse it as well.
-            let mut value = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
-                .map_err(|_| HttpError::at(url, HttpFailure::Status(StatusCode::UNAUTHORIZED)))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        let answer = self.send(request).await?;
+        let answer = self.send(Self::get_request(url, bearer.map(|token| ("Bearer", token)))?).await?;
         if answer.status().is_success() { Ok(answer) } else { Err(HttpError::status(url, answer.status())) }
     }
 
     /// Gets a JSON document.
     pub async fn get_json(&self, url: &Url, bearer: Option<&Secret>) -> Result<Value, HttpError> {
-        let answer = self.get(url, bearer).await?;
+        Self::json_of(url, &self.get(url, bearer).await?)
+    }
+
+    /// A request for JSON, with a token in `Authorization` by this scheme.
+    pub(super) fn get_request(url: &Url, token: Option<(&str, &Secret)>) -> Result<Request<Vec<u8>>, HttpError> {
+        let uri: Uri = url.as_str().parse().map_err(|_| HttpError::at(url, HttpFailure::Address))?;
+        let mut request = Request::new(Vec::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some((scheme, token)) = token {
+            // A token that fits in no header was made by nobody who follows RFC 6750 §2.1; the provider would refuse it as well.
+            let mut value = HeaderValue::try_from(format!("{scheme} {}", token.expose()))
+                .map_err(|_| HttpError::at(url, HttpFailure::Status(StatusCode::UNAUTHORIZED)))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+
+    /// What a successful answer holds.
+    pub(super) fn json_of(url: &Url, answer: &Response<Vec<u8>>) -> Result<Value, HttpError> {
+        if !answer.status().is_success() {
+            return Err(HttpError::status(url, answer.status()));
+        }
         // serde_json's message would repeat parts of the body.
         serde_json::from_slice(answer.body()).map_err(|_| HttpError::at(url, HttpFailure::NotJson))
-    }
-}
-
-impl<'c> oauth2::AsyncHttpClient<'c> for Http {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send>>;
-
-    fn call(&'c self, request: Request<Vec<u8>>) -> Self::Future {
-        Box::pin(self.send(request))
     }
 }
 
@@ -239,22 +243,42 @@ impl Caller {
         }
     }
 
-    /// What failed to load is tried again at the next call: a `ca_file` may be put right meanwhile.
-    async fn secured(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Failed> {
-        self.secured
-            .get_or_try_init(|| async {
-                let extra = self.settings.extra_roots.clone();
-                let tls = tokio::task::spawn_blocking(move || roots::tls_config(&extra))
-                    .await
-                    .map_err(|_| Failed::unreachable("loading the root certificates broke off"))?
-                    .map_err(Failed::unreachable)?;
-                let mut connector = HttpConnector::new();
-                connector.set_connect_timeout(Some(self.settings.connect_timeout));
-                connector.set_nodelay(true);
-                connector.enforce_http(false);
-                Ok(builder().build(HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(connector)))
-            })
+    /// What failed to load at first is tried again at the next call: a `ca_file` may be put right meanwhile. What fails later leaves the one before.
+    async fn secured(&self) -> Result<Secured, Failed> {
+        let looks = self.settings.tls.looks();
+        let mut known = self.secured.lock().await;
+        let former = match known.take() {
+            Some((seen, secured)) if seen == looks => return Ok(known.insert((seen, secured)).1.clone()),
+            other => other.map(|(_, secured)| secured),
+        };
+        let secured = match (self.connector().await, former) {
+            (Ok(connector), _) => builder().build(connector),
+            (Err(failed), Some(former)) => {
+                tracing::error!(detail = failed.detail, "a TLS file that was changed cannot be used; what it held before goes on");
+                former
+            }
+            (Err(failed), None) => return Err(failed),
+        };
+        Ok(known.insert((looks, secured)).1.clone())
+    }
+
+    async fn connector(&self) -> Result<HttpsConnector<HttpConnector>, Failed> {
+        let tls = self.settings.tls.clone();
+        let config = tokio::task::spawn_blocking(move || tls.client_config())
             .await
+            .map_err(|_| Failed::unreachable("loading the root certificates broke off"))?
+            .map_err(Failed::unreachable)?;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(self.settings.connect_timeout));
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+        Ok(match &self.settings.tls.server_name {
+            Some(name) => {
+                builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone())).enable_http1().wrap_connector(connector)
+            }
+            None => builder.enable_http1().wrap_connector(connector),
+        })
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads
-//! their files again.
+//! a way of its own). `http` makes the calls over `tls`, `times` times them, `own_calls` are those that only our registration may make: proven by
+//! `client_authentication`, with a `client_assertion` or a secret, and with `dpop` where tokens are bound; `pushed` is the request that goes to
+//! the provider before the browser does. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again,
+//! `watched` makes keys and certificates anew from theirs.
 
 pub mod api_keys;
+mod client_assertion;
+mod client_authentication;
 pub mod discovery;
+mod dpop;
 mod ending;
 mod exchange;
 pub mod http;
@@ -14,9 +19,13 @@ pub mod keys;
 pub mod local;
 mod logout_url;
 mod oidc;
+mod own_calls;
+mod pushed;
 mod refresh;
 mod reread;
 mod times;
+pub mod tls;
+mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,8 +39,11 @@ use crate::secret::Secret;
 use crate::session::{Session, Tokens};
 use crate::token::LogoutToken;
 
+pub use client_assertion::{AssertionAudience, AssertionKey, ClientAssertion, Recipient};
+pub use client_authentication::ClientAuthentication;
 pub use logout_url::{LogoutUrl, LogoutUrlError};
-pub use oidc::{ClientAuthentication, OpenIdProvider, OpenIdSettings, ResponseMode};
+pub use oidc::{Binding, OpenIdProvider, OpenIdSettings, ResponseMode};
+pub use pushed::Pushed;
 pub use times::CallTimes;
 
 /// What a provider's methods return.
@@ -82,8 +94,14 @@ pub trait IdentityProvider: Send + Sync {
     /// Its name for people.
     fn name(&self) -> &str;
 
-    /// The URL that sends a browser there, for this attempt.
-    fn authorization_url<'a>(&'a self, attempt: &'a PendingLogin, state: &'a str) -> ProviderFuture<'a, Url>;
+    /// The URL that sends a browser there, for this attempt; `login_hint` is who it may be (OpenID Connect Core §3.1.2.1). It may take a call to
+    /// the provider. What `complete` will need beside it is put into the attempt, which is to be kept after this.
+    fn authorization_url<'a>(
+        &'a self,
+        attempt: &'a mut PendingLogin,
+        state: &'a str,
+        login_hint: Option<&'a str>,
+    ) -> ProviderFuture<'a, Url>;
 
     /// Judges the answer and, if nothing speaks against it, spends the code. The attempt has been taken: it is not coming back.
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn>;

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oauth2::AuthType;
 use url::Url;
 
+use super::client_authentication::ClientAuthentication;
 use super::discovery::{Discovery, Document};
-use super::exchange::{self, Registration};
+use super::dpop::{DpopKey, Nonces};
+use super::exchange;
 use super::keys::{Budget, JwksCache};
 use super::logout_url::LogoutUrl;
+use super::pushed::Pushed;
 use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, Refreshed, SignedIn, http::Http};
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
 use crate::identity::{ClaimMapping, Claims, Identity, Source};
 use crate::login::PendingLogin;
 use crate::reason::Reason;
-use crate::secret::{Secret, SecretSource, encode, same, sha256};
+use crate::secret::{Secret, encode, same, sha256};
 use crate::session::{Session, Tokens};
 use crate::telemetry::Metrics;
 use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, LogoutToken, LogoutTokenExp, Nonce, id_token};
@@ -32,10 +34,14 @@ pub struct OpenIdSettings {
     pub issuer: String,
     /// Our registration.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretSource,
     /// How we prove ourselves.
     pub client_authentication: ClientAuthentication,
+    /// Whether our calls show a certificate (RFC 8705).
+    pub shows_certificate: bool,
+    /// When authorization requests are pushed.
+    pub pushed: Pushed,
+    /// Whether tokens are to be bound to a key of the session's own (RFC 9449).
+    pub binding: Binding,
     /// What is asked for.
     pub scopes: Vec<String>,
     /// How the answer comes back.
@@ -52,13 +58,13 @@ pub struct OpenIdSettings {
     pub leeway: Duration,
 }
 
-/// How we prove ourselves at the token endpoint (OpenID Connect Core §9).
+/// What access tokens are bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuthentication {
-    /// `client_secret_basic`.
-    Basic,
-    /// `client_secret_post`.
-    Post,
+pub enum Binding {
+    /// Nothing, or the certificate of the connection, which is the provider's matter.
+    None,
+    /// A key of the session's own.
+    Dpop,
 }
 
 /// How the answer comes back.
@@ -77,13 +83,14 @@ pub struct OpenIdProvider {
     pub(super) discovery: Arc<Discovery>,
     pub(super) keys: JwksCache,
     pub(super) clock: SharedClock,
+    pub(super) nonces: Nonces,
     metrics: Arc<Metrics>,
 }
 
 impl OpenIdProvider {
     /// Asks nobody yet.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         settings: OpenIdSettings,
         http: Http,
         discovery: Arc<Discovery>,
@@ -91,7 +98,7 @@ impl OpenIdProvider {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { settings, http, discovery, keys, clock, metrics }
+        Self { settings, http, discovery, keys, clock, nonces: Nonces::default(), metrics }
     }
 
     /// Notes how long a call of the login took.
@@ -108,34 +115,51 @@ impl OpenIdProvider {
         &self.discovery
     }
 
-    async fn authorization(&self, attempt: &PendingLogin, state: &str) -> Result<Url, Trouble> {
+    /// The attempt keeps the key that a code is bound to, where one is.
+    async fn authorization(&self, attempt: &mut PendingLogin, state: &str, login_hint: Option<&str>) -> Result<Url, Trouble> {
         let document = self.discovery.document().await?;
-        let mut url = document.authorization_endpoint().url().clone();
+        let pushed_to = self.pushed_to(&document)?;
+        let key = self.new_key()?;
+        attempt.dpop_key = key.as_ref().map(|key| key.kept().expose().to_owned());
         let challenge = encode(&sha256(attempt.code_verifier.as_bytes()));
-        let scope = self.settings.scopes.join(" ");
-        {
-            let mut query = url.query_pairs_mut();
-            query
-                .append_pair("response_type", "code")
-                .append_pair("client_id", &self.settings.client_id)
-                .append_pair("redirect_uri", &attempt.redirect_uri)
-                .append_pair("scope", &scope)
-                .append_pair("state", state)
-                .append_pair("nonce", &attempt.nonce)
-                .append_pair("code_challenge", &challenge)
-                .append_pair("code_challenge_method", "S256");
-            // OpenID Connect Core §3.1.2.1. Whether the provider heeded them its ID token has to say.
-            if !attempt.asks.acr.is_empty() {
-                query.append_pair("acr_values", &attempt.asks.acr.join(" "));
-            }
-            if let Some(max_age) = attempt.asks.max_age {
-                query.append_pair("max_age", &max_age.to_string());
-            }
-            if self.settings.response_mode == ResponseMode::FormPost {
-                query.append_pair("response_mode", "form_post");
+        let (scope, acr) = (self.settings.scopes.join(" "), attempt.asks.acr.join(" "));
+        let max_age = attempt.asks.max_age.map(|seconds| seconds.to_string());
+        let mut parameters = vec![
+            ("response_type", "code"),
+            ("client_id", self.settings.client_id.as_str()),
+            ("redirect_uri", attempt.redirect_uri.as_str()),
+            ("scope", scope.as_str()),
+            ("state", state),
+            ("nonce", attempt.nonce.as_str()),
+            ("code_challenge", challenge.as_str()),
+            ("code_challenge_method", "S256"),
+        ];
+        // OpenID Connect Core §3.1.2.1. Whether the provider heeded them its ID token has to say.
+        parameters.extend(Some(("acr_values", acr.as_str())).filter(|_| !acr.is_empty()));
+        parameters.extend(max_age.as_deref().map(|max_age| ("max_age", max_age)));
+        parameters.extend(Some(("response_mode", "form_post")).filter(|_| self.settings.response_mode == ResponseMode::FormPost));
+        parameters.extend(login_hint.map(|hint| ("login_hint", hint)));
+        // RFC 9449 §10: whoever gets at the code cannot spend it without the key.
+        parameters.extend(key.as_ref().map(|key| ("dpop_jkt", key.thumbprint())));
+        let mut url = document.authorization_endpoint().url().clone();
+        match pushed_to {
+            None => drop(url.query_pairs_mut().extend_pairs(parameters)),
+            Some(endpoint) => {
+                let request_uri = self.push(&document, endpoint, &parameters, key.as_ref()).await?;
+                // RFC 9126 §4: nothing else, so that nobody on the way adds to it or reads it.
+                let reference = [("client_id", self.settings.client_id.as_str()), ("request_uri", request_uri.as_str())];
+                url.query_pairs_mut().extend_pairs(reference);
             }
         }
         Ok(url)
+    }
+
+    /// What the tokens of a new login are to be bound to.
+    pub(super) fn new_key(&self) -> Result<Option<DpopKey>, Fault> {
+        match self.settings.binding {
+            Binding::Dpop => DpopKey::generate().map(Some),
+            Binding::None => Ok(None),
+        }
     }
 
     /// The order is part of the design: whose answer is it, is it an error, and only then the code is spent.
@@ -147,17 +171,17 @@ impl OpenIdProvider {
             return Err(Fault::new(Reason::ProviderError, format!("the provider answered {word}")).into());
         }
         let code = response.code.ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the response holds neither code nor error"))?;
-        let endpoint = document.token_endpoint().ok_or_else(|| Fault::new(Reason::ProviderMetadata, "no token_endpoint"))?;
-        let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, self.registration(), attempt, &code)).await?;
+        let key = match &attempt.dpop_key {
+            Some(kept) => Some(DpopKey::open(&Secret::new(kept.as_str()))?),
+            None => self.new_key()?,
+        };
+        let tokens = self.spend_code(&document, attempt, &code, key.as_ref()).await?;
         let id_token = tokens.id_token.clone().ok_or_else(|| Fault::new(Reason::IdTokenMissing, "the token response holds no id_token"))?;
         let claims = self.verify_id_token(&id_token, &tokens.access_token, Nonce::Sent(&attempt.nonce)).await?;
         let kept = tokens.kept(Some(&claims), self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
-        let told = match document.userinfo_endpoint() {
-            Some(endpoint) => self.timed("userinfo", exchange::userinfo(&self.http, endpoint.url(), &tokens.access_token, &sub)).await?,
-            None => Claims::new(),
-        };
+        let told = self.ask_userinfo(&document, &tokens.access_token, key.as_ref(), &sub).await?.unwrap_or_default();
         let source = Source::Provider(self.settings.id.clone());
         let claims = exchange::join(claims, told);
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
@@ -169,17 +193,6 @@ impl OpenIdProvider {
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         let client_id = self.settings.client_id.clone();
         Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token, tokens: Some(kept) })
-    }
-
-    pub(super) fn registration(&self) -> Registration<'_> {
-        Registration {
-            client_id: &self.settings.client_id,
-            client_secret: self.settings.client_secret.get(),
-            auth_type: match self.settings.client_authentication {
-                ClientAuthentication::Basic => AuthType::BasicAuth,
-                ClientAuthentication::Post => AuthType::RequestBody,
-            },
-        }
     }
 
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.
@@ -228,8 +241,13 @@ impl IdentityProvider for OpenIdProvider {
         &self.settings.name
     }
 
-    fn authorization_url<'a>(&'a self, attempt: &'a PendingLogin, state: &'a str) -> ProviderFuture<'a, Url> {
-        Box::pin(self.authorization(attempt, state))
+    fn authorization_url<'a>(
+        &'a self,
+        attempt: &'a mut PendingLogin,
+        state: &'a str,
+        login_hint: Option<&'a str>,
+    ) -> ProviderFuture<'a, Url> {
+        Box::pin(self.authorization(attempt, state, login_hint))
     }
 
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {

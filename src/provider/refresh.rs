@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::Refreshed;
 use super::discovery::Document;
+use super::dpop::DpopKey;
 use super::exchange::{self, Untold};
 use super::oidc::OpenIdProvider;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::identity::{Claims, Identity};
 use crate::reason::Reason;
 use crate::secret::{Secret, decode};
-use crate::session::Session;
+use crate::session::{Session, Tokens};
 use crate::token::Nonce;
 
 /// What the first ID token says of the authentication, and no later one changes: a refresh is none (§12.2 has `auth_time` stay that of the original).
@@ -24,11 +25,11 @@ impl OpenIdProvider {
     /// show a used token.
     pub(super) async fn refreshed(&self, session: &Session) -> Result<Refreshed, Trouble> {
         let document = self.document().await?;
-        let endpoint = document.token_endpoint().ok_or_else(|| Outage::provider("the provider's document names no token_endpoint"))?;
         let old = session.tokens.as_ref();
         let refresh_token = old.and_then(|tokens| tokens.refresh_token.as_ref());
         let refresh_token = refresh_token.ok_or_else(|| Fault::new(Reason::RefreshRefused, "the session has no refresh token"))?;
-        let answer = self.timed("refresh", exchange::spend_refresh_token(&self.http, endpoint, self.registration(), refresh_token)).await?;
+        let key = self.key_of(old)?;
+        let answer = self.spend_refresh_token(&document, refresh_token, key.as_ref()).await?;
 
         let claims = match &answer.id_token {
             Some(id_token) => match self.verify_id_token(id_token, &answer.access_token, Nonce::Original(nonce_of(session))).await {
@@ -54,18 +55,12 @@ impl OpenIdProvider {
             tracing::warn!(%why, "userinfo told nothing after a refresh; what was said before stays where the ID token says nothing new");
             session.identity.claims.clone()
         };
-        let told = match document.userinfo_endpoint() {
-            Some(endpoint) => {
-                let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &answer.access_token, &session.identity.sub);
-                match self.timed("userinfo", asked).await {
-                    Ok(told) => told,
-                    Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => return Err(refused(&fault)),
-                    Err(Untold::Fault(fault)) => before(&fault),
-                    Err(Untold::Unwelcome(detail)) => before(&detail),
-                    Err(Untold::Unreachable(outage)) => before(&outage),
-                }
-            }
-            None => Claims::new(),
+        let told = match self.ask_userinfo(&document, &answer.access_token, key.as_ref(), &session.identity.sub).await {
+            Ok(told) => told.unwrap_or_default(),
+            Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => return Err(refused(&fault)),
+            Err(Untold::Fault(fault)) => before(&fault),
+            Err(Untold::Unwelcome(detail)) => before(&detail),
+            Err(Untold::Unreachable(outage)) => before(&outage),
         };
         let identity = self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session);
         let scopes = answer.scopes.clone();
@@ -76,11 +71,13 @@ impl OpenIdProvider {
     /// Userinfo once more.
     pub(super) async fn revalidated(&self, session: &Session) -> Result<Option<Identity>, Trouble> {
         let document = self.document().await?;
-        let (Some(endpoint), Some(tokens)) = (document.userinfo_endpoint(), &session.tokens) else { return Ok(None) };
-        let asked = exchange::ask_userinfo(&self.http, endpoint.url(), &tokens.access_token, &session.identity.sub);
+        let Some(tokens) = &session.tokens else { return Ok(None) };
+        // Its own key, whatever the config says by now: the token is bound to it.
+        let key = tokens.dpop_key.as_ref().map(DpopKey::open).transpose()?;
         let refused = |detail: String| Fault::new(Reason::RevalidationRefused, detail).into();
-        match self.timed("userinfo", asked).await {
-            Ok(told) => {
+        match self.ask_userinfo(&document, &tokens.access_token, key.as_ref(), &session.identity.sub).await {
+            Ok(None) => Ok(None),
+            Ok(Some(told)) => {
                 let identity = self.identity_of(first_claims(session), told, session);
                 Ok(identity.map(|identity| Identity { scopes: session.identity.scopes.clone(), ..identity }))
             }
@@ -88,6 +85,14 @@ impl OpenIdProvider {
             Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => Err(refused(fault.detail)),
             Err(Untold::Fault(fault)) => Err(Outage::provider(fault.detail).into()),
             Err(Untold::Unreachable(outage)) => Err(outage.into()),
+        }
+    }
+
+    /// What new tokens are to be bound to: what the old ones were, since a public registration's refresh token is bound as well (RFC 9449 §5).
+    fn key_of(&self, old: Option<&Tokens>) -> Result<Option<DpopKey>, Fault> {
+        match old.and_then(|tokens| tokens.dpop_key.as_ref()) {
+            Some(kept) => DpopKey::open(kept).map(Some),
+            None => self.new_key(),
         }
     }
 

@@ -96,7 +96,9 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::ExchangeRefused
         | Reason::OutgoingHost
         | Reason::IdentityTooLarge => StatusCode::FORBIDDEN,
-        Reason::CodeRefused
+        Reason::PushedRequestRefused
+        | Reason::PushedResponse
+        | Reason::CodeRefused
         | Reason::TokenResponse
         | Reason::IdTokenMissing
         | Reason::IdTokenMalformed

@@ -212,6 +212,11 @@ pub const fn words_of(reason: Reason) -> Words {
             "It is not from the provider that you were sent to, so it was not used. Begin again.",
             "invalid_request",
         ),
+        Reason::PushedRequestRefused | Reason::PushedResponse => words(
+            "The provider did not take the sign-in",
+            "You can try again; if it keeps happening, tell the people who run this page.",
+            "server_error",
+        ),
         Reason::CodeRefused => words(
             "The provider did not confirm the sign-in",
             "You can try again; if it keeps happening, tell the people who run this page.",

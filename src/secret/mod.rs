@@ -92,6 +92,12 @@ pub fn encode_standard(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// The opposite of [`encode_standard`]; `None` for anything else.
+#[must_use]
+pub fn decode_standard(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 /// Compares in a time that does not depend on where the first difference lies.
 #[must_use]
 pub fn same(left: &[u8], right: &[u8]) -> bool {

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
-use super::{BoxError, TlsMissing, UpstreamAddress};
+use super::{BoxError, TlsMissing, UpstreamAddress, UpstreamTls};
 use crate::fault::Fault;
 use crate::reason::Reason;
 
@@ -34,13 +34,16 @@ enum Way {
 }
 
 impl Dial {
-    pub(super) fn new(address: UpstreamAddress, tls: Option<Arc<ClientConfig>>) -> Result<Self, TlsMissing> {
+    pub(super) fn new(address: UpstreamAddress, tls: Option<UpstreamTls>) -> Result<Self, TlsMissing> {
         let way = match &address {
             UpstreamAddress::Http { host, port } => Way::Tcp(host.clone(), *port),
-            UpstreamAddress::Https { host, port } => match (tls, ServerName::try_from(host.clone())) {
-                (Some(tls), Ok(name)) => Way::Tls(host.clone(), *port, name, connector(&tls)),
-                _ => return Err(TlsMissing(address)),
-            },
+            UpstreamAddress::Https { host, port } => {
+                let named = |name: Option<ServerName<'static>>| name.or_else(|| ServerName::try_from(host.clone()).ok());
+                match tls.and_then(|tls| Some((named(tls.server_name)?, connector(&tls.config)))) {
+                    Some((name, connector)) => Way::Tls(host.clone(), *port, name, connector),
+                    None => return Err(TlsMissing(address)),
+                }
+            }
             UpstreamAddress::Unix(path) => Way::Unix(path.clone()),
             UpstreamAddress::Static(_) => Way::Nowhere,
         };

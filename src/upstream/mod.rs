@@ -73,8 +73,23 @@ pub struct UpstreamSettings {
 pub struct Upstream {
     /// Where it is.
     pub address: UpstreamAddress,
-    /// Whom to trust there; needed for https. Its ALPN is set here.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Needed for https.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// TLS towards one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Whom to trust there, and who we are. Its ALPN is set here.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that the certificate has to hold, in place of the address's host.
+    pub server_name: Option<rustls_pki_types::ServerName<'static>>,
+}
+
+impl From<Arc<rustls::ClientConfig>> for UpstreamTls {
+    fn from(config: Arc<rustls::ClientConfig>) -> Self {
+        Self { config, server_name: None }
+    }
 }
 
 /// An https upstream that came without a TLS config.

@@ -39,6 +39,7 @@ mod outgoing; // calls that leave through a listener of this machine: listed hos
 mod paths; // one reading of a path: matched, decided about and forwarded
 mod peers; // the tests' own peers are what they are said to be
 mod policy; // every rule with its yes and its no
+mod provider_leg; // no shared secret towards the provider: keys, certificates, pushed requests, bound tokens, pins
 mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
 mod readme; // every config in README.md loads

@@ -40,9 +40,15 @@ export function make_provider(issuer, config, acr_mode = () => 'granted') {
   const provider = new Provider(issuer, {
     acrValues: acr_values,
     claims: claims_by_scope(config),
+    clientAuthMethods: [
+      'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none',
+      ...(config.tls?.client_ca_file ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+    ],
     clients: config.clients ?? [],
     conformIdTokenClaims: config.conform_id_token_claims ?? true,
     cookies: cookies(issuer),
+    discovery: config.tls?.mtls_aliases ? { mtls_endpoint_aliases: aliases(issuer) } : {},
+    enabledJWA: config.client_auth_signing ? { clientAuthSigningAlgValues: config.client_auth_signing } : {},
     features: {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },
@@ -52,8 +58,10 @@ export function make_provider(issuer, config, acr_mode = () => 'granted') {
         nonceSecret: crypto.randomBytes(32),
         requireNonce: () => config.dpop_nonce === true,
       },
+      fapi: { enabled: config.fapi !== undefined, profile: config.fapi },
       introspection: { enabled: true, allowedPolicy: () => true },
-      pushedAuthorizationRequests: { enabled: true },
+      mTLS: mutual_tls(config.tls),
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: config.par_required ?? false },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_ctx, indicator) => resource_server(resources, indicator),
@@ -111,6 +119,31 @@ export function make_provider(issuer, config, acr_mode = () => 'granted') {
     });
   }
   return { provider, accounts, acr_values, acr_mode };
+}
+
+/** RFC 8705 §2, where certificates are asked for. */
+function mutual_tls(tls) {
+  const certificate = ({ req }) => (tls.mtls_aliases && !req.at_alias ? undefined : req.socket.getPeerX509Certificate());
+  return {
+    enabled: tls?.client_ca_file !== undefined,
+    certificateBoundAccessTokens: true,
+    selfSignedTlsClientAuth: true,
+    tlsClientAuth: true,
+    getCertificate: certificate,
+    certificateAuthorized: ({ req }) => req.socket.authorized,
+    certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_san_dns' && certificate(ctx).checkHost(expected) !== undefined,
+  };
+}
+
+/** RFC 8705 §5. */
+function aliases(issuer) {
+  const at = (name) => `${issuer}/mtls${endpoints[name]}`;
+  return {
+    token_endpoint: at('token'),
+    userinfo_endpoint: at('userinfo'),
+    revocation_endpoint: at('revocation'),
+    pushed_authorization_request_endpoint: at('pushed_authorization_request'),
+  };
 }
 
 /** A claim of an account that no standard scope names comes with `profile`, so that tests may invent claims. */

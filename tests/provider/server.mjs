@@ -6,7 +6,8 @@
 // The JSON, every key optional:
 //   host        name in the issuer and address to bind (127.0.0.1); a name is bound at 127.0.0.1
 //   port        0: any free one
-//   tls         {cert_file, key_file}: PEM; the issuer is https then
+//   tls         {cert_file, key_file, client_ca_file, mtls_aliases}: PEM; the issuer is https then. With client_ca_file certificates are asked for and
+//               RFC 8705 §2 can be used; with mtls_aliases too they count below /mtls/ alone, where mtls_endpoint_aliases lead
 //   clients     [..] oidc-provider's client metadata as is: client_id, client_secret, redirect_uris, grant_types, response_types,
 //               token_endpoint_auth_method, post_logout_redirect_uris, backchannel_logout_uri, require_auth_time, ..
 //   accounts    [{sub, password, claims: {email, groups, ..}}]; login by sub. Scopes email, profile and groups give the usual
@@ -19,6 +20,9 @@
 //   acr_values              ["pwd", "mfa"]: the first is what a plain login is worth; a request for another one asks for a new login
 //   pkce_required           true
 //   dpop_nonce              false: true demands a DPoP nonce
+//   par_required            false: true takes pushed authorization requests alone, and discovery says so
+//   fapi                    "2.0": what FAPI 2.0 asks of clients is asked
+//   client_auth_signing     algorithms of client assertions that discovery lists and that are taken
 //   resources   {"indicator-uri": {audience, scope, format: "jwt" | "opaque", ttl, claims: [account claims put in its JWTs]}}
 //   default_resource        one of them: what a login asks for that names none, so that its access tokens are for it and not for userinfo
 //   userinfo    true
@@ -51,7 +55,8 @@ const [{ make_provider }, { make_interaction }, { make_control }] = await Promis
 ]);
 
 const known = ['host', 'port', 'tls', 'clients', 'accounts', 'ttl', 'response_iss', 'rotate_refresh', 'refresh', 'conform_id_token_claims',
-  'acr_values', 'pkce_required', 'dpop_nonce', 'resources', 'default_resource', 'userinfo', 'scopes', 'control'];
+  'acr_values', 'pkce_required', 'dpop_nonce', 'par_required', 'fapi', 'client_auth_signing', 'resources', 'default_resource', 'userinfo',
+  'scopes', 'control'];
 const config = JSON.parse(process.argv[2] ?? '{}');
 const unknown = Object.keys(config).filter((key) => !known.includes(key));
 if (unknown.length > 0) {
@@ -64,7 +69,12 @@ process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)
 
 const host = config.host ?? '127.0.0.1';
 const server = config.tls
-  ? https.createServer({ cert: fs.readFileSync(config.tls.cert_file), key: fs.readFileSync(config.tls.key_file) })
+  ? https.createServer({
+    cert: fs.readFileSync(config.tls.cert_file),
+    key: fs.readFileSync(config.tls.key_file),
+    // Browsers come here too, and have none: who needs one looks whether it is there.
+    ...(config.tls.client_ca_file && { requestCert: true, rejectUnauthorized: false, ca: fs.readFileSync(config.tls.client_ca_file) }),
+  })
   : http.createServer();
 server.on('error', (err) => { console.error(`cannot listen: ${err.message}`); process.exit(1); });
 
@@ -78,6 +88,10 @@ server.listen(config.port ?? 0, net.isIP(host) ? host : '127.0.0.1', () => {
   const answer = made.provider.callback();
 
   server.on('request', async (req, res) => {
+    if (config.tls?.mtls_aliases && req.url.startsWith('/mtls/')) {
+      req.url = req.url.slice('/mtls'.length);
+      req.at_alias = true;
+    }
     const path = req.url.split('?', 1)[0];
     try {
       if (control && path.startsWith('/control/')) await control.handle(req, res, path);

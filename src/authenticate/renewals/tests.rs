@@ -54,7 +54,12 @@ impl IdentityProvider for Slow {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
     }
-    fn authorization_url<'a>(&'a self, _attempt: &'a PendingLogin, _state: &'a str) -> ProviderFuture<'a, Url> {
+    fn authorization_url<'a>(
+        &'a self,
+        _attempt: &'a mut PendingLogin,
+        _state: &'a str,
+        _login_hint: Option<&'a str>,
+    ) -> ProviderFuture<'a, Url> {
         unreachable!()
     }
     fn complete<'a>(&'a self, _attempt: &'a PendingLogin, _response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -81,7 +82,7 @@ fn settings() -> HttpSettings {
         connect_timeout: Duration::from_secs(2),
         deadline: Duration::from_secs(5),
         max_bytes: 64 * 1024,
-        extra_roots: Vec::new(),
+        tls: TlsSettings::default(),
     }
 }
 
@@ -114,8 +115,7 @@ async fn a_post_goes_out_as_it_is_and_its_status_comes_back() {
     let server = Server::start(Peer::Says(answer), None).await;
     let request = Request::post(server.url("/token").as_str()).body(b"grant_type=authorization_code".to_vec()).unwrap();
     let http = http_with(settings());
-    // As oauth2 calls it.
-    let response = oauth2::AsyncHttpClient::call(&http, request).await.unwrap();
+    let response = http.send(request).await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.body(), br#"{"error":"invalid_grant"}"#);
     let request = server.request();
@@ -217,9 +217,10 @@ async fn tls_trusts_the_config_s_roots_and_nobody_else() {
     std::fs::write(&good, made.cert.pem()).unwrap();
     std::fs::write(&empty, "nothing").unwrap();
 
-    let trusting = |roots: Vec<PathBuf>| http_with(HttpSettings { extra_roots: roots, ..settings() });
-    assert!(trusting(vec![good.clone()]).get_json(&url, None).await.is_ok());
-    for (roots, said) in [(vec![], ""), (vec![empty], "holds no certificate"), (vec![folder.join("absent.pem")], "absent.pem")] {
+    let trusting =
+        |ca_file: Option<PathBuf>| http_with(HttpSettings { tls: TlsSettings { ca_file, ..TlsSettings::default() }, ..settings() });
+    assert!(trusting(Some(good.clone())).get_json(&url, None).await.is_ok());
+    for (roots, said) in [(None, ""), (Some(empty), "holds no certificate"), (Some(folder.join("absent.pem")), "absent.pem")] {
         let error = trusting(roots).get_json(&url, None).await.unwrap_err();
         assert_eq!(error.failure, HttpFailure::Unreachable);
         assert!(error.to_string().contains(said), "{error}");
@@ -227,11 +228,11 @@ async fn tls_trusts_the_config_s_roots_and_nobody_else() {
 
     // The name in the certificate counts.
     let by_address = Url::parse(&format!("https://127.0.0.1:{}/", server.address.port())).unwrap();
-    assert!(trusting(vec![good.clone()]).get_json(&by_address, None).await.is_err());
+    assert!(trusting(Some(good.clone())).get_json(&by_address, None).await.is_err());
 
     // A file put right is seen at the next call.
     let late = folder.join("late.pem");
-    let http = trusting(vec![late.clone()]);
+    let http = trusting(Some(late.clone()));
     assert!(http.get_json(&url, None).await.is_err());
     std::fs::copy(good, late).unwrap();
     assert!(http.get_json(&url, None).await.is_ok());

@@ -303,11 +303,16 @@ impl IdentityProvider for LocalProvider {
     }
 
     /// The form, beside the callback.
-    fn authorization_url<'a>(&'a self, attempt: &'a PendingLogin, state: &'a str) -> ProviderFuture<'a, Url> {
+    fn authorization_url<'a>(
+        &'a self,
+        attempt: &'a mut PendingLogin,
+        state: &'a str,
+        login_hint: Option<&'a str>,
+    ) -> ProviderFuture<'a, Url> {
         Box::pin(async move {
             let form = Url::parse(&attempt.redirect_uri).and_then(|callback| callback.join("sign_in"));
             let mut form = form.map_err(|error| Fault::new(Reason::Internal, format!("the callback is no URL: {error}")))?;
-            form.query_pairs_mut().append_pair("state", state);
+            form.query_pairs_mut().append_pair("state", state).extend_pairs(login_hint.map(|hint| ("login_hint", hint)));
             Ok(form)
         })
     }

@@ -27,6 +27,7 @@ fn attempt() -> PendingLogin {
         started_at: UnixTime(1000),
         asks: Default::default(),
         proven: None,
+        dpop_key: None,
     }
 }
 

@@ -349,6 +349,7 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
         started_at,
         asks: Default::default(),
         proven: None,
+        dpop_key: None,
     };
     let state = State::new(cookie.handle);
     let sessions = &house.sessions;

@@ -181,11 +181,11 @@ fn tls_is_checked_against_the_host_and_offers_http_1_1_only() {
         };
         assert!(matches!(core("localhost", None), Err(TlsMissing(_))));
 
-        let trusted = core("localhost", Some(trusting(roots.clone()))).unwrap();
+        let trusted = core("localhost", Some(trusting(roots.clone()).into())).unwrap();
         let answer = send(&trusted, post(Full::new(Bytes::from_static(b"secret")))).await.unwrap();
         assert_eq!(text(answer).await, "tls");
         for (host, tls) in [("localhost", trusting(rustls::RootCertStore::empty())), ("127.0.0.1", trusting(roots))] {
-            let fault = send(&core(host, Some(tls)).unwrap(), get("/")).await.err().unwrap();
+            let fault = send(&core(host, Some(tls.into())).unwrap(), get("/")).await.err().unwrap();
             assert_eq!(fault.reason, Reason::UpstreamUnreachable);
             assert!(fault.detail.contains("certificate"), "{fault}");
         }

@@ -3,11 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
+};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
 
+use super::jose::base64url;
 use super::temp::TempDir;
 
 /// A certificate authority of the test's own.
@@ -127,6 +135,52 @@ impl Leaf {
             .expect("our own certificate fits our own key");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// A TLS server's configuration with this certificate that lets in whoever shows one of `clients`, and nobody else; HTTP/1.1.
+    #[must_use]
+    pub fn server_config_asking(&self, clients: &CertificateAuthority) -> Arc<ServerConfig> {
+        let (chain, key) = self.load();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), Arc::clone(&provider)).build();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("aws-lc-rs has the usual TLS versions")
+            .with_client_cert_verifier(verifier.expect("an authority to ask for"))
+            .with_single_cert(chain, key)
+            .expect("our own certificate fits our own key");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
+    /// The certificate as standard base64 of its DER form: `x5c` of a JWK.
+    #[must_use]
+    pub fn x5c(&self) -> String {
+        STANDARD.encode(self.der())
+    }
+
+    /// The public key as a JWK, for P-256 (what [`CertificateAuthority::leaf`] makes).
+    #[must_use]
+    pub fn jwk(&self) -> Value {
+        // The last 65 bytes of its SubjectPublicKeyInfo: 4, x, y.
+        let spki = self.spki();
+        let point = &spki[spki.len() - 64..];
+        json!({ "kty": "EC", "crv": "P-256", "x": base64url(&point[..32]), "y": base64url(&point[32..]), "x5c": [self.x5c()] })
+    }
+
+    /// `pin-sha256` of the key (RFC 7469 §2.4).
+    #[must_use]
+    pub fn pin(&self) -> String {
+        STANDARD.encode(digest(&SHA256, &self.spki()).as_ref())
+    }
+
+    fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(&self.certificate_file).expect("our own PEM can be read")
+    }
+
+    fn spki(&self) -> Vec<u8> {
+        let text = std::fs::read_to_string(&self.key_file).expect("our own key can be read");
+        KeyPair::from_pem(&text).expect("our own PEM can be read").subject_public_key_info()
     }
 
     /// Overwrites this leaf's files with those of `other`, as a renewal does.

@@ -41,6 +41,13 @@ impl HostileBuilder {
         self
     }
 
+    /// The registered public keys (a JWK Set), for [`ClientAuth::PrivateKeyJwt`].
+    #[must_use]
+    pub fn client_keys(mut self, jwks: Value) -> Self {
+        self.settings.client_keys = jwks;
+        self
+    }
+
     /// The registered redirect URIs; without this any is.
     #[must_use]
     pub fn redirect_uris(mut self, uris: &[&str]) -> Self {
@@ -166,6 +173,7 @@ impl HostileProvider {
             name: "hostile".to_owned(),
             client_id: "doorward".to_owned(),
             client_secret: random(),
+            client_keys: json!({ "keys": [] }),
             redirect_uris: Vec::new(),
             algorithm: Algorithm::Rs256,
             claims_in: ClaimsIn::Both,

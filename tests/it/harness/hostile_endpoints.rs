@@ -12,7 +12,7 @@ use url::Url;
 
 use super::body::TestBody;
 use super::hostile_answer::{blown_up, cut_off, dripping, endless, escape, json_answer, page, post_back, redirect_back};
-use super::hostile_grants::{RefreshUnderWay, revocation, token};
+use super::hostile_grants::{RefreshUnderWay, check_client, elsewhere, invalid_client, revocation, token};
 use super::hostile_lie::{Endpoint, Lie};
 use super::hostile_state::{ClientAuth, Grant, Inner, Params, State, merged};
 use super::hostile_token::userinfo;
@@ -37,6 +37,7 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
         if refreshing {
             *inner.counts.entry(Endpoint::Refresh).or_default() += 1;
         }
+        inner.secret("dpop_proof", head.headers.get("dpop").and_then(|proof| proof.to_str().ok()).unwrap_or_default());
         inner.secret("code_verifier", form.get("code_verifier").map(String::as_str).unwrap_or_default());
         inner.lie.clone()
     };
@@ -61,6 +62,7 @@ pub async fn answer(request: Request<Incoming>, peer: Peer, state: Arc<State>) -
         Endpoint::Discovery => discovery(&state),
         Endpoint::Jwks => json_answer(StatusCode::OK, &state.lock().jwks()),
         Endpoint::Authorization => authorization(&state, if head.method == Method::POST { form } else { query }),
+        Endpoint::Par => pushed(&state, &head.headers, form),
         Endpoint::Token | Endpoint::Refresh => token(&state, &head.headers, form),
         Endpoint::Userinfo => userinfo_answer(&state, &head.headers, head.uri.query()),
         Endpoint::EndSession => end_session(&state, if head.method == Method::POST { form } else { query }),
@@ -80,6 +82,7 @@ fn endpoint_at(path: &str) -> Option<Endpoint> {
         "/.well-known/openid-configuration" => Endpoint::Discovery,
         "/jwks" => Endpoint::Jwks,
         "/authorize" => Endpoint::Authorization,
+        "/par" => Endpoint::Par,
         "/token" => Endpoint::Token,
         "/userinfo" => Endpoint::Userinfo,
         "/end_session" => Endpoint::EndSession,
@@ -99,12 +102,14 @@ fn discovery(state: &State) -> Response<TestBody> {
         .map(|method| match method {
             ClientAuth::Basic => "client_secret_basic",
             ClientAuth::Post => "client_secret_post",
+            ClientAuth::PrivateKeyJwt => "private_key_jwt",
             ClientAuth::None => "none",
         })
         .collect();
     let document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
+        "pushed_authorization_request_endpoint": format!("{issuer}/par"),
         "token_endpoint": format!("{issuer}/token"),
         "userinfo_endpoint": format!("{issuer}/userinfo"),
         "jwks_uri": format!("{issuer}/jwks"),
@@ -137,11 +142,23 @@ fn authorization(state: &State, params: Params) -> Response<TestBody> {
     let now = state.now();
     let mut inner = state.lock();
     inner.authorizations.push(params.clone());
+    let params = match params.get("request_uri").map(|uri| inner.pushed.remove(uri)) {
+        None => params,
+        Some(Some(pushed)) if params.len() == 2 && params.get("client_id") == pushed.get("client_id") => pushed,
+        Some(found) => {
+            let what = if found.is_some() { "more than client_id and request_uri" } else { "a request_uri that is unknown or was used" };
+            inner.complain(format!("authorization request: {what}"));
+            return page(StatusCode::BAD_REQUEST, "<h1>Bad authorization request</h1>");
+        }
+    };
     let get = |name: &str| params.get(name).cloned().unwrap_or_default();
     for (name, value) in [("state", get("state")), ("nonce", get("nonce"))] {
         inner.secret(name, &value);
     }
-    let problems = authorization_problems(state, &params);
+    let mut problems = authorization_problems(state, &params);
+    if params.contains_key("client_secret") || params.contains_key("client_assertion") {
+        problems.push("authorization request: our proof in the browser".to_owned());
+    }
     if !problems.is_empty() {
         let text = problems.join("; ");
         problems.into_iter().for_each(|problem| inner.complain(problem));
@@ -168,6 +185,37 @@ fn authorization(state: &State, params: Params) -> Response<TestBody> {
     drop(inner);
     let redirect_uri = get("redirect_uri");
     if get("response_mode") == "form_post" { post_back(&redirect_uri, &answer) } else { redirect_back(&redirect_uri, &answer) }
+}
+
+/// Takes an authorization request before the browser comes (RFC 9126 §2).
+fn pushed(state: &State, headers: &HeaderMap, form: Params) -> Response<TestBody> {
+    let mut inner = state.lock();
+    if let Err(problem) = check_client(state, &mut inner, headers, &form) {
+        inner.complain(format!("pushed authorization request: {problem}"));
+        return invalid_client(&problem);
+    }
+    let problems = authorization_problems(state, &form);
+    if !problems.is_empty() || form.contains_key("request_uri") {
+        problems.into_iter().for_each(|problem| inner.complain(problem));
+        return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" }));
+    }
+    let request_uri = format!("urn:ietf:params:oauth:request_uri:{}", random());
+    inner.secret("request_uri", &request_uri);
+    for (name, value) in [("state", form.get("state")), ("nonce", form.get("nonce"))] {
+        inner.secret(name, value.map(String::as_str).unwrap_or_default());
+    }
+    let proofs = ["client_secret", "client_assertion", "client_assertion_type"];
+    inner.pushed.insert(request_uri.clone(), form.into_iter().filter(|(name, _)| !proofs.contains(&name.as_str())).collect());
+    let answer = match inner.lie {
+        Lie::ParWithoutRequestUri => json!({ "expires_in": 60 }),
+        _ => json!({ "request_uri": request_uri, "expires_in": 60 }),
+    };
+    let status = match inner.lie {
+        Lie::RedirectFromPar => return elsewhere(&inner),
+        Lie::ParNotCreated => StatusCode::OK,
+        _ => StatusCode::CREATED,
+    };
+    json_answer(status, &answer)
 }
 
 /// When the user logged in and how: now, as asked; or as remembered, where the request has nothing against it.
@@ -205,7 +253,6 @@ fn authorization_problems(state: &State, params: &Params) -> Vec<String> {
     check(get("code_challenge_method") == "S256", "code_challenge_method is not S256");
     check(get("code_challenge").len() == 43, "code_challenge is no SHA-256");
     check(["", "query", "form_post"].contains(&get("response_mode")), "unknown response_mode");
-    check(!params.contains_key("client_secret"), "the client_secret in the browser");
     problems
 }
 
@@ -248,7 +295,8 @@ fn userinfo_answer(state: &State, headers: &HeaderMap, query: Option<&str>) -> R
     if query.is_some_and(|query| query.contains("access_token")) {
         inner.complain("userinfo request: access token in the query");
     }
-    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    let token = token.filter(|(scheme, _)| *scheme == if headers.contains_key("dpop") { "DPoP" } else { "Bearer" }).map(|(_, token)| token);
     let found = token.and_then(|token| inner.access_tokens.get(token)).cloned();
     if let Some(token) = found.as_ref().filter(|token| inner.is_good(token, now)) {
         let grant = Grant { claims: inner.claims_of(&token.grant), ..token.grant.clone() };

@@ -15,7 +15,7 @@ use super::hostile_lie::Lie;
 use super::hostile_machine;
 use super::hostile_state::{ClientAuth, Grant, Inner, Issued, Params, State, merged};
 use super::hostile_token::id_token;
-use super::jose::{random, s256};
+use super::jose::{random, s256, verify};
 
 /// Answers a token request.
 pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestBody> {
@@ -30,13 +30,7 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
             return invalid_client(&problem);
         }
         match inner.lie {
-            Lie::RedirectFromTokenEndpoint => {
-                let mut response = Response::new(empty());
-                *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-                let elsewhere = format!("{}/elsewhere", inner.issuer);
-                response.headers_mut().insert(LOCATION, elsewhere.parse().expect("a URL is a header value"));
-                return response;
-            }
+            Lie::RedirectFromTokenEndpoint => return elsewhere(&inner),
             Lie::RefreshRefused if refreshing => return invalid_grant("<i>refused</i> as told"),
             Lie::RefreshInvalidClient if refreshing => return invalid_client("<i>refused</i> as told"),
             _ => {}
@@ -82,7 +76,12 @@ fn token_response(state: &State, grant: &Grant, refreshing: bool) -> Response<Te
     inner.access_tokens.insert(access_token.clone(), issued(Some(expires_in)));
     let mut answer = json!({
         "access_token": access_token,
-        "token_type": if inner.lie == Lie::TokenTypeOther { "mac" } else { "Bearer" },
+        "token_type": match inner.lie {
+            Lie::TokenTypeOther => "mac",
+            Lie::TokenTypeShouted => "BEARER",
+            Lie::TokenTypeDpop => "dpop",
+            _ => "Bearer",
+        },
         "expires_in": inner.says_expires_in.then_some(expires_in),
         "scope": grant.scope,
         "id_token": id_token,
@@ -177,13 +176,24 @@ fn invalid_grant(description: &str) -> Response<TestBody> {
     json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant", "error_description": description }))
 }
 
-fn invalid_client(description: &str) -> Response<TestBody> {
+/// 307 to [`super::hostile_lie::Endpoint::Elsewhere`].
+pub fn elsewhere(inner: &Inner) -> Response<TestBody> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let elsewhere = format!("{}/elsewhere", inner.issuer);
+    response.headers_mut().insert(LOCATION, elsewhere.parse().expect("a URL is a header value"));
+    response
+}
+
+/// 401 for a registration that did not prove itself.
+pub fn invalid_client(description: &str) -> Response<TestBody> {
     let mut response = json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client", "error_description": description }));
     response.headers_mut().insert(WWW_AUTHENTICATE, "Basic realm=\"provider\"".parse().expect("a header value"));
     response
 }
 
-fn check_client(state: &State, inner: &mut Inner, headers: &HeaderMap, form: &Params) -> Result<(), String> {
+/// Whether the registration proved itself, in one way that is offered.
+pub fn check_client(state: &State, inner: &mut Inner, headers: &HeaderMap, form: &Params) -> Result<(), String> {
     let settings = &state.settings;
     let decode = |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     let basic = headers.get(AUTHORIZATION).map(|value| {
@@ -194,6 +204,13 @@ fn check_client(state: &State, inner: &mut Inner, headers: &HeaderMap, form: &Pa
     let post = form.get("client_secret").map(|secret| (form.get("client_id").cloned().unwrap_or_default(), secret.clone()));
     let (method, shown) = match (basic, post) {
         (Some(_), Some(_)) => return Err("two ways of client authentication at once".to_owned()),
+        (basic, post) if form.contains_key("client_assertion") => {
+            inner.client_auths.push(ClientAuth::PrivateKeyJwt);
+            if basic.is_some() || post.is_some() {
+                return Err("two ways of client authentication at once".to_owned());
+            }
+            return check_assertion(state, inner, form);
+        }
         (Some(basic), None) => (ClientAuth::Basic, basic),
         (None, Some(post)) => (ClientAuth::Post, post),
         (None, None) => (ClientAuth::None, (form.get("client_id").cloned().unwrap_or_default(), String::new())),
@@ -205,6 +222,35 @@ fn check_client(state: &State, inner: &mut Inner, headers: &HeaderMap, form: &Pa
     let secret = if method == ClientAuth::None { "" } else { settings.client_secret.as_str() };
     if shown != (settings.client_id.clone(), secret.to_owned()) {
         return Err("wrong client_id or client_secret".to_owned());
+    }
+    Ok(())
+}
+
+/// RFC 7523 §3, and of its choices those of FAPI 2.0: `aud` is the issuer as one text, a minute at most.
+fn check_assertion(state: &State, inner: &mut Inner, form: &Params) -> Result<(), String> {
+    let settings = &state.settings;
+    if !settings.client_auth.contains(&ClientAuth::PrivateKeyJwt) {
+        return Err("client authentication PrivateKeyJwt is not offered".to_owned());
+    }
+    if form.get("client_assertion_type").map(String::as_str) != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer") {
+        return Err("client_assertion_type is another".to_owned());
+    }
+    let assertion = form.get("client_assertion").map(String::as_str).unwrap_or_default();
+    inner.secret("client_assertion", assertion);
+    let (_, claims) = verify(assertion, &settings.client_keys)?;
+    for (name, wanted) in [("iss", &settings.client_id), ("sub", &settings.client_id), ("aud", &inner.issuer)] {
+        if claims[name].as_str() != Some(wanted) {
+            return Err(format!("{name} of the assertion is {}, not {wanted:?}", claims[name]));
+        }
+    }
+    let now = state.now();
+    let (iat, exp) = (claims["iat"].as_u64().unwrap_or(0), claims["exp"].as_u64().unwrap_or(0));
+    if exp <= now || exp > now + 60 || iat > now || iat + 60 < now {
+        return Err(format!("the assertion lives from {iat} to {exp}, and it is {now}"));
+    }
+    let jti = claims["jti"].as_str().unwrap_or_default();
+    if jti.len() < 22 || !inner.assertions.insert(jti.to_owned()) {
+        return Err("the assertion has no jti, or one that was used before".to_owned());
     }
     Ok(())
 }

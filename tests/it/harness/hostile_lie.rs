@@ -11,6 +11,8 @@ pub enum Endpoint {
     Jwks,
     /// `/authorize`.
     Authorization,
+    /// `/par`: pushed authorization requests (RFC 9126).
+    Par,
     /// `/token`, whatever for.
     Token,
     /// `/token` for a refresh: counted here and as [`Endpoint::Token`], and lied about apart, so that logins beside it go well.
@@ -21,7 +23,7 @@ pub enum Endpoint {
     EndSession,
     /// `/revoke` (RFC 7009).
     Revocation,
-    /// Where [`Lie::RedirectFromTokenEndpoint`] leads: must never be asked.
+    /// Where [`Lie::RedirectFromTokenEndpoint`] and [`Lie::RedirectFromPar`] lead: must never be asked.
     Elsewhere,
 }
 
@@ -133,6 +135,14 @@ pub enum Lie {
     /// An error instead of a code, by this name, with HTML in its description.
     ErrorResponse(&'static str),
 
+    // --- pushed authorization requests
+    /// No `request_uri` in the answer.
+    ParWithoutRequestUri,
+    /// The right answer with status 200.
+    ParNotCreated,
+    /// 307 to [`Endpoint::Elsewhere`].
+    RedirectFromPar,
+
     // --- the token endpoint
     /// No ID token in the answer.
     NoIdToken,
@@ -140,6 +150,10 @@ pub enum Lie {
     NoAccessToken,
     /// `token_type` is one that nobody knows.
     TokenTypeOther,
+    /// `token_type` is the right one in other letters: case does not count (accept).
+    TokenTypeShouted,
+    /// The access token is bound, and `token_type` says so in other letters (accept where that was asked for).
+    TokenTypeDpop,
     /// 307 to [`Endpoint::Elsewhere`].
     RedirectFromTokenEndpoint,
     /// `invalid_grant` for a good code.
@@ -248,6 +262,7 @@ impl Lie {
             Self::None
                 | Self::AudAsList
                 | Self::AtHashMissing
+                | Self::TokenTypeShouted
                 | Self::KeyRotatedBeforeSigning
                 | Self::KidAbsentOneKey
                 | Self::UnknownKeyTypesInJwks

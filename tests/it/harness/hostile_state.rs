@@ -20,6 +20,8 @@ pub enum ClientAuth {
     Basic,
     /// `client_secret_post`.
     Post,
+    /// `private_key_jwt`.
+    PrivateKeyJwt,
     /// Not at all.
     None,
 }
@@ -44,6 +46,8 @@ pub struct Settings {
     pub client_id: String,
     /// Its secret.
     pub client_secret: String,
+    /// The registered public keys, for `private_key_jwt`.
+    pub client_keys: Value,
     /// The registered redirect URIs; empty: any.
     pub redirect_uris: Vec<String>,
     /// What ID tokens are signed with.
@@ -93,6 +97,10 @@ pub struct Inner {
     pub claims: Value,
     /// Laid over the discovery document; null takes a member away.
     pub discovery_patch: Value,
+    /// Pushed authorization requests that were not used, by `request_uri`.
+    pub pushed: HashMap<String, Params>,
+    /// `jti`s of client assertions.
+    pub assertions: HashSet<String>,
     /// Codes that were not used.
     pub codes: HashMap<String, Grant>,
     /// Lifetime of access tokens in seconds.
@@ -189,6 +197,8 @@ impl State {
                 "preferred_username": "alice", "name": "Alice Adams",
             }),
             discovery_patch: json!({}),
+            pushed: HashMap::new(),
+            assertions: HashSet::new(),
             codes: HashMap::new(),
             expires_in: settings.lifetime,
             says_expires_in: true,

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SystemRandom, fill};
 use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
@@ -97,9 +97,19 @@ impl SigningKey {
             Pair::Ed(pair) => pair.public_key().as_der(),
         }
         .expect("a public key has a DER form");
-        let text = STANDARD.encode(der.as_ref());
-        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        pem("PUBLIC KEY", der.as_ref())
+    }
+
+    /// The private half as PEM (PKCS #8).
+    #[must_use]
+    pub fn private_pem(&self) -> String {
+        let der: Vec<u8> = match &self.pair {
+            Pair::Rsa(lease) => AsDer::<Pkcs8V1Der<'_>>::as_der(lease.pair()).map(|der| der.as_ref().to_vec()),
+            Pair::Ec(pair) => pair.to_pkcs8v1().map(|document| document.as_ref().to_vec()),
+            Pair::Ed(pair) => pair.to_pkcs8v1().map(|document| document.as_ref().to_vec()),
+        }
+        .expect("a private key has a DER form");
+        pem("PRIVATE KEY", &der)
     }
 
     /// Signs bytes.
@@ -248,6 +258,12 @@ fn der_content(der: &[u8]) -> (&[u8], &[u8]) {
         }
     };
     der[start..].split_at(length)
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }
 
 fn signing_input(header: &Value, claims: &Value) -> String {

@@ -70,6 +70,16 @@ impl OidcProviderBuilder {
         self
     }
 
+    /// https as by [`OidcProviderBuilder::tls`], where clients may prove themselves by a certificate of `clients` or one that they registered
+    /// (RFC 8705 §2). With [`Asked::AtAliases`] certificates count at the endpoints of `mtls_endpoint_aliases` alone.
+    #[must_use]
+    pub fn mutual_tls(self, authority: &CertificateAuthority, host: &str, clients: &CertificateAuthority, asked: Asked) -> Self {
+        let mut made = self.tls(authority, host);
+        made.config["tls"]["client_ca_file"] = json!(clients.file());
+        made.config["tls"]["mtls_aliases"] = json!(asked == Asked::AtAliases);
+        made
+    }
+
     /// Sets a key of the provider's configuration (see `tests/provider/server.mjs`).
     #[must_use]
     pub fn set(mut self, key: &str, value: Value) -> Self {
@@ -82,6 +92,13 @@ impl OidcProviderBuilder {
     pub fn client(mut self, key: &str, value: Value) -> Self {
         self.config["clients"][0][key] = value;
         self
+    }
+
+    /// The first client has no secret: it proves itself by this method.
+    #[must_use]
+    pub fn without_secret(mut self, method: &str) -> Self {
+        self.config["clients"][0].as_object_mut().expect("a client is an object").remove("client_secret");
+        self.client("token_endpoint_auth_method", json!(method))
     }
 
     /// Adds a client as it is.
@@ -136,6 +153,15 @@ impl OidcProviderBuilder {
         }
         panic!("the provider found no free port");
     }
+}
+
+/// Where certificates are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// At every endpoint.
+    Everywhere,
+    /// At those of `mtls_endpoint_aliases` (RFC 8705 §5).
+    AtAliases,
 }
 
 /// What comes of `acr_values` that the provider's session is not worth.

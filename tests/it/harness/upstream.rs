@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::body::{TestBody, full};
-use super::certs::Leaf;
+use super::certs::{CertificateAuthority, Leaf};
 use super::http::Place;
 use super::server::{Listen, Peer, Server};
 use super::temp::TempDir;
@@ -122,6 +122,12 @@ impl EchoUpstream {
     #[must_use]
     pub fn start_tls(leaf: &Leaf, host: &str, alpn: &[&str]) -> Self {
         Self::listen(Listen::Tls(leaf.server_config(alpn)), Some(host.to_owned()), None)
+    }
+
+    /// With TLS, for those alone who show a certificate of `clients`; HTTP/1.1.
+    #[must_use]
+    pub fn start_mutual_tls(leaf: &Leaf, host: &str, clients: &CertificateAuthority) -> Self {
+        Self::listen(Listen::Tls(leaf.server_config_asking(clients)), Some(host.to_owned()), None)
     }
 
     /// On a Unix socket.

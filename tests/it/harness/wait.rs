@@ -28,6 +28,15 @@ pub async fn within<T>(time: Duration, mut probe: impl FnMut() -> Option<T>) -> 
     }
 }
 
+/// The same as [`eventually`] for a probe that has to wait itself.
+pub async fn eventually_true(what: &str, probe: impl AsyncFn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !probe().await {
+        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Whether somebody accepts connections at `address` before the time is over.
 pub async fn accepts_within(address: SocketAddr, time: Duration) -> bool {
     let end = Instant::now() + time;
