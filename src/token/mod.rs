@@ -3,6 +3,8 @@
 //! `jws` reads the compact form, `algorithm` is the closed list of signatures, `jwk` the issuer's keys, `signature` joins the three.
 //! `claims` reads claims by type, `confirmation` to what key a token is bound. `id_token`, `access_token` and `logout_token` are the kinds of token that the gateway takes, each with its
 //! specification's steps in order; nothing but those three turns bytes into claims that count.
+//!
+//! `signing` is the other direction: what the gateway says of itself and signs. `thumbprint` names a key by what it is made of.
 
 pub mod access_token;
 mod algorithm;
@@ -13,6 +15,8 @@ mod jwk;
 mod jws;
 pub mod logout_token;
 mod signature;
+pub mod signing;
+mod thumbprint;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,3 +28,5 @@ pub use id_token::{IdTokenError, IdTokenExpectation, Nonce};
 pub use jwk::{KeySet, KeySetMalformed};
 pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};
 pub use logout_token::{Ends, LogoutToken, LogoutTokenError, LogoutTokenExp, LogoutTokenExpectation};
+pub use signing::{Named, SigningFailed, SigningKey, SigningKeyError};
+pub use thumbprint::thumbprint;
