@@ -19,7 +19,8 @@
 //! 5 assembly  main  cli  app  config  demo           sees everything; nothing imports it
 //! 4 edge      server  endpoint                       HTTP in and out; one file per endpoint
 //! 3 work      authenticate  store  provider          everything that waits on a network or a disk
-//!             verify  upstream  telemetry  tasks
+//!             verify  outbound  upstream
+//!             telemetry  tasks
 //! 2 rules     decision  respond  route               pure: no async, no clock reads, no sockets
 //!             policy  token  header
 //! 1 words     request  identity  credential          plain data and its own small laws
@@ -31,7 +32,8 @@
 //!
 //! - 5: main → cli → app, config, demo; demo → app, config; app → config
 //! - 4: endpoint → server (what a connection and a request's body are)
-//! - 3: all → telemetry, tasks; authenticate → store, provider, verify; verify → provider, store; provider → store
+//! - 3: all → telemetry, tasks; authenticate → store, provider, verify; verify → provider, store; outbound → store;
+//!   provider → store
 //! - 2: respond → decision, route; decision → route, policy; route → policy, header
 //! - 1: session → identity, secret, clock, reason; login → request, secret, clock; credential → identity, session, secret, fault, reason;
 //!   identity → clock; fault → reason
@@ -57,6 +59,7 @@ pub mod fault;
 pub mod header;
 pub mod identity;
 pub mod login;
+pub mod outbound;
 pub mod policy;
 pub mod provider;
 pub mod reason;

@@ -1,8 +1,9 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `edge` what the
+//! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` makes whoever is asked on the network, `edge` what the
 //! endpoints share. [`App`] starts them in order and ends them in order.
 
+mod assertion;
 mod edge;
 mod keys;
 mod providers;
@@ -139,9 +140,12 @@ impl App {
         let server_tls = server_tls(&config, &tasks)?;
         let admin_token = config.admin_token.clone();
 
+        let store = stores::open(&config, control.handle(), &clock, &tasks, &metrics)?;
+        let ring = keys::ring(&config.keys, &tasks)?;
         let parts = edge::Parts {
-            store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
-            ring: keys::ring(&config.keys, &tasks)?,
+            assertions: assertion::assertions(&config, &store.store, &ring, &clock, &tasks)?,
+            store,
+            ring,
             people: providers::of_people(&config, &clock, &tasks, &metrics)?,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
         };

@@ -1,11 +1,12 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
-//! every key.
+//! `providers`, `users`, `api_keys`, `routes`, `policies` and `storage` are the tables, `assertion` what concerns that in several;
+//! `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
+mod assertion;
 mod gateway;
 mod layers;
 mod limits;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use assertion::AssertionKeys;
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -62,6 +64,8 @@ pub struct Config {
     pub store: Store,
     /// What seals them.
     pub keys: Keys,
+    /// What signs assertions; `None`: no route sends any.
+    pub assertion: Option<AssertionKeys>,
     /// What does not stop the start and should be known.
     pub warnings: Vec<Problem>,
 }
@@ -136,7 +140,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref());
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
-    let keys = storage::read_keys(&root, store.as_ref());
+    let keys = root.section("keys");
+    let assertion = assertion::read_keys(&keys, routes.as_ref());
+    let keys = storage::read_keys(&keys, store.as_ref());
     let admin_token = admin::read_token(&root);
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
@@ -147,6 +153,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
         Some(mut config) if !fatal => {
             config.admin_token = admin_token;
             config.api_keys = api_keys;
+            config.assertion = assertion;
             config.warnings = found;
             Ok(config)
         }
@@ -196,6 +203,7 @@ fn assemble(
         session,
         store: store?,
         keys: keys?,
+        assertion: None,
         warnings: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::api_keys::{API_KEY, ApiKeys};
+use super::assertion;
 use super::policies::{Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
@@ -139,6 +140,7 @@ impl Known<'_> {
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
             headers: Vec::new(),
+            assertion: None,
         })
     }
 
@@ -172,6 +174,7 @@ impl Known<'_> {
         let encoded_slash =
             section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
         let headers = read_headers(section);
+        let assertion = assertion::of_route(section, &id);
         section.finish();
         Some(Route {
             id,
@@ -186,6 +189,7 @@ impl Known<'_> {
             encoded_slash,
             origins: origins.unwrap_or_default().into_iter().collect(),
             headers,
+            assertion,
         })
     }
 

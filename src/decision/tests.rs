@@ -36,6 +36,7 @@ fn route(access: Access) -> Arc<Route> {
         encoded_slash: EncodedSlash::Refuse,
         origins: BTreeSet::from(["https://listed.test".to_owned()]),
         headers: Vec::new(),
+        assertion: None,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::clock::SharedClock;
 use crate::fault::Outage;
 use crate::header::cookies::{CookieStyle, Kept};
 use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
+use crate::outbound::assertion::Assertions;
 use crate::policy::Policy;
 use crate::provider::IdentityProvider;
 use crate::provider::local::LocalProvider;
@@ -91,6 +92,8 @@ pub struct Gateway {
     pub providers: Vec<Arc<dyn IdentityProvider>>,
     /// The one of them that is ours: whoever signs in on a form here. Last of `providers`.
     pub local: Option<Arc<LocalProvider>>,
+    /// Signs who somebody is, for the routes that send it; `None`: there are none.
+    pub assertions: Option<Assertions>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

@@ -14,7 +14,7 @@ pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
 
 use crate::credential::CredentialKind;
-use crate::header::HeaderRule;
+use crate::header::{AssertionRule, HeaderRule};
 use crate::login::Asked;
 use crate::policy::Policy;
 
@@ -49,6 +49,8 @@ pub struct Route {
     pub origins: BTreeSet<String>,
     /// Headers of the operator's own naming.
     pub headers: Vec<HeaderRule>,
+    /// What the assertion tells its upstream; `None`: none is sent.
+    pub assertion: Option<AssertionRule>,
 }
 
 /// For whom a route is.

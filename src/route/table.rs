@@ -184,6 +184,7 @@ mod tests {
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
             headers: Vec::new(),
+            assertion: None,
         }
     }
 

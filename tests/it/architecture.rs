@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 5] = [
     &["request", "identity", "credential", "session", "login", "fault", "reason", "secret", "clock"],
     &["decision", "respond", "route", "policy", "token", "header"],
-    &["authenticate", "store", "provider", "verify", "upstream", "telemetry", "tasks"],
+    &["authenticate", "store", "provider", "verify", "outbound", "upstream", "telemetry", "tasks"],
     &["server", "endpoint"],
     &["main", "lib", "cli", "app", "config", "demo"],
 ];
@@ -24,6 +24,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("*", &["telemetry", "tasks"]),
     ("authenticate", &["store", "provider", "verify"]),
     ("verify", &["provider", "store"]),
+    ("outbound", &["store"]),
     ("provider", &["store"]),
     ("endpoint", &["server"]),
     ("main", &["cli"]),
