@@ -16,6 +16,7 @@ use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway, Out
 use crate::header::IdentityFamily;
 use crate::header::cookies::{CookieStyle, SameSite};
 use crate::outbound::Outbound;
+use crate::outbound::assertion::Assertions;
 use crate::provider::IdentityProvider;
 use crate::provider::discovery::Discovery;
 use crate::provider::local::LOCAL;
@@ -34,6 +35,7 @@ use crate::verify::Verifiers;
 /// What was opened and made before.
 pub(super) struct Parts {
     pub(super) store: Opened,
+    pub(super) assertions: Option<Assertions>,
     pub(super) ring: Arc<SealRing>,
     pub(super) people: People,
     pub(super) verifiers: Verifiers,
@@ -47,7 +49,7 @@ pub(super) fn gateway(
     tasks: &Tasks,
     metrics: &Arc<Metrics>,
 ) -> Result<Gateway, StartError> {
-    let Parts { store, ring, people, verifiers, outbound } = parts;
+    let Parts { store, assertions, ring, people, verifiers, outbound } = parts;
     let lifetimes = config.session.lifetimes;
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
@@ -91,6 +93,7 @@ pub(super) fn gateway(
         local,
         outbound,
         outgoing: config.outgoing.iter().map(outgoing).collect(),
+        assertions,
         ring,
         metrics: Arc::clone(metrics),
         tasks: tasks.clone(),

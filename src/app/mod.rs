@@ -1,9 +1,9 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `outbound` who gives tokens for
-//! upstreams, `edge` what the
-//! endpoints share. [`App`] starts them in order and ends them in order.
+//! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` makes whoever is asked on
+//! the network, `outbound` who gives tokens for upstreams, `edge` what the endpoints share. [`App`] starts them in order and ends them in order.
 
+mod assertion;
 mod edge;
 mod keys;
 mod outbound;
@@ -145,10 +145,13 @@ impl App {
         let admin_token = config.admin_token.clone();
 
         let people = providers::of_people(&config, &clock, &tasks, &metrics)?;
+        let store = stores::open(&config, control.handle(), &clock, &tasks, &metrics)?;
+        let ring = keys::ring(&config.keys, &tasks)?;
         let parts = edge::Parts {
             outbound: outbound::all(&config, &people, &clock, &tasks, &metrics)?,
-            store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
-            ring: keys::ring(&config.keys, &tasks)?,
+            assertions: assertion::assertions(&config, &store.store, &ring, &clock, &tasks)?,
+            store,
+            ring,
             people,
             verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
         };

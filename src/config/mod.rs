@@ -2,10 +2,12 @@
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
 //! `providers` (with `client_auth`), `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables,
-//! `outgoing` is the TLS of what they call; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+//! `outgoing` is the TLS of what they call, `assertion` what concerns that in several; `secret_file` reads secrets. `config.toml.example` is the
+//! reference of every key.
 
 mod admin;
 mod api_keys;
+mod assertion;
 mod client_auth;
 mod gateway;
 mod layers;
@@ -30,6 +32,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use assertion::AssertionKeys;
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -72,6 +75,8 @@ pub struct Config {
     pub store: Store,
     /// What seals them.
     pub keys: Keys,
+    /// What signs assertions; `None`: no route sends any.
+    pub assertion: Option<AssertionKeys>,
     /// What does not stop the start and should be known.
     pub warnings: Vec<Problem>,
 }
@@ -152,7 +157,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     }
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
-    let keys = storage::read_keys(&root, store.as_ref());
+    let keys = root.section("keys");
+    let assertion = assertion::read_keys(&keys, routes.as_ref());
+    let keys = storage::read_keys(&keys, store.as_ref());
     let admin_token = admin::read_token(&root);
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
@@ -165,6 +172,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
             config.api_keys = api_keys;
             config.outbound = outbounds.all;
             config.outgoing = outgoing;
+            config.assertion = assertion;
             config.warnings = found;
             Ok(config)
         }
@@ -216,6 +224,7 @@ fn assemble(
         session,
         store: store?,
         keys: keys?,
+        assertion: None,
         warnings: Vec::new(),
     })
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::api_keys::{API_KEY, ApiKeys};
+use super::assertion;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
 use super::policies::{Sources, read_allow};
@@ -144,6 +145,7 @@ impl Known<'_> {
             origins: BTreeSet::new(),
             headers: Vec::new(),
             outbound: None,
+            assertion: None,
         })
     }
 
@@ -178,6 +180,7 @@ impl Known<'_> {
             section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
         let headers = read_headers(section);
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
+        let assertion = assertion::of_route(section, &id);
         section.finish();
         Some(Route {
             id,
@@ -193,6 +196,7 @@ impl Known<'_> {
             origins: origins.unwrap_or_default().into_iter().collect(),
             headers,
             outbound,
+            assertion,
         })
     }
 

@@ -283,8 +283,8 @@ fn state_directory(environment: &BTreeMap<String, String>) -> PathBuf {
     }
 }
 
-pub(super) fn read_keys(root: &Section<'_>, store: Option<&Store>) -> Option<Keys> {
-    let section = root.section("keys");
+/// `[keys]`, of which everything else was asked for before.
+pub(super) fn read_keys(section: &Section<'_>, store: Option<&Store>) -> Option<Keys> {
     let file = section.file("seal_file");
     section.finish();
     if let Some(file) = file {
@@ -295,7 +295,7 @@ pub(super) fn read_keys(root: &Section<'_>, store: Option<&Store>) -> Option<Key
                 return None;
             }
         };
-        secret_file::warn_if_open(&section, "seal_file", &file);
+        secret_file::warn_if_open(section, "seal_file", &file);
         return match parse_keys(&text) {
             Ok(keys) => Some(Keys::Given { file, keys }),
             Err(error) => {

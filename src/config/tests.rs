@@ -118,6 +118,29 @@ fn the_example_holds_every_key_that_the_code_reads_and_no_other() {
 }
 
 #[test]
+fn an_assertion_says_whom_it_is_for_and_nothing_of_it_stands_alone() {
+    let route = |keys: &str| with_provider(TOP, &format!("[[route]]\nupstream = \"http://127.0.0.1:1\"\n{keys}"));
+    let allowed = "allow = \"any-authenticated\"\n";
+    for (keys, wrong) in [
+        (format!("{allowed}id = \"a\"\nassertion = true"), None),
+        (format!("{allowed}assertion = true\nassertion_audience = \"x\"\nassertion_claims = [\"email\", \"a.b\"]"), None),
+        (format!("{allowed}assertion = true"), Some("route[0].assertion")),
+        (format!("{allowed}id = \"a\"\nassertion_audience = \"x\""), Some("route[0].assertion_audience")),
+        (format!("{allowed}id = \"a\"\nassertion_claims = [\"email\"]"), Some("route[0].assertion_claims")),
+        (format!("{allowed}id = \"a\"\nassertion = true\nassertion_claims = [\"iss\"]"), Some("route[0].assertion_claims")),
+        ("access = \"public\"\nid = \"a\"\nassertion = true".to_owned(), Some("route[0].assertion")),
+        (format!("{allowed}id = \"a\"\n[keys]\nassertion_rotation = \"30d\""), Some("keys.assertion_rotation")),
+        (format!("{allowed}id = \"a\"\nassertion = true\n[keys]\nassertion_rotation = \"1h\""), Some("keys.assertion_rotation")),
+        (format!("{allowed}id = \"a\"\nassertion = true\n[keys]\nassertion_file = \"/nowhere\""), Some("keys.assertion_file")),
+    ] {
+        assert_eq!(paths(&route(&keys)), wrong.into_iter().collect::<Vec<_>>(), "{keys}");
+    }
+    let config =
+        load_text("config.toml", &route(&format!("{allowed}id = \"a\"\nassertion = true\n[keys]\nassertion_rotation = \"off\"")), &[]);
+    assert_eq!(config.ok().unwrap().assertion, Some(AssertionKeys::Made { rotation: None }));
+}
+
+#[test]
 fn every_default_in_the_example_is_the_codes() {
     // A config of nothing but settings at rest that state a default loads to the same limits as one without them.
     let plain = load_text(

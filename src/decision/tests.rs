@@ -37,6 +37,7 @@ fn route(access: Access) -> Arc<Route> {
         origins: BTreeSet::from(["https://listed.test".to_owned()]),
         headers: Vec::new(),
         outbound: None,
+        assertion: None,
     })
 }
 

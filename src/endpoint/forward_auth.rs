@@ -12,13 +12,13 @@ use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
 use super::proxy::patience;
-use super::{Gateway, Served, Visit, login, outbound, tokens};
+use super::{Gateway, Served, Visit, assertion, login, outbound, tokens};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
-use crate::header::{IdentityHeaders, Naming, TokensToTell, downstream_address};
+use crate::header::{DOORWARD_ASSERTION, IdentityHeaders, Naming, TokensToTell, downstream_address};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
 use crate::respond::{Refusal, bare, challenge, status_of};
@@ -138,6 +138,12 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
             Ok(made) => made.set(answer.headers_mut()),
             Err(fault) => return refuse(visit, &fault, None),
         }
+    }
+    match assertion::of(visit, &permit).await {
+        Ok(Some(assertion)) => drop(answer.headers_mut().insert(DOORWARD_ASSERTION, assertion)),
+        Ok(None) => {}
+        Err(Trouble::Refused(fault)) => return refuse(visit, &fault, None),
+        Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     }
     let mut served = Served::new(answer, permit.reason());
     served.who = permit.who().cloned();

@@ -15,6 +15,7 @@ use crate::fault::Outage;
 use crate::header::cookies::{CookieStyle, Kept};
 use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
 use crate::outbound::Outbound;
+use crate::outbound::assertion::Assertions;
 use crate::policy::Policy;
 use crate::provider::IdentityProvider;
 use crate::provider::local::LocalProvider;
@@ -97,6 +98,8 @@ pub struct Gateway {
     pub outbound: Vec<Outbound>,
     /// Listeners for calls that leave.
     pub outgoing: Vec<OutgoingListener>,
+    /// Signs who somebody is, for the routes that send it; `None`: there are none.
+    pub assertions: Option<Assertions>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

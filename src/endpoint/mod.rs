@@ -9,6 +9,7 @@
 //! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave.
 
 mod access;
+mod assertion;
 mod backchannel_logout;
 mod beside;
 mod body;
@@ -19,6 +20,7 @@ mod form;
 mod forward_auth;
 mod frontchannel_logout;
 mod gateway;
+mod jwks;
 mod kept_form;
 mod local_form;
 mod login;
@@ -176,6 +178,7 @@ async fn own(
         // Not even HEAD may begin a login: it writes.
         "/start" => &[Method::GET, Method::POST],
         "/sign_in" if gateway.local.is_some() => &[Method::GET, Method::HEAD, Method::POST],
+        "/jwks" if gateway.assertions.is_some() => &[Method::GET, Method::HEAD],
         "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
         "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
@@ -195,6 +198,7 @@ async fn own(
         "/start" => start::serve(&visit, request, info).await,
         "/sign_in" if local_form::is_meant(&visit) => local_form::serve(&visit, request).await,
         "/sign_in" => sign_in::serve(&visit, request.headers()).await,
+        "/jwks" => jwks::serve(&visit).await,
         "/done" => Served::new(gateway.pages.done(), Reason::Endpoint),
         "/kept" => kept_form::page(&visit, request.headers()).await,
         "/callback" => callback::serve(&visit, request).await,

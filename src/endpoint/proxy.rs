@@ -12,14 +12,15 @@ use http_body_util::BodyExt as _;
 
 use super::beside::Around;
 use super::login::{self, append, here, own_url};
-use super::{Body, Core, Gateway, Served, Visit, kept_form, logout, outbound, tokens};
+use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
 use crate::header::{
-    Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
+    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, remove_hop_by_hop, set_forwarded, strip_credentials,
+    strip_identity,
 };
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts, Upgrade};
@@ -138,16 +139,24 @@ async fn pass(
         None => Ending::never(),
     };
     let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let assertion = match assertion::of(visit, &permit).await {
+        Ok(assertion) => assertion,
+        Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+        Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
+    };
     let open = session.as_ref().map(|(open, _)| &**open);
     let addition = match outbound::for_permit(gateway, &permit, open, shown.as_ref()).await {
         Ok(addition) => addition,
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
-    let outgoing = match outgoing(visit, &permit, (open, shown.as_ref()), request, info, &core.ids) {
+    let mut outgoing = match outgoing(visit, &permit, (open, shown.as_ref()), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
+    if let Some(assertion) = assertion {
+        outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
+    }
     let (upstreams, permit) = (&core.upstreams, &permit);
     let answer = match &addition {
         None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),

@@ -1,12 +1,14 @@
-//! Tokens that the gateway obtains for upstreams, each kept as long as it is good.
+//! Tokens for upstreams: those that the gateway obtains, each kept as long as it is good, and the one that it signs itself.
 //!
 //! - `endpoint`: one call to a token endpoint, as whom and with what answer. `answer`: what is taken for a token there.
 //! - `client_credentials`: one token in the gateway's own name. `token_exchange`: one for each caller, in place of the caller's own.
 //! - `slot`: how a token is kept, renewed before its end, asked for once for all who wait, and given up. `token`: how long it is good.
+//! - `assertion`: who somebody is, signed by the gateway, for upstreams that check rather than trust.
 //!
 //! Which requests get one is said by routes and `[[outgoing]]` listeners; `endpoint::outbound` adds it to them.
 
 mod answer;
+pub mod assertion;
 mod client_credentials;
 mod endpoint;
 mod slot;

@@ -17,7 +17,7 @@ pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
 
 use crate::credential::CredentialKind;
-use crate::header::HeaderRule;
+use crate::header::{AssertionRule, HeaderRule};
 use crate::login::Asked;
 use crate::policy::Policy;
 
@@ -54,6 +54,8 @@ pub struct Route {
     pub headers: Vec<HeaderRule>,
     /// A token that is added to its requests.
     pub outbound: Option<RouteOutbound>,
+    /// What the assertion tells its upstream; `None`: none is sent.
+    pub assertion: Option<AssertionRule>,
 }
 
 /// Which `[outbound.NAME]` of the config: an index into the table that `app` gives to the endpoints.

@@ -185,6 +185,7 @@ mod tests {
             origins: BTreeSet::new(),
             headers: Vec::new(),
             outbound: None,
+            assertion: None,
         }
     }
 

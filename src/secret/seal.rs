@@ -95,6 +95,12 @@ impl SealRing {
         self.0.load().iter().find_map(|(key, _)| key.open(context, sealed))
     }
 
+    /// Whether it is the first key that sealed it; what an older one sealed is to be sealed again before that one is taken out.
+    #[must_use]
+    pub fn seals_so_now(&self, context: &[u8], sealed: &[u8]) -> bool {
+        self.0.load().first().is_some_and(|(key, _)| key.open(context, sealed).is_some())
+    }
+
     /// The index tag under the first key: what is written.
     #[must_use]
     pub fn index(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -147,6 +153,7 @@ mod tests {
         let sealed = old.seal(b"x", b"hello");
         assert_eq!(both.open(b"x", &sealed).unwrap().as_slice(), b"hello");
         assert!(old.open(b"x", &both.seal(b"x", b"hello")).is_none());
+        assert!(both.seals_so_now(b"x", &both.seal(b"x", b"hello")) && !both.seals_so_now(b"x", &sealed));
         assert!(both.indexes(&[b"a"]).contains(&old.index(&[b"a"])));
         assert!(SealRing::new(&[]).is_none());
         assert!(old.replace(&[[2; 32], [1; 32]]) && !old.replace(&[]));

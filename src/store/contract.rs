@@ -49,6 +49,7 @@ pub async fn run(store: Arc<dyn SessionStore>, clock: Arc<ManualClock>, expiry: 
     suite.a_lease_has_one_owner_and_ends_by_itself().await;
     suite.a_mark_is_set_once_and_ends_with_its_time().await;
     suite.counts_add_up_until_they_are_forgotten().await;
+    suite.a_common_record_is_written_only_over_what_was_read().await;
 }
 
 struct Suite {
@@ -457,5 +458,51 @@ impl Suite {
         tokio::time::sleep(Duration::from_millis(200)).await;
         same("over", self.store.counted(short).await, &0);
         same("from the beginning", self.store.count(short, window).await, &1);
+    }
+
+    async fn a_common_record_is_written_only_over_what_was_read(&self) {
+        let (name, other) = (random(), random());
+        let until = self.later(1000);
+        let replace =
+            |before: Option<&[u8]>, sealed: &[u8]| self.store.replace_common(name, before.map(<[u8]>::to_vec), sealed.to_vec(), until);
+        same("not there", self.store.common(name).await, &None);
+        same("another was expected", replace(Some(b"one"), b"two").await, &false);
+        same("not even an empty one", replace(Some(b""), b"two").await, &false);
+        same("still not there", self.store.common(name).await, &None);
+        same("none was expected", replace(None, b"one\x00\xff").await, &true);
+        same("it is there", self.store.common(name).await, &Some(b"one\x00\xff".to_vec()));
+        same("none was expected, again", replace(None, b"two").await, &false);
+        same("another was expected", replace(Some(b"one"), b"two").await, &false);
+        same("as expected", replace(Some(b"one\x00\xff"), b"two").await, &true);
+        same("not twice", replace(Some(b"one\x00\xff"), b"three").await, &false);
+        same("the last that was written", self.store.common(name).await, &Some(b"two".to_vec()));
+        let mut writers = JoinSet::new();
+        for number in 0..50_u8 {
+            let store = Arc::clone(&self.store);
+            writers.spawn(async move { (number, store.replace_common(other, None, vec![number], until).await) });
+        }
+        let winners = writers.join_all().await.into_iter().filter(|(_, written)| answered("begin", written.clone()));
+        let winners: Vec<u8> = winners.map(|(number, _)| number).collect();
+        assert_eq!(winners.len(), 1, "one winner");
+        same("the winner's", self.store.common(other).await, &Some(winners));
+        // What was written last has its own end, later or earlier than before.
+        let (long, short) = (random(), random());
+        let begin = |name, until| self.store.replace_common(name, None, b"one".to_vec(), until);
+        let over = match self.expiry {
+            Expiry::ByClock => self.later(1000),
+            Expiry::ByServer => self.now().minus(Duration::from_secs(600)),
+        };
+        same("begun", begin(long, over).await, &true);
+        same("prolonged", self.store.replace_common(long, Some(b"one".to_vec()), b"two".to_vec(), self.later(5000)).await, &true);
+        same("begun", begin(short, self.later(5000)).await, &true);
+        same("shortened", self.store.replace_common(short, Some(b"one".to_vec()), b"two".to_vec(), over).await, &true);
+        match self.expiry {
+            Expiry::ByClock => self.clock.advance(Duration::from_secs(1000)),
+            Expiry::ByServer => tokio::time::sleep(Duration::from_secs(2)).await,
+        }
+        same("there", self.store.common(long).await, &Some(b"two".to_vec()));
+        same("over", self.store.common(short).await, &None);
+        same("not over what is gone", self.store.replace_common(short, Some(b"two".to_vec()), b"x".to_vec(), until).await, &false);
+        same("a new one in its place", begin(short, self.later(5000)).await, &true);
     }
 }

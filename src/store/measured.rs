@@ -121,6 +121,14 @@ impl SessionStore for Measured {
         self.timed("forget_count", self.store.forget_count(name))
     }
 
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.timed("common", self.store.common(name))
+    }
+
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.timed("replace_common", self.store.replace_common(name, before, sealed, until))
+    }
+
     fn watch(&self, told: OnChange) {
         self.store.watch(told);
     }

@@ -32,6 +32,7 @@ struct State {
     admitted: HashMap<RecordId, (RecordId, UnixTime)>,
     admitted_of: HashMap<RecordId, HashSet<RecordId>>,
     marks: HashMap<RecordId, UnixTime>,
+    common: HashMap<RecordId, (UnixTime, Vec<u8>)>,
     /// The same records by the time they are over.
     expiries: BTreeSet<(UnixTime, Kept)>,
     admissions_by_expiry: BTreeSet<(UnixTime, RecordId)>,
@@ -43,6 +44,7 @@ enum Kept {
     Flow(RecordId),
     Attempt(RecordId),
     Mark(RecordId),
+    Common(RecordId),
 }
 
 impl Kept {
@@ -142,6 +144,21 @@ impl State {
         true
     }
 
+    fn common(&self, name: &RecordId, now: UnixTime) -> Option<&Vec<u8>> {
+        self.common.get(name).filter(|(until, _)| *until > now).map(|(_, sealed)| sealed)
+    }
+
+    fn replace_common(&mut self, name: RecordId, before: Option<&[u8]>, sealed: Vec<u8>, until: UnixTime, now: UnixTime) -> bool {
+        let as_read = self.common(&name, now).map(Vec::as_slice) == before;
+        if as_read {
+            if let Some((before, _)) = self.common.insert(name, (until, sealed)) {
+                self.expiries.remove(&(before, Kept::Common(name)));
+            }
+            self.expiries.insert((until, Kept::Common(name)));
+        }
+        as_read
+    }
+
     fn put_login(&mut self, kind: LoginRecord, id: RecordId, sealed: Vec<u8>, expires_at: UnixTime) {
         self.take_login(kind, id);
         self.expiries.insert((expires_at, Kept::login(kind, id)));
@@ -201,6 +218,10 @@ impl State {
                 Kept::Mark(mark) => {
                     self.expiries.pop_first();
                     self.marks.remove(&mark);
+                }
+                Kept::Common(name) => {
+                    self.expiries.pop_first();
+                    self.common.remove(&name);
                 }
             }
             swept += 1;
@@ -310,6 +331,14 @@ impl SessionStore for Memory {
         Box::pin(ready(Ok(())))
     }
 
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.read(move |state, now| state.common(&name, now).cloned())
+    }
+
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.write(move |state, now| state.replace_common(name, before.as_deref(), sealed, until, now))
+    }
+
     fn ping(&self) -> StoreFuture<'_, ()> {
         Box::pin(ready(Ok(())))
     }
@@ -346,13 +375,14 @@ mod tests {
             store.put_login(LoginRecord::Attempt, id, vec![1], until).await.unwrap();
             store.admit_login(id, [9; 32], until, LoginBounds { per_address: 5000, total: 5000 }).await.unwrap();
             assert!(store.remember(id, until).await.unwrap());
+            assert!(store.replace_common(id, None, vec![1], until).await.unwrap());
         }
         assert_eq!(store.sweep(), 0);
         clock.advance(Duration::from_secs(61));
-        assert_eq!(store.sweep(), 8000);
+        assert_eq!(store.sweep(), 10000);
         let state = store.lock();
         assert!(state.sessions.is_empty() && state.index.is_empty() && state.logins.is_empty() && state.expiries.is_empty());
-        assert!(state.marks.is_empty());
+        assert!(state.marks.is_empty() && state.common.is_empty());
         assert!(state.admitted.is_empty() && state.admitted_of.is_empty() && state.admissions_by_expiry.is_empty());
     }
 }

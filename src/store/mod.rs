@@ -186,6 +186,13 @@ pub trait SessionStore: Send + Sync {
     /// Forgets a count.
     fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()>;
 
+    /// A record that all gateways on this store have in common, as it was last written.
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>>;
+
+    /// Writes `sealed` over `before`, and only over that (compare-and-set; `None`: where there is nothing): whether it was written. It is there
+    /// until `until`, unless it is written again before.
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool>;
+
     /// Has changes told that other processes make. A store that no other process writes to has none to tell.
     fn watch(&self, _told: OnChange) {}
 

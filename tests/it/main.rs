@@ -14,6 +14,7 @@ mod harness;
 
 mod api_keys; // programs show keys of the gateway's own: scopes, ends, floods, a file that changes
 mod architecture; // the five floors, held against the code
+mod assertion; // who somebody is, signed for one upstream: what it says, whose keys, how they change
 mod basic; // programs and browsers show a name and a password with each request
 mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be

@@ -232,6 +232,12 @@ impl SessionStore for Switched {
     fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
         self.store.forget_count(name)
     }
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.store.common(name)
+    }
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.store.replace_common(name, before, sealed, until)
+    }
     fn watch(&self, told: OnChange) {
         told(Change::Watched);
         self.told.lock().expect("no panic").push(told);

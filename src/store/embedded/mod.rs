@@ -203,6 +203,15 @@ impl SessionStore for Embedded {
         Box::pin(ready(Ok(())))
     }
 
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.read(move |reading, now| tables::common(reading, &name, now))
+    }
+
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        let now = self.clock.now();
+        self.write(Durability::Immediate, move |tables| tables.replace_common(&name, before.as_deref(), &sealed, until, now))
+    }
+
     fn ping(&self) -> StoreFuture<'_, ()> {
         self.read(|_, _| Ok(()))
     }

@@ -28,6 +28,8 @@ const ADMITTED: TableDefinition<'_, Id, (u64, Id)> = TableDefinition::new("admit
 const ADMITTED_OF: TableDefinition<'_, (Id, Id), ()> = TableDefinition::new("admitted_of");
 /// Mark → its end. Unknown to releases before 0.2, which leave it alone.
 const MARKS: TableDefinition<'_, Id, u64> = TableDefinition::new("marks");
+/// What all gateways on one store have in common → its end, its record. Unknown to releases before 0.2, which leave it alone.
+const COMMON_RECORDS: TableDefinition<'_, Id, (u64, Bytes)> = TableDefinition::new("common");
 /// (kind, end, name) of everything above: what a sweep walks.
 const EXPIRIES: TableDefinition<'_, (u8, u64, Id), ()> = TableDefinition::new("expiries");
 
@@ -37,6 +39,7 @@ const FLOW: u8 = 1;
 const ATTEMPT: u8 = 2;
 const SESSION: u8 = 3;
 const MARK: u8 = 4;
+const COMMON: u8 = 5;
 
 /// How many sessions one part of a walk looks at.
 const PART: usize = 256;
@@ -123,6 +126,18 @@ pub(super) fn remembered(reading: &ReadTransaction, mark: &RecordId, now: UnixTi
     }
 }
 
+pub(super) fn common(reading: &ReadTransaction, name: &RecordId, now: UnixTime) -> Result<Option<Vec<u8>>, redb::Error> {
+    match reading.open_table(COMMON_RECORDS) {
+        Ok(common) => Ok(common.get(name)?.and_then(|row| {
+            let (until, sealed) = row.value();
+            (until > now.0).then(|| sealed.to_vec())
+        })),
+        // A file that the release before this one made.
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn login(reading: &ReadTransaction, kind: LoginRecord, id: &RecordId, now: UnixTime) -> Result<Option<Vec<u8>>, redb::Error> {
     let row = reading.open_table(LOGINS)?.get((code(kind), id))?;
     Ok(row.and_then(|row| {
@@ -140,6 +155,7 @@ pub(super) struct Tables<'txn> {
     admitted: Table<'txn, Id, (u64, Id)>,
     admitted_of: Table<'txn, (Id, Id), ()>,
     marks: Table<'txn, Id, u64>,
+    common: Table<'txn, Id, (u64, Bytes)>,
     expiries: Table<'txn, (u8, u64, Id), ()>,
 }
 
@@ -153,6 +169,7 @@ impl<'txn> Tables<'txn> {
             admitted: writing.open_table(ADMITTED)?,
             admitted_of: writing.open_table(ADMITTED_OF)?,
             marks: writing.open_table(MARKS)?,
+            common: writing.open_table(COMMON_RECORDS)?,
             expiries: writing.open_table(EXPIRIES)?,
         })
     }
@@ -216,6 +233,32 @@ impl<'txn> Tables<'txn> {
         }
         self.marks.insert(mark, until.0)?;
         self.expiries.insert((MARK, until.0, mark), ())?;
+        Ok(true)
+    }
+
+    /// Whether what was there is what was read.
+    pub(super) fn replace_common(
+        &mut self,
+        name: &RecordId,
+        before: Option<&[u8]>,
+        sealed: &[u8],
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, redb::Error> {
+        let ended = {
+            let known = self.common.get(name)?;
+            let known = known.as_ref().map(|row| row.value());
+            let there = known.filter(|(until, _)| *until > now.0).map(|(_, sealed)| sealed);
+            if there != before {
+                return Ok(false);
+            }
+            known.map(|(until, _)| until)
+        };
+        if let Some(ended) = ended {
+            self.expiries.remove((COMMON, ended, name))?;
+        }
+        self.common.insert(name, (until.0, sealed))?;
+        self.expiries.insert((COMMON, until.0, name), ())?;
         Ok(true)
     }
 
@@ -284,7 +327,7 @@ impl<'txn> Tables<'txn> {
     /// Deletes up to `most` records that are over; how many there were.
     pub(super) fn sweep(&mut self, now: UnixTime, most: usize) -> Result<usize, redb::Error> {
         let mut swept = 0;
-        for kind in [ADMISSION, FLOW, ATTEMPT, SESSION, MARK] {
+        for kind in [ADMISSION, FLOW, ATTEMPT, SESSION, MARK, COMMON] {
             swept += self.sweep_kind(kind, now, most - swept)?;
         }
         Ok(swept)
@@ -305,6 +348,7 @@ impl<'txn> Tables<'txn> {
                 FLOW => drop(self.take_login(LoginRecord::Flow, id)?),
                 ATTEMPT => drop(self.take_login(LoginRecord::Attempt, id)?),
                 MARK => drop(self.marks.remove(id)?),
+                COMMON => drop(self.common.remove(id)?),
                 _ => drop(self.delete_session(id)?),
             }
         }

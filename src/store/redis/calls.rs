@@ -266,6 +266,15 @@ impl SessionStore for Redis {
         self.ask(Order::new("DEL", &self.key("count", &name)))
     }
 
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.ask(Order::new("GET", &self.key("common", &name)))
+    }
+
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        let replace = Order::script(&self.scripts.replace_common, &[&self.key("common", &name)]).arg(u8::from(before.is_some()));
+        self.ask(replace.arg(before.unwrap_or_default()).arg(sealed).arg(self.seconds_until(until)).confirmed())
+    }
+
     fn watch(&self, told: OnChange) {
         self.begin_watch(told);
     }

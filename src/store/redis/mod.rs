@@ -15,6 +15,7 @@
 //! | `lease:{ID}` | string | who refreshes this session now |
 //! | `mark:{TAG}` | string | something that happened: a `jti`, a code that was used, a `sid` that was ended |
 //! | `count:{TAG}` | string | failures of late |
+//! | `common:{TAG}` | string | what all gateways here share: the keys that sign assertions, sealed |
 //! | `flow:{ID}`, `attempt:{ID}` | string | login records |
 //! | `{logins}:all`, `{logins}:of:ADDRESS` | sorted set | flows under way by their end |
 //!

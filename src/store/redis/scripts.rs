@@ -30,6 +30,7 @@ pub(super) struct Scripts {
     pub(super) lease: Script,
     pub(super) release_lease: Script,
     pub(super) count: Script,
+    pub(super) replace_common: Script,
 }
 
 impl Scripts {
@@ -44,6 +45,7 @@ impl Scripts {
             lease: Script::new(LEASE),
             release_lease: Script::new(RELEASE_LEASE),
             count: Script::new(COUNT),
+            replace_common: Script::new(REPLACE_COMMON),
         }
     }
 }
@@ -96,6 +98,18 @@ const COUNT: &str = r"
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return count
+";
+
+/// common record; whether there was one, what it was, what it is to be, seconds to live → whether it was written.
+const REPLACE_COMMON: &str = r"
+local known = redis.call('GET', KEYS[1])
+if ARGV[1] == '0' then
+    if known then return 0 end
+elseif known ~= ARGV[2] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
+return 1
 ";
 
 /// session; whether replicas are waited for → whether it was there, its index entries. `WAIT` covers what its own connection wrote: a deletion

@@ -94,6 +94,12 @@ impl SessionStore for Watched {
     fn forget_count(&self, name: RecordId) -> StoreFuture<'_, ()> {
         self.store.forget_count(name)
     }
+    fn common(&self, name: RecordId) -> StoreFuture<'_, Option<Vec<u8>>> {
+        self.store.common(name)
+    }
+    fn replace_common(&self, name: RecordId, before: Option<Vec<u8>>, sealed: Vec<u8>, until: UnixTime) -> StoreFuture<'_, bool> {
+        self.store.replace_common(name, before, sealed, until)
+    }
     fn watch(&self, told: OnChange) {
         *self.told.lock().unwrap() = Some(told);
     }
