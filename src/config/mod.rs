@@ -20,6 +20,7 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token_places;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,6 +16,7 @@ mod api_keys; // programs show keys of the gateway's own: scopes, ends, floods, 
 mod architecture; // the five floors, held against the code
 mod basic; // programs and browsers show a name and a password with each request
 mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
+mod bearer_places; // tokens in query, form, other headers and subprotocols: where the route says so, and never further
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
