@@ -47,6 +47,7 @@ mod redirects; // where people may be sent: never to a stranger's place
 mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
 mod refresh; // new tokens before the old ones end: what ends a session, what does not, who waits
 mod refresh_together; // the same over several processes: one refresh token is spent once
+mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
