@@ -7,12 +7,15 @@
 // With a secret it is a program of its own (client credentials). Without one a person signs in, for the scopes that the resource names: it prints
 // {"authorize": URL} and reads the code from the first line of its stdin. At the end it prints {"answer": what `whoami` said,
 // "steps": ["METHOD URL STATUS", ..]}.
+import { webcrypto } from 'node:crypto';
 import * as readline from 'node:readline';
 
 import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
 import { ClientCredentialsProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+
+globalThis.crypto ??= webcrypto; // Node 18 keeps it in its module
 
 const config = JSON.parse(process.argv[2]);
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -4,10 +4,13 @@
 //
 // Prints one line when it listens, {"port":PORT}. Its one tool, `whoami`, tells what the gateway said of the caller. GET /seen, asked directly, gives
 // the headers of every request so far. Ends on SIGTERM, and when its stdin closes.
+import { webcrypto } from 'node:crypto';
 import * as http from 'node:http';
 
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
+
+globalThis.crypto ??= webcrypto; // Node 18 keeps it in its module
 
 process.on('SIGTERM', () => process.exit(0));
 process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)).resume();
