@@ -291,6 +291,14 @@ fn bearer_in_names_places_that_fit_the_route() {
         let told = told(accept, places);
         assert!(told.starts_with("route[0].bearer_in: ") && told.contains(expected) && !told.contains('\n'), "{places}: {told:?}");
     }
+    let keys = File::new("keys", "");
+    let both = format!(
+        "{issuer}[api_keys]\nfile = \"{}\"\n[[route]]\nallow = \"any-authenticated\"\naccept = [\"bearer\", \"api_key\"]\n\
+         bearer_in = [\"header:X-Api-Key\"]\n",
+        keys.0.display()
+    );
+    let found = problems(&with_provider(TOP, &both));
+    assert!(found.iter().any(|(path, told)| path == "route[0].bearer_in" && told.contains("where API keys stand")), "{found:?}");
     let public = format!("[[route]]\naccess = \"public\"\n{UPSTREAM}bearer_in = [\"query\"]\n");
     assert_eq!(paths(&with_provider(TOP, &public)), ["route[0].bearer_in"]);
     let optional = format!("{issuer}[[route]]\naccess = \"optional\"\naccept = {bearer}\n{UPSTREAM}bearer_in = [\"query\"]\n");
