@@ -50,6 +50,10 @@ reasons! {
     AuthorizationRepeated = "authorization-repeated",
     /// The token stands in a form that RFC 6750 calls `invalid_request`.
     AuthorizationMalformed = "authorization-malformed",
+    /// Two access tokens, in one place or in two that the route reads (RFC 6750 §2).
+    TokenRepeated = "token-repeated",
+    /// What stands where the route reads a token outside of `Authorization` is none.
+    TokenUnreadable = "token-unreadable",
     /// Headers larger or more numerous than the limits allow.
     HeadersTooLarge = "headers-too-large",
     /// A body larger than this endpoint takes.

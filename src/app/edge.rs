@@ -129,6 +129,7 @@ fn settings(config: &Config) -> EdgeSettings {
             SessionCookieKept::UntilBrowserCloses => endpoint::SessionCookieKept::UntilBrowserCloses,
         },
         login_bounds: LoginBounds { per_address: gateway.limits.pending_logins_per_address, total: gateway.limits.pending_logins },
+        token_issuers: config.token_issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         token_bytes: gateway.limits.token_bytes,
     }
 }

@@ -24,6 +24,7 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token_places;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};

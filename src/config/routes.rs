@@ -13,6 +13,7 @@ use super::outgoing::read_outgoing_tls;
 use super::policies::{Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
+use super::token_places::{self, Bearer};
 use super::users::SignInAt;
 use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
@@ -20,7 +21,9 @@ use crate::login::Asked;
 use crate::policy::{Policy, Rule};
 use crate::provider::local::LOCAL;
 use crate::provider::tls::TlsSettings;
-use crate::route::{Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, UpstreamId};
+use crate::route::{
+    Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, TokenPlace, UpstreamId,
+};
 use crate::upstream::UpstreamAddress;
 
 /// The routes and what they name.
@@ -241,8 +244,17 @@ impl Known<'_> {
             }
         }
         let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
-        let named = ["accept", "allow", "policy"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
+        let named = ["accept", "allow", "policy", "bearer_in"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);
+        let public = word.as_deref() == Some("public");
+        let bearer = if !public && kinds.as_ref().is_some_and(|kinds| !kinds.contains(&CredentialKind::Bearer)) {
+            Bearer::NotTaken
+        } else {
+            Bearer::Taken
+        };
+        let keys_in =
+            self.api_keys.map(|keys| &keys.header).filter(|_| kinds.as_ref().is_some_and(|kinds| kinds.contains(&CredentialKind::ApiKey)));
+        let bearer_in = token_places::read(section, bearer, keys_in).unwrap_or_else(|| vec![TokenPlace::Authorization]);
         let sources = self.sources().on_route(kinds.as_deref(), providers.as_deref());
         let allow = if section.has("allow") { read_allow(section, id, &sources) } else { None };
         let policy = section.text("policy").and_then(|name| {
@@ -261,10 +273,10 @@ impl Known<'_> {
                 Some(Access::Public)
             }
             Some("optional") => {
-                if let Some(key) = named.iter().find(|key| **key != "accept") {
+                if let Some(key) = named.iter().find(|key| !matches!(**key, "accept" | "bearer_in")) {
                     section.problem(key, "stands beside access = \"optional\", which lets everybody in; remove one of them");
                 }
-                Some(Access::Optional(Accept { audience, providers, ..self.accept(kinds?) }))
+                Some(Access::Optional(Accept { audience, providers, bearer_in, ..self.accept(kinds?) }))
             }
             Some(other) => {
                 section.problem("access", format!("expected \"public\" or \"optional\" (or allow instead); found {other:?}"));
@@ -281,7 +293,7 @@ impl Known<'_> {
                 if policy.is_none() && !section.has("allow") && !section.has("policy") {
                     section.problem("allow", "is missing: nobody is allowed by silence; write who, allow = \"any-authenticated\" when that is meant, or access = \"public\"");
                 }
-                Some(Access::Protected(Accept { audience, providers, ..self.accept(kinds?) }, policy?))
+                Some(Access::Protected(Accept { audience, providers, bearer_in, ..self.accept(kinds?) }, policy?))
             }
         }
     }

@@ -281,6 +281,54 @@ fn routes_say_what_does_not_fit_together() {
 }
 
 #[test]
+fn bearer_in_names_places_that_fit_the_route() {
+    const UPSTREAM: &str = "upstream = \"http://127.0.0.1:1\"\n";
+    let issuer = "[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"x\"\n";
+    let told = |accept: &str, places: &str| {
+        let route = format!("{issuer}[[route]]\nallow = \"any-authenticated\"\naccept = {accept}\nbearer_in = {places}\n");
+        problems(&with_provider(TOP, &route)).into_iter().map(|(path, message)| format!("{path}: {message}")).collect::<Vec<_>>().join("\n")
+    };
+    let bearer = "[\"bearer\"]";
+    for sound in ["[\"header\"]", "[\"query\", \"header:X-Token\"]", "[\"subprotocol\", \"header:x-a\", \"header:x-b\"]"] {
+        assert_eq!(told(bearer, sound), "", "{sound}");
+    }
+    assert_eq!(told(&format!("{bearer}\n{UPSTREAM}"), "[\"header\", \"body\"]"), "");
+    let set_here = format!("{bearer}\nheaders = {{ \"X-Mine\" = \"1\" }}\n");
+    for (accept, places, expected) in [
+        (bearer, "[\"body\"]", "take \"body\" out, or name an upstream"),
+        ("[\"session\"]", "[\"query\"]", "add \"bearer\" to accept"),
+        (bearer, "[\"cookie\"]", "expected \"header\", \"query\", \"body\", \"subprotocol\" or \"header:NAME\"; found \"cookie\""),
+        (bearer, "[\"query\", \"query\"]", "one place twice"),
+        (bearer, "[]", "empty list"),
+        (bearer, "[\"header:\"]", "a header's name"),
+        (bearer, "[\"header:Authorization\"]", "expected \"header\""),
+        (bearer, "[\"header:Cookie\"]", "that means nothing else"),
+        (bearer, "[\"header:Host\"]", "that means nothing else"),
+        (bearer, "[\"header:Content-Type\"]", "that means nothing else"),
+        (bearer, "[\"header:Sec-WebSocket-Protocol\"]", "that means nothing else"),
+        (bearer, "[\"header:X-Forwarded-Access-Token\"]", "that means nothing else"),
+        (bearer, "[\"header:X_Token\"]", "that means nothing else"),
+        (bearer, "[\"header:Doorward-Assertion\"]", "that means nothing else"),
+        (&set_here, "[\"header:x-mine\"]", "needs another name"),
+    ] {
+        let told = told(accept, places);
+        assert!(told.starts_with("route[0].bearer_in: ") && told.contains(expected) && !told.contains('\n'), "{places}: {told:?}");
+    }
+    let keys = File::new("keys", "");
+    let both = format!(
+        "{issuer}[api_keys]\nfile = \"{}\"\n[[route]]\nallow = \"any-authenticated\"\naccept = [\"bearer\", \"api_key\"]\n\
+         bearer_in = [\"header:X-Api-Key\"]\n",
+        keys.0.display()
+    );
+    let found = problems(&with_provider(TOP, &both));
+    assert!(found.iter().any(|(path, told)| path == "route[0].bearer_in" && told.contains("where API keys stand")), "{found:?}");
+    let public = format!("[[route]]\naccess = \"public\"\n{UPSTREAM}bearer_in = [\"query\"]\n");
+    assert_eq!(paths(&with_provider(TOP, &public)), ["route[0].bearer_in"]);
+    let optional = format!("{issuer}[[route]]\naccess = \"optional\"\naccept = {bearer}\n{UPSTREAM}bearer_in = [\"query\"]\n");
+    assert_eq!(paths(&with_provider(TOP, &optional)), Vec::<String>::new());
+}
+
+#[test]
 fn with_several_providers_rules_say_whose() {
     let providers = "[[provider]]\nid = \"a\"\nissuer = \"https://a.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n\
         [[provider]]\nid = \"b\"\nissuer = \"https://b.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n";

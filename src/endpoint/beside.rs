@@ -10,6 +10,8 @@ use crate::credential::PeerCertificate;
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub(super) headers: &'a HeaderMap,
+    /// The query as it came, where a token was taken out of it; else there is none in it.
+    pub(super) query: Option<&'a str>,
     /// The urlencoded body, where it was read before the decision.
     pub(super) form: Option<&'a [u8]>,
     /// Of whoever sent the request; in forward-auth never the front proxy's own.
@@ -19,14 +21,11 @@ pub(super) struct Around<'a> {
 impl<'a> Around<'a> {
     /// Headers alone.
     pub(super) const fn headers(headers: &'a HeaderMap) -> Self {
-        Self { headers, form: None, certificate: None }
+        Self { headers, query: None, form: None, certificate: None }
     }
 
-    pub(super) fn shown<'b>(&self, visit: &'b Visit<'_>) -> Shown<'b>
-    where
-        'a: 'b,
-    {
-        Shown { headers: self.headers, query: visit.facts.query.as_deref(), form: self.form, certificate: self.certificate }
+    pub(super) const fn shown(&self) -> Shown<'a> {
+        Shown { headers: self.headers, query: self.query, form: self.form, certificate: self.certificate }
     }
 
     pub(super) fn beside<'b>(&self, visit: &'b Visit<'_>) -> Beside<'b>

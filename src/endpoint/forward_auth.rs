@@ -12,7 +12,8 @@ use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
 use super::proxy::patience;
-use super::{Gateway, Served, Visit, assertion, login, outbound, tokens};
+use super::token_places::Aside;
+use super::{Gateway, Served, Visit, assertion, login, outbound, resource_metadata, tokens};
 use crate::authenticate::{OpenSession, present};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -51,22 +52,26 @@ pub(super) fn asked(gateway: &Gateway, uri: &Uri) -> Option<(CanonicalPath, Styl
 pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, info: &ConnectionInfo, style: Style) -> Served {
     let headers = request.headers();
     let asked = one_credential(headers).and_then(|()| Ok((extra(visit)?, facts(visit, headers, info)?)));
-    let (extra, facts) = match asked {
+    let (extra, mut facts) = match asked {
         Ok(asked) => asked,
         Err(fault) => return unanswerable(visit, headers, &fault),
     };
-    let visit = &Visit { facts: &facts, ..*visit };
     let gateway = visit.gateway;
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method).cloned() else {
+        let visit = &Visit { facts: &facts, ..*visit };
         return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
     };
-    let mut served = answer(visit, headers, &route, &extra, style).await;
+    // What the front proxy sends on is its own affair; no link or place to come back to of ours holds the token.
+    let aside = Aside::take(&route, &mut facts, headers);
+    let visit = &Visit { facts: &facts, ..*visit };
+    let around = Around { query: aside.query(), ..Around::headers(headers) };
+    let mut served = answer(visit, &around, &route, &extra, style).await;
     served.route = Some(route.index);
     served
 }
 
-async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
-    let gateway = visit.gateway;
+async fn answer(visit: &Visit<'_>, around: &Around<'_>, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
+    let (gateway, headers) = (visit.gateway, around.headers);
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
         let decision = match decision {
             // A public route with a named policy on top: the policy has to hold.
@@ -84,8 +89,7 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
-    let around = Around::headers(headers);
-    let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let credential = present(&around.shown(), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let patience = patience(visit.facts, route);
     let shown = outbound::shown(route, &credential);
     let outcome = match gateway.authenticator.authenticate(credential, accept, patience, &around.beside(visit)).await {
@@ -161,7 +165,7 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
     } else {
         let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
         let route = route.map(AsRef::as_ref);
-        let challenges = login::unauthorized(route, headers, challenge);
+        let challenges = login::unauthorized(visit, route, headers, challenge);
         let login_url = Some(login::start_url_after(visit, None, route, challenge));
         let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
         visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
@@ -180,7 +184,11 @@ fn denied(visit: &Visit<'_>, denial: Denial, style: Style) -> Served {
     };
     *served.response.status_mut() = StatusCode::FORBIDDEN;
     if !denial.scopes.is_empty() {
-        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge::insufficient_scope(&denial.scopes));
+        let facts = visit.facts;
+        let route = visit.gateway.routes.select(&facts.host, &facts.path, &facts.method);
+        let metadata = resource_metadata::url(visit, route.map(AsRef::as_ref));
+        let challenge = challenge::insufficient_scope(&denial.scopes, metadata.as_deref());
+        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     served.who = denial.who;
     served

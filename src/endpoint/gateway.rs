@@ -54,6 +54,8 @@ pub struct EdgeSettings {
     pub session_cookie: SessionCookieKept,
     /// How many logins may be under way.
     pub login_bounds: LoginBounds,
+    /// Issuers of bearer tokens, in the order of the config.
+    pub token_issuers: Vec<String>,
     /// The longest bearer token, in bytes.
     pub token_bytes: usize,
 }

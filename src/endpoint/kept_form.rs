@@ -115,7 +115,7 @@ fn lost(visit: &Visit<'_>, headers: &HeaderMap, route: &Route, challenge: &Chall
     let page = page_of_form(visit, headers);
     let login_url = start_url_after(visit, page.as_ref().map(ReturnTo::as_str), Some(route), challenge);
     let actions = vec![Action { label: "Sign in in a new tab".to_owned(), href: login_url.clone() }];
-    let challenges = login::unauthorized(Some(route), headers, challenge);
+    let challenges = login::unauthorized(visit, Some(route), headers, challenge);
     let refusal = Refusal { challenges, login_url: Some(login_url), actions, ..Refusal::default() };
     visit.refuse_with(&Fault::new(Reason::FormNotKept, detail), refusal)
 }

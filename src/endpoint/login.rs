@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::form::with_query;
-use super::{Gateway, Served, Visit, cookie};
+use super::{Gateway, Served, Visit, cookie, resource_metadata};
 use crate::decision::Challenge;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
@@ -365,11 +365,12 @@ pub(super) fn start_url_after(visit: &Visit<'_>, rd: Option<&str>, route: Option
 }
 
 /// `WWW-Authenticate` of a challenge.
-pub(super) fn unauthorized(route: Option<&Route>, headers: &HeaderMap, challenge: &Challenge) -> Vec<http::HeaderValue> {
+pub(super) fn unauthorized(visit: &Visit<'_>, route: Option<&Route>, headers: &HeaderMap, challenge: &Challenge) -> Vec<http::HeaderValue> {
     let Challenge { token, reason, asks, .. } = challenge;
     // Every browser of today says how it asks; few programs do, and those that show a password do so unasked.
     let dialog = if headers.contains_key("sec-fetch-mode") { Dialog::ComesUp } else { Dialog::None };
-    Asking { route, problem: *token, reason: *reason, asks, resource_metadata: None, dialog }.challenges()
+    let metadata = resource_metadata::url(visit, route);
+    Asking { route, problem: *token, reason: *reason, asks, resource_metadata: metadata.as_deref(), dialog }.challenges()
 }
 
 /// The button that leads to the front page.

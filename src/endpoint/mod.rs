@@ -4,6 +4,8 @@
 //! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
 //! the form of local accounts; `kept_form` keeps what was sent meanwhile.
 //!
+//! `token_places` takes tokens out of a request that shows them elsewhere than in `Authorization`; `resource_metadata` is RFC 9728.
+//!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
 //! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave.
@@ -29,10 +31,12 @@ mod look;
 mod outbound;
 mod outgoing;
 mod proxy;
+mod resource_metadata;
 mod session;
 mod session_start;
 mod sign_in;
 mod start;
+mod token_places;
 mod tokens;
 mod userinfo;
 
@@ -150,7 +154,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
             let reply = Reply { audience, request_id: trace.request_id(), pages: &gateway.pages };
             let refusal = match fault.reason {
                 Reason::AuthorizationRepeated => {
-                    Refusal { challenges: vec![crate::respond::challenge::invalid_request(fault.reason)], ..Refusal::default() }
+                    Refusal { challenges: vec![crate::respond::challenge::invalid_request(fault.reason, None)], ..Refusal::default() }
                 }
                 _ => Refusal::default(),
             };
@@ -159,7 +163,10 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     };
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
-        None => proxy::serve(core, request, facts, info, trace).await,
+        None => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
+            Some(served) => served,
+            None => proxy::serve(core, request, facts, info, trace).await,
+        },
         Some(name) => own(gateway, &name, request, facts, info, trace).await,
     }
 }

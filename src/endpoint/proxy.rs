@@ -12,7 +12,8 @@ use http_body_util::BodyExt as _;
 
 use super::beside::Around;
 use super::login::{self, append, here, own_url};
-use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, tokens};
+use super::token_places::{self, Aside};
+use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, resource_metadata, tokens};
 use crate::authenticate::{OpenSession, Patience, present};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -37,29 +38,47 @@ use crate::upstream::{self, Ending};
 pub(super) async fn serve(
     core: &Core,
     request: Request<RequestBody>,
-    facts: RequestFacts,
+    mut facts: RequestFacts,
     info: &ConnectionInfo,
     trace: &TraceContext,
 ) -> Served {
     let gateway = &*core.gateway;
-    let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method) else {
+        let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
         return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
     };
-    let mut served = on_route(core, &visit, route, request, info).await;
+    let aside = Aside::take(route, &mut facts, request.headers());
+    let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
+    let mut served = on_route(core, &visit, route, request, info, &aside).await;
+    if served.upstream.is_some() {
+        aside.settle(&mut served.response);
+    }
     served.route = Some(route.index);
     served
 }
 
-async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: Request<RequestBody>, info: &ConnectionInfo) -> Served {
+async fn on_route(
+    core: &Core,
+    visit: &Visit<'_>,
+    route: &Arc<Route>,
+    request: Request<RequestBody>,
+    info: &ConnectionInfo,
+    aside: &Aside,
+) -> Served {
     let (request, called) = match kept_form::called(visit, request).await {
         Ok(arrived) => arrived,
         Err(refused) => return *refused,
     };
-    let Judged { decision, session, shown, ended } = match judge(visit, route, Around::headers(request.headers())).await {
+    let (request, form) = match token_places::take_form(route, request).await {
+        Ok(read) => read,
+        Err(fault) => return visit.refuse(&fault),
+    };
+    let around = Around { query: aside.query(), form: form.as_deref(), ..Around::headers(request.headers()) };
+    let Judged { decision, session, shown, ended } = match judge(visit, route, around).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
-            let challenges = challenge::of_unreadable(Some(route), &fault);
+            let metadata = resource_metadata::url(visit, Some(route));
+            let challenges = challenge::of_unreadable(Some(route), &fault, metadata.as_deref());
             return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
@@ -80,7 +99,7 @@ async fn on_route(core: &Core, visit: &Visit<'_>, route: &Arc<Route>, request: R
             Some(called) if challenge.token == TokenProblem::None => called.sign_in_again(visit).await,
             _ => challenged(visit, route, request, &challenge, ended).await,
         },
-        Decision::Deny(denial) => denied(visit, denial),
+        Decision::Deny(denial) => denied(visit, route, denial),
     }
 }
 
@@ -104,7 +123,7 @@ async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>) -> Res
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
-    let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let credential = present(&around.shown(), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let shown = outbound::shown(route, &credential);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route), &around.beside(visit)).await?;
     let now = gateway.clock.now();
@@ -208,7 +227,10 @@ fn outgoing(
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);
     } else {
-        strip_credentials(headers, OwnCookies(&settings.style), |kind| route.takes(kind));
+        strip_credentials(headers, OwnCookies(&settings.style), |kind| route.accept().is_some_and(|it| it.takes_in_authorization(kind)));
+    }
+    if let Some(accept) = route.accept() {
+        token_places::strip(headers, accept);
     }
     if let Some(accept) = route.accept().filter(|accept| accept.takes(CredentialKind::ApiKey)) {
         headers.remove(&accept.api_key_header);
@@ -311,7 +333,7 @@ const SECRET_WANTED: Words = Words {
 };
 
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
-    let challenges = login::unauthorized(Some(route), headers, challenge);
+    let challenges = login::unauthorized(visit, Some(route), headers, challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
@@ -327,10 +349,12 @@ fn referring_page(gateway: &Gateway, headers: &HeaderMap) -> Option<String> {
     gateway.settings.sites.own(&page).then(|| page.into())
 }
 
-fn denied(visit: &Visit<'_>, denial: Denial) -> Served {
+fn denied(visit: &Visit<'_>, route: &Route, denial: Denial) -> Served {
     let mut served = denied_page(visit, &denial);
     if !denial.scopes.is_empty() {
-        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge::insufficient_scope(&denial.scopes));
+        let metadata = resource_metadata::url(visit, Some(route));
+        let challenge = challenge::insufficient_scope(&denial.scopes, metadata.as_deref());
+        served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     served.who = denial.who;
     served

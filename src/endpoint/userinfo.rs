@@ -27,7 +27,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
     let gateway = visit.gateway;
     let accept = accept(&gateway.authenticator);
     let around = Around::headers(headers);
-    let credential = present(&around.shown(visit), &accept, &gateway.settings.style, gateway.settings.token_bytes);
+    let credential = present(&around.shown(), &accept, &gateway.settings.style, gateway.settings.token_bytes);
     let credential = match credential {
         Credential::Session(cookies) => match look(visit, cookies).await {
             Ok(found) => return of_session(visit, only(found)),
@@ -39,7 +39,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         Ok(outcome) => outcome,
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
         Err(Trouble::Refused(fault)) => {
-            let challenges = challenge::of_unreadable(None, &fault);
+            let challenges = challenge::of_unreadable(None, &fault, None);
             return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
         }
     };

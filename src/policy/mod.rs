@@ -1,7 +1,9 @@
-//! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed.
+//! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed. `told`
+//! is what strangers may know of it.
 
 mod email;
 mod evaluate;
+mod told;
 
 use std::collections::BTreeSet;
 

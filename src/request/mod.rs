@@ -1,9 +1,11 @@
 //! A request as plain facts, and the laws of its parts.
 //!
 //! `path` and `host` give the one reading that is matched *and* forwarded; `site` knows
-//! our own hosts and their outside URLs; `return_to` says where a person may be sent after login.
+//! our own hosts and their outside URLs; `return_to` says where a person may be sent after login; `parameter` takes one out of a query or a
+//! form.
 
 mod host;
+pub mod parameter;
 mod path;
 mod return_to;
 mod site;

@@ -106,34 +106,37 @@ pub fn of_sessions(reason: Reason) -> Vec<HeaderValue> {
 /// 401 for a token that is no good (RFC 6750 §3.1).
 #[must_use]
 pub fn invalid_token(reason: Reason) -> HeaderValue {
-    bearer("invalid_token", words_of(reason).text, None)
+    bearer("invalid_token", words_of(reason).text, None, None)
 }
 
 /// What a refusal before any look at a credential says: of a token that cannot be read, where tokens are taken (`None`: an endpoint of ours, which
 /// takes them); of anything else nothing.
 #[must_use]
-pub fn of_unreadable(route: Option<&Route>, fault: &Fault) -> Vec<HeaderValue> {
+pub fn of_unreadable(route: Option<&Route>, fault: &Fault, resource_metadata: Option<&str>) -> Vec<HeaderValue> {
     let of_token = status_of(fault.reason) == StatusCode::BAD_REQUEST && fault.reason != Reason::ApiKeyRepeated;
     let taken = route.is_none_or(|route| route.takes(CredentialKind::Bearer));
-    if taken && of_token { vec![invalid_request(fault.reason)] } else { Vec::new() }
+    if taken && of_token { vec![invalid_request(fault.reason, resource_metadata)] } else { Vec::new() }
 }
 
 /// 400 of a request that shows its token in a way that cannot be read (RFC 6750 §3.1).
 #[must_use]
-pub fn invalid_request(reason: Reason) -> HeaderValue {
-    bearer("invalid_request", words_of(reason).text, None)
+pub fn invalid_request(reason: Reason, resource_metadata: Option<&str>) -> HeaderValue {
+    bearer("invalid_request", words_of(reason).text, None, resource_metadata)
 }
 
 /// 403 for a token that lacks scopes.
 #[must_use]
-pub fn insufficient_scope(scopes: &[String]) -> HeaderValue {
-    bearer("insufficient_scope", words_of(Reason::InsufficientScope).text, Some(&scopes.join(" ")))
+pub fn insufficient_scope(scopes: &[String], resource_metadata: Option<&str>) -> HeaderValue {
+    bearer("insufficient_scope", words_of(Reason::InsufficientScope).text, Some(&scopes.join(" ")), resource_metadata)
 }
 
-fn bearer(error: &str, description: &str, scope: Option<&str>) -> HeaderValue {
+fn bearer(error: &str, description: &str, scope: Option<&str>, resource_metadata: Option<&str>) -> HeaderValue {
     let mut text = format!("Bearer realm=\"doorward\", error=\"{error}\", error_description=\"{}\"", quotable(description));
     if let Some(scope) = scope {
         text.push_str(&format!(", scope=\"{}\"", quotable(scope)));
+    }
+    if let Some(url) = resource_metadata {
+        text.push_str(&format!(", resource_metadata=\"{}\"", quotable(url)));
     }
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"doorward\""))
 }
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn attributes_hold_only_what_the_rfc_allows() {
-        let value = insufficient_scope(&["a\"b".into(), "c\\d".into()]);
+        let value = insufficient_scope(&["a\"b".into(), "c\\d".into()], None);
         assert!(value.to_str().unwrap().ends_with("scope=\"ab cd\""));
         for reason in Reason::ALL {
             assert_eq!(quotable(words_of(*reason).text), words_of(*reason).text, "{reason}");

@@ -15,6 +15,8 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::HostMalformed
         | Reason::AuthorizationRepeated
         | Reason::AuthorizationMalformed
+        | Reason::TokenRepeated
+        | Reason::TokenUnreadable
         | Reason::ParameterInvalid
         | Reason::ParameterRepeated
         | Reason::ReturnToRefused

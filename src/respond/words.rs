@@ -44,6 +44,10 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::AuthorizationMalformed => {
             words("The Authorization header cannot be read", "Expected: Bearer, one space, the token.", "invalid_request")
         }
+        Reason::TokenRepeated => words("Two access tokens", "A request may show one, in one place.", "invalid_request"),
+        Reason::TokenUnreadable => {
+            words("The access token cannot be read", "What stands in its place is empty, or no token.", "invalid_request")
+        }
         Reason::HeadersTooLarge => words(
             "The request is too large",
             "Its headers exceed what the gateway takes. Deleting old cookies of this site often helps.",

@@ -1,11 +1,12 @@
 //! Routes: which one a request belongs to, and what it says of access.
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `outgoing` where calls that
-//! leave may go.
+//! leave may go; `token_place` where bearer tokens are read.
 
 mod outgoing;
 mod pattern;
 mod table;
+mod token_place;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use http::{HeaderName, Method};
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
+pub use token_place::{ACCESS_TOKEN, SUBPROTOCOL_PREFIX, TokenPlace};
 
 use crate::credential::CredentialKind;
 use crate::header::{AssertionRule, HeaderRule};
@@ -102,6 +104,8 @@ pub struct Accept {
     pub providers: Option<Vec<String>>,
     /// Where an API key stands.
     pub api_key_header: HeaderName,
+    /// Where bearer tokens are read.
+    pub bearer_in: Vec<TokenPlace>,
 }
 
 /// `audience` of a route.
@@ -119,14 +123,32 @@ pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 impl Accept {
     /// Of these kinds, with nothing else said.
     #[must_use]
-    pub const fn of(kinds: Vec<CredentialKind>) -> Self {
-        Self { kinds, audience: RouteAudience::OfIssuer, providers: None, api_key_header: API_KEY_HEADER }
+    pub fn of(kinds: Vec<CredentialKind>) -> Self {
+        Self {
+            kinds,
+            audience: RouteAudience::OfIssuer,
+            providers: None,
+            api_key_header: API_KEY_HEADER,
+            bearer_in: vec![TokenPlace::Authorization],
+        }
     }
 
     /// Whether this kind is read.
     #[must_use]
     pub fn takes(&self, kind: CredentialKind) -> bool {
         self.kinds.contains(&kind)
+    }
+
+    /// Whether this kind is read in `Authorization`.
+    #[must_use]
+    pub fn takes_in_authorization(&self, kind: CredentialKind) -> bool {
+        self.takes(kind) && (kind != CredentialKind::Bearer || self.bearer_in.contains(&TokenPlace::Authorization))
+    }
+
+    /// Whether bearer tokens are read there.
+    #[must_use]
+    pub fn reads_tokens_in(&self, place: &TokenPlace) -> bool {
+        self.takes(CredentialKind::Bearer) && self.bearer_in.contains(place)
     }
 
     /// Whether this provider, or this issuer of tokens, may vouch here.

@@ -99,6 +99,15 @@ impl RouteTable {
             .or_else(|| self.any.select(path, method))
     }
 
+    /// The routes that requests for this path can reach, by whatever method, best first.
+    pub fn reached<'a>(&'a self, host: &'a Host, path: &'a CanonicalPath) -> impl Iterator<Item = &'a Arc<Route>> {
+        let mut over = false;
+        self.in_order()
+            .into_iter()
+            .filter(|route| route.host.matches(host) && route.path.matches(path))
+            .take_while(move |route| !std::mem::replace(&mut over, route.methods.is_none()))
+    }
+
     /// Whether some route names this host.
     #[must_use]
     pub fn names_host(&self, host: &Host) -> bool {

@@ -167,7 +167,9 @@ async fn what_is_no_good_key_is_401_with_its_reason_and_goes_nowhere() {
     assert_eq!(challenge(&world.show("/api/", NOBODYS).await), "Doorward-Api-Key header=\"x-api-key\", realm=\"doorward\"");
     assert_eq!(challenge(&world.show("/machines/", NOBODYS).await), "Doorward-Session realm=\"doorward\"");
     // No token was shown, so that none is called invalid.
-    assert_eq!(challenge(&world.show("/mixed/", NOBODYS).await), "Bearer realm=\"doorward\"");
+    let metadata = world.scene.url("/.well-known/oauth-protected-resource/mixed");
+    let bearer = format!("Bearer realm=\"doorward\", resource_metadata=\"{metadata}\"");
+    assert_eq!(challenge(&world.show("/mixed/", NOBODYS).await), bearer);
     let answer = world.scene.get("/api/", &[]).await;
     assert_eq!(
         (refused(&answer), challenge(&answer)),

@@ -119,7 +119,9 @@ async fn it_answers_in_statuses_that_nginx_knows() {
         }
     }
     let challenge = ask(&scene, "/oauth2/auth", "/api/x", &[]).await;
-    assert_eq!(challenge.header("www-authenticate"), Some("Bearer realm=\"doorward\""));
+    let metadata = scene.url("/.well-known/oauth-protected-resource/api");
+    let expected = format!("Bearer realm=\"doorward\", resource_metadata=\"{metadata}\"");
+    assert_eq!(challenge.header("www-authenticate"), Some(expected.as_str()));
     let challenge = ask(&scene, "/oauth2/auth", "/app/x", &[]).await;
     assert_eq!(challenge.header("www-authenticate"), Some("Doorward-Session realm=\"doorward\""));
     scene.gateway.access_line("path=/oauth2/auth reason=keys-unreachable").await;

@@ -17,6 +17,7 @@ mod architecture; // the five floors, held against the code
 mod assertion; // who somebody is, signed for one upstream: what it says, whose keys, how they change
 mod basic; // programs and browsers show a name and a password with each request
 mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
+mod bearer_places; // tokens in query, form, other headers and subprotocols: where the route says so, and never further
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
@@ -48,6 +49,7 @@ mod redirects; // where people may be sent: never to a stranger's place
 mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
 mod refresh; // new tokens before the old ones end: what ends a session, what does not, who waits
 mod refresh_together; // the same over several processes: one refresh token is spent once
+mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider

@@ -258,7 +258,7 @@ async fn a_bearer_token_is_held_to_its_own_claims() {
         assert_eq!(answer.json()["error"], "insufficient_user_authentication");
         let told = challenge(&answer);
         assert!(told.starts_with("Bearer realm=") && told.contains("error=\"insufficient_user_authentication\""), "{told}");
-        assert!(told.ends_with("acr_values=\"mfa\", max_age=\"600\""), "{told}");
+        assert!(told.contains(", acr_values=\"mfa\", max_age=\"600\", resource_metadata=\""), "{told}");
         // A navigation with a token is no person at a browser.
         let request = http::Request::get(world.at("/both/x")).header("authorization", &token);
         let request = request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document");

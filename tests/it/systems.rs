@@ -1,5 +1,8 @@
 //! Whole systems as their users know them, each with its original steps against real parts.
 
+mod no_redirects; // flow state: the API side never sees a redirect
+mod server_to_server; // client credentials: one origin before a public resource, a token endpoint and protected resources
+
 use std::collections::HashSet;
 use std::time::Duration;
 

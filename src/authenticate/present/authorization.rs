@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 /// The credential in an `Authorization` value; `None`: none that this route reads.
 pub(super) fn credential(value: &[u8], accept: &Accept, token_bytes: usize) -> Option<Credential> {
-    let scheme = |name, kind| if accept.takes(kind) { after_scheme(value, name) } else { None };
+    let scheme = |name, kind| if accept.takes_in_authorization(kind) { after_scheme(value, name) } else { None };
     if let Some(rest) = scheme("bearer", CredentialKind::Bearer) {
         return Some(token(rest, TokenScheme::Bearer, token_bytes));
     }

@@ -3,6 +3,7 @@
 
 mod api_key;
 mod authorization;
+mod places;
 
 use http::header::{AUTHORIZATION, HeaderMap};
 
@@ -38,10 +39,12 @@ impl<'a> Shown<'a> {
 /// Finds it. What the route does not accept is not read.
 #[must_use]
 pub fn present(shown: &Shown<'_>, accept: &Accept, style: &CookieStyle, token_bytes: usize) -> Credential {
-    if let Some(value) = shown.headers.get(AUTHORIZATION)
-        && let Some(credential) = authorization::credential(value.as_bytes(), accept, token_bytes)
-    {
-        return credential;
+    let authorization = shown.headers.get(AUTHORIZATION).and_then(|value| authorization::credential(value.as_bytes(), accept, token_bytes));
+    match (authorization, places::credential(shown, accept, token_bytes)) {
+        (Some(Credential::Token(_)), Some(Credential::Token(_))) => return places::twice(),
+        (_, Some(unreadable @ Credential::Unreadable(_))) => return unreadable,
+        (Some(credential), _) | (None, Some(credential)) => return credential,
+        (None, None) => {}
     }
     if accept.takes(CredentialKind::ApiKey)
         && let Some(credential) = api_key::credential(shown.headers, &accept.api_key_header)
