@@ -74,8 +74,8 @@ fn of_session(visit: &Visit<'_>, found: Option<Found>) -> Served {
 
 /// When the session ends if it is not used again, and when it ends whatever happens.
 pub(super) fn ends(visit: &Visit<'_>, open: &OpenSession) -> (UnixTime, UnixTime) {
-    let lifetimes = visit.gateway.settings.lifetimes;
     let session = &open.session;
+    let lifetimes = visit.gateway.settings.lifetimes.of(session.shown_as);
     // A shorter `absolute` after a change of the config holds for sessions that are there already.
     (end_of(session, open.last_used(), lifetimes), session.ends_at.min(session.created_at.plus(lifetimes.absolute)))
 }

@@ -229,6 +229,7 @@ fn told(one: &Listed) -> Value {
         "address": listing.address.to_string(),
         "browser": browser_of(&listing.user_agent),
         "user_agent": listing.user_agent,
+        "shown_as": listing.shown_as,
     })
 }
 
@@ -241,6 +242,7 @@ mod tests {
     use super::*;
     use crate::clock::UnixTime;
     use crate::secret::Secret;
+    use crate::session::ShownAs;
 
     fn listing(name: &str, sub: &str, issuer: &str) -> Listing {
         Listing {
@@ -250,6 +252,7 @@ mod tests {
             signed_in_at: UnixTime(0),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             user_agent: String::new(),
+            shown_as: ShownAs::Cookie,
         }
     }
 
