@@ -374,7 +374,12 @@ mod tests {
             checked_at: None,
             shown_as: ShownAs::Cookie,
         };
-        let lifetimes = Lifetimes { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000), token: Duration::from_secs(500), token_end: TokenEnd::Outlived };
+        let lifetimes = Lifetimes {
+            idle: Duration::from_secs(100),
+            absolute: Duration::from_secs(1000),
+            token: Duration::from_secs(500),
+            token_end: TokenEnd::Outlived,
+        };
         for (last_used, now, expected) in [
             (1000, 1099, Life::Alive),
             (1000, 1100, Life::Over(Reason::SessionIdle)),
@@ -385,11 +390,9 @@ mod tests {
             assert_eq!(assess(&session, UnixTime(last_used), lifetimes, UnixTime(now)), expected, "{last_used} {now}");
         }
         let token = Session { shown_as: ShownAs::Token, ..session.clone() };
-        for (last_used, now, expected) in [
-            (1000, 1499, Life::Alive),
-            (1000, 1500, Life::Over(Reason::SessionExpired)),
-            (1499, 1500, Life::Over(Reason::SessionExpired)),
-        ] {
+        for (last_used, now, expected) in
+            [(1000, 1499, Life::Alive), (1000, 1500, Life::Over(Reason::SessionExpired)), (1499, 1500, Life::Over(Reason::SessionExpired))]
+        {
             assert_eq!(assess(&token, UnixTime(last_used), lifetimes, UnixTime(now)), expected, "{last_used} {now}");
             assert_eq!(end_of(&token, UnixTime(last_used), lifetimes), UnixTime(1500));
         }

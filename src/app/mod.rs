@@ -1,12 +1,13 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `edge` what the
+//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `token` the token endpoint, `edge` what the
 //! endpoints share. [`App`] starts them in order and ends them in order.
 
 mod edge;
 mod keys;
 mod providers;
 mod stores;
+mod token;
 
 use std::fmt;
 use std::io::Write;

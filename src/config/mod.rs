@@ -1,7 +1,7 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
+//! `providers`, `users`, `api_keys`, `token`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
 //! every key.
 
 mod admin;
@@ -18,6 +18,7 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
+pub use token::{ErrorStatus, ForeignKind, ForeignToken, Issue, PasswordsAt, TokenEndpoint};
 pub use users::Users;
 
 use layers::Layers;
@@ -52,6 +54,8 @@ pub struct Config {
     pub users: Option<Users>,
     /// Keys of programs.
     pub api_keys: Option<ApiKeys>,
+    /// The endpoint that gives out tokens; `None`: there is none.
+    pub token: Option<TokenEndpoint>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
     /// The routes and the upstreams they name.
@@ -130,7 +134,8 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let providers = providers::read_providers(&root);
     let token_issuers = providers::read_token_issuers(&root, &providers);
     let users = users::read(&root, gateway.as_ref(), &providers);
-    let places = users::places(&providers, users.as_ref());
+    let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
+    let places = users::places(&providers, users.as_ref(), token.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
     let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
     let routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref());
@@ -147,6 +152,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
         Some(mut config) if !fatal => {
             config.admin_token = admin_token;
             config.api_keys = api_keys;
+            if let Some(token) = &token {
+                config.session.lifetimes.token = token.lifetime;
+            }
+            config.token = token;
             config.warnings = found;
             Ok(config)
         }
@@ -191,6 +200,7 @@ fn assemble(
         api_keys: None,
         providers,
         users,
+        token: None,
         token_issuers,
         routes: routes?,
         session,

@@ -71,7 +71,7 @@ fn keys_of(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
                     "policy" => "policy.NAME".to_owned(),
                     _ => format!("{path}.{key}"),
                 };
-                let free = matches!(path.rsplit('.').next(), Some("headers" | "claims")) && path != "forward_auth";
+                let free = matches!(path.rsplit('.').next(), Some("headers" | "claims" | "parameters")) && path != "forward_auth";
                 if !free {
                     if inner_path != "policy.NAME" {
                         out.insert(normal(&inner_path));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::token::TokenEndpoint;
 use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
@@ -91,6 +92,8 @@ pub struct Gateway {
     pub providers: Vec<Arc<dyn IdentityProvider>>,
     /// The one of them that is ours: whoever signs in on a form here. Last of `providers`.
     pub local: Option<Arc<LocalProvider>>,
+    /// Where apps without a browser sign in; `None`: nowhere.
+    pub token: Option<TokenEndpoint>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

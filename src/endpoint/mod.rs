@@ -2,7 +2,7 @@
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
 //! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
-//! the form of local accounts; `kept_form` keeps what was sent meanwhile.
+//! the form of local accounts, `token` is for apps without a browser; `kept_form` keeps what was sent meanwhile.
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
@@ -29,6 +29,7 @@ mod session;
 mod session_start;
 mod sign_in;
 mod start;
+mod token;
 mod tokens;
 mod userinfo;
 
@@ -40,6 +41,7 @@ use http::{Method, Request, Response};
 pub use access::answer;
 pub use body::Body;
 pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
+pub use token::TokenEndpoint;
 
 use crate::credential::Authenticated;
 use crate::fault::{Fault, Trouble};
@@ -151,6 +153,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     };
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
+        None if token::is_at(gateway, &facts.path) => own(gateway, "/token", request, facts, info, trace).await,
         None => proxy::serve(core, request, facts, info, trace).await,
         Some(name) => own(gateway, &name, request, facts, info, trace).await,
     }
@@ -174,6 +177,7 @@ async fn own(
         "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         "/backchannel_logout" => &[Method::POST],
+        "/token" if gateway.token.is_some() => &[Method::POST],
         "/frontchannel_logout" => &[Method::GET],
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
@@ -196,6 +200,7 @@ async fn own(
         "/signed_out" => logout::signed_out(&visit, request.headers()),
         "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
         "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,
+        "/token" => token::serve(&visit, request).await,
         "/userinfo" => userinfo::serve(&visit, request.headers()).await,
         _ => session::serve(&visit, request).await,
     }

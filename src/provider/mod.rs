@@ -2,10 +2,11 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads
+//! a way of its own), `direct` signs people in without a browser. `http` makes the calls, `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads
 //! their files again.
 
 pub mod api_keys;
+pub mod direct;
 pub mod discovery;
 mod ending;
 mod exchange;

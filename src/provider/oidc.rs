@@ -149,8 +149,13 @@ impl OpenIdProvider {
         let code = response.code.ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the response holds neither code nor error"))?;
         let endpoint = document.token_endpoint().ok_or_else(|| Fault::new(Reason::ProviderMetadata, "no token_endpoint"))?;
         let tokens = self.timed("token", exchange::spend_code(&self.http, endpoint, self.registration(), attempt, &code)).await?;
+        self.somebody(&document, tokens, Nonce::Sent(&attempt.nonce)).await
+    }
+
+    /// Whoever a token response speaks of: by its ID token, and by userinfo where there is one.
+    pub(super) async fn somebody(&self, document: &Document, tokens: exchange::Tokens, nonce: Nonce<'_>) -> Result<SignedIn, Trouble> {
         let id_token = tokens.id_token.clone().ok_or_else(|| Fault::new(Reason::IdTokenMissing, "the token response holds no id_token"))?;
-        let claims = self.verify_id_token(&id_token, &tokens.access_token, Nonce::Sent(&attempt.nonce)).await?;
+        let claims = self.verify_id_token(&id_token, &tokens.access_token, nonce).await?;
         let kept = tokens.kept(Some(&claims), self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);

@@ -18,7 +18,7 @@ use url::form_urlencoded;
 
 use super::admin::{json_answer, text};
 use crate::fault::Outage;
-use crate::header::{PreparedHeaders, after_scheme, browser_of};
+use crate::header::{PreparedHeaders, after_scheme, device_of};
 use crate::secret::{self, SecretSource};
 use crate::store::{Listed, Listing, RecordId, Sessions, Under};
 use crate::tasks::Tasks;
@@ -227,7 +227,7 @@ fn told(one: &Listed) -> Value {
         "signed_in_at": listing.signed_in_at.to_string(),
         "last_used_at": one.last_used.to_string(),
         "address": listing.address.to_string(),
-        "browser": browser_of(&listing.user_agent),
+        "browser": device_of(&listing.user_agent, listing.shown_as),
         "user_agent": listing.user_agent,
         "shown_as": listing.shown_as,
     })

@@ -114,7 +114,7 @@ impl House {
             ends_at: now.plus(day),
             tokens: Some(tokens("first", now)),
             checked_at: None,
-        shown_as: crate::session::ShownAs::Cookie,
+            shown_as: crate::session::ShownAs::Cookie,
         };
         let listing = Listing::new(&session, "192.0.2.1".parse().unwrap(), "");
         let Ok(Created::Session(cookie)) = processes[0].sessions.create(session, &listing).await else { panic!("a session") };
