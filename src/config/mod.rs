@@ -1,11 +1,12 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `token`, `routes`, `policies` and `storage` are the tables; `secret_file` reads secrets. `config.toml.example` is the reference of
-//! every key.
+//! `providers`, `users`, `api_keys`, `token`, `foreign_tokens`, `routes`, `policies` and `storage` are the tables; `secret_file` reads
+//! secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
+mod foreign_tokens;
 mod gateway;
 mod layers;
 mod limits;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use foreign_tokens::{ForeignKind, ForeignToken};
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -34,7 +36,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
-pub use token::{ErrorStatus, ForeignKind, ForeignToken, Issue, PasswordsAt, TokenEndpoint};
+pub use token::{ErrorStatus, Issue, PasswordsAt, TokenEndpoint};
 pub use users::Users;
 
 use layers::Layers;

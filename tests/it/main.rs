@@ -52,3 +52,4 @@ mod step_up; // what a login has to be worth, asked for and held to: browsers, p
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies
 mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
 mod streams_together; // the same over several processes
+mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals

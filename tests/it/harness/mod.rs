@@ -42,6 +42,7 @@ pub mod gateway;
 pub mod held;
 pub mod hostile;
 pub mod hostile_answer;
+pub mod hostile_direct;
 pub mod hostile_endpoints;
 pub mod hostile_grants;
 pub mod hostile_lie;
