@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::answer::Answer;
 use crate::harness::body::{empty, full};
 use crate::harness::browser::Browser;
-use crate::harness::gateway::{Gateway, TOP};
 use crate::harness::hostile::{Endpoint, HostileBuilder, Lie};
 use crate::harness::http::fetch;
+use crate::harness::pair::{Pair, Side};
 use crate::harness::redis::Redis;
 use crate::harness::scene::reason;
 use crate::harness::upstream::EchoUpstream;
@@ -369,7 +369,7 @@ async fn a_device_stands_in_the_lists_and_is_ended_there() {
     let id = list().await[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(end(format!("/{id}")).await.status, 200);
     let alive = [world.with_token("/api/x", &token).await.status, world.with_token("/api/x", &other).await.status];
-    assert!(alive.contains(&http::StatusCode::OK) && alive.contains(&http::StatusCode::UNAUTHORIZED), "{alive:?}");
+    assert!(alive.contains(&StatusCode::OK) && alive.contains(&StatusCode::UNAUTHORIZED), "{alive:?}");
     assert_eq!(end("?user=bob".to_owned()).await.status, 200);
     for token in [&token, &other] {
         world.is_refused("/api/x", token, "issued-token-unknown").await;
@@ -570,48 +570,45 @@ async fn by_config_the_providers_own_token_is_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_does_not_answer_ends_no_token_and_gives_none_out() {
+async fn a_token_counts_on_each_replica_and_a_store_that_does_not_answer_ends_none() {
     let (mut redis, upstream) = (Redis::start().await, EchoUpstream::start());
-    let config = format!(
-        "{TOP}[store]\nkind = \"redis\"\nurl = \"{}\"\n[keys]\nseal_file = \"@DIR@/keys\"\n{}[token]\n{}",
-        redis.url(),
-        users(),
-        ROUTES.replace("@UPSTREAM@", &upstream.url())
-    );
-    let config = config.replace("seal_file = \"@DIR@/keys\"", &format!("seal_file = \"{}\"", seal_file().display()));
-    let (gateway, beside) = (Gateway::start(&config), Gateway::start(&config));
-    let sign_in = async || post(&format!("{}/oauth2/token", gateway.url), FORM, password("bob", "correct horse")).await;
-    let (token, _) = granted(&sign_in().await);
-    let with_token =
-        async |gateway: &Gateway| get(&format!("{}/api/x", gateway.url), &[("authorization", &format!("Bearer {token}"))]).await;
-    for gateway in [&gateway, &beside] {
-        assert_eq!(with_token(gateway).await.status, 200, "on each replica");
+    let routes = ROUTES.replace("@UPSTREAM@", &upstream.url());
+    let pair = Pair::start(&Pair::place(), &redis, &format!("{}[token]\n{routes}", users())).await;
+    let sign_in = async |side: Side| {
+        let request = Request::post(pair.url("/oauth2/token")).header("content-type", FORM).body(full(password("bob", "correct horse")));
+        pair.http(side).fetch(request.unwrap()).await
+    };
+    let with_token = async |side: Side, token: &str| {
+        let request = Request::get(pair.url("/api/x")).header("authorization", format!("Bearer {token}")).body(empty());
+        pair.http(side).fetch(request.unwrap()).await
+    };
+    let (token, _) = granted(&sign_in(Side::One).await);
+    let (ended, _) = granted(&sign_in(Side::Other).await);
+    for side in [Side::One, Side::Other] {
+        assert_eq!((with_token(side, &token).await.status, with_token(side, &ended).await.status), (StatusCode::OK, StatusCode::OK));
     }
+    // Ended at one of them it is over at the other.
+    let admin = format!("http://{}/sessions", pair.at(Side::One).admin);
+    let bearer = format!("Bearer {ADMIN_TOKEN}");
+    let listed: Value = serde_json::from_slice(&get(&admin, &[("authorization", &bearer)]).await.body).unwrap();
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 2, "{listed}");
+    let all = Request::delete(format!("{admin}?user=bob")).header("authorization", &bearer).body(empty()).unwrap();
+    assert_eq!(fetch(all).await.status, 200);
+    let answer = with_token(Side::Other, &ended).await;
+    assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (401, "issued-token-unknown"));
+
+    let (token, _) = granted(&sign_in(Side::One).await);
     redis.stop().await;
-    for answer in [sign_in().await, eventually_unknown(&with_token, &beside).await] {
-        assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (503, "store-unreachable"), "{}", answer.text());
-        assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none());
-    }
-}
-
-fn seal_file() -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = std::env::temp_dir().join(format!("doorward-token-keys-{}", std::process::id()));
-    std::fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    path
-}
-
-/// What was cached is believed for a moment; then the store is asked.
-async fn eventually_unknown(ask: &impl AsyncFn(&Gateway) -> Answer, gateway: &Gateway) -> Answer {
-    for _ in 0..200 {
-        let answer = ask(gateway).await;
-        if answer.status != 200 {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the store is gone and the token still counts")
+    let answer = sign_in(Side::One).await;
+    assert_eq!(
+        (answer.status.as_u16(), error(&answer).as_str(), reason(&answer).as_str()),
+        (503, "temporarily_unavailable", "store-unreachable")
+    );
+    // The other has never seen it, and cannot ask.
+    let reached = upstream.count();
+    let answer = with_token(Side::Other, &token).await;
+    assert_eq!((answer.status.as_u16(), reason(&answer).as_str(), upstream.count()), (503, "store-unreachable", reached));
+    assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
