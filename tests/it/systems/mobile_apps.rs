@@ -59,7 +59,7 @@ impl MobileApp {
 
 /// 401 as JSON, with the word of RFC 6750; never a page, never a redirect.
 fn assert_unauthorized(answer: &Value, reason: &str) {
-    let error = if reason == "no-credential" { "login_required" } else { "invalid_token" };
+    let error = if reason == "no-credential" { "token_required" } else { "invalid_token" };
     assert_eq!(
         (&answer["status"], &answer["body"]["reason"], &answer["body"]["error"]),
         (&json!(401), &json!(reason), &json!(error)),
@@ -126,7 +126,7 @@ async fn login_for_mobile_apps_by_password_or_facebook_token_for_one_opaque_toke
         }
 
         // There is no renewal: after its time the app signs in again.
-        world.advance(31 * DAY);
+        world.advance(30 * DAY + Duration::from_secs(60));
         for place in places.iter().copied() {
             assert_unauthorized(&app.data(Some(&tokens[0]), place).await, "issued-token-expired");
         }
