@@ -137,6 +137,14 @@ reasons! {
     /// A bound token (`cnf`) that this gateway has no means to check.
     TokenBound = "token-bound",
 
+    /// A session token that is none: longer, shorter, or of other letters than any we gave out.
+    IssuedTokenMalformed = "issued-token-malformed",
+    /// A session token that opens nothing: never given out, ended, or of another gateway.
+    IssuedTokenUnknown = "issued-token-unknown",
+    /// A session token whose time is over (`token.lifetime`).
+    IssuedTokenExpired = "issued-token-expired",
+    /// A session token whose session the provider ended.
+    IssuedTokenEnded = "issued-token-ended",
     /// What stands in the header of API keys is none.
     ApiKeyMalformed = "api-key-malformed",
     /// An API key that the file does not name.
@@ -249,6 +257,16 @@ reasons! {
     GuessesOfAddress = "guesses-of-address",
     /// Local accounts: too many passwords wait to be checked.
     PasswordQueue = "password-queue",
+    /// Token endpoint: a `grant_type` that is unknown, or that `token.grants` does not name.
+    GrantUnsupported = "grant-unsupported",
+    /// Token endpoint: whoever issued a foreign token says that it is not good.
+    ForeignTokenRefused = "foreign-token-refused",
+    /// Token endpoint: a foreign token that was issued for another application.
+    ForeignTokenAudience = "foreign-token-audience",
+    /// Token endpoint: a foreign token that is over.
+    ForeignTokenExpired = "foreign-token-expired",
+    /// Token endpoint: a foreign token of nobody, or of somebody else than was said before.
+    ForeignTokenSubject = "foreign-token-subject",
     /// The sign-out came back without the `state` that went out.
     SignOutState = "sign-out-state",
 

@@ -11,6 +11,10 @@ use crate::identity::Identity;
 use crate::reason::Reason;
 use crate::secret::{self, Secret};
 
+/// What every session token begins with, so that one that leaked is known for what it is (secret scanners look for `doorward_st_` and 64
+/// characters of base64url).
+pub const TOKEN_PREFIX: &str = "doorward_st_";
+
 const ID: usize = 16;
 const KEY: usize = 32;
 
@@ -48,6 +52,18 @@ impl SessionCookie {
             *to = *from;
         }
         secret::encode(&bytes)
+    }
+
+    /// Reads a session token; `None` for anything that we never gave out.
+    #[must_use]
+    pub fn parse_token(token: &Secret) -> Option<Self> {
+        Self::parse(token.expose().strip_prefix(TOKEN_PREFIX)?)
+    }
+
+    /// The session token: the same id and key for a program to keep.
+    #[must_use]
+    pub fn write_token(&self) -> Secret {
+        Secret::new(format!("{TOKEN_PREFIX}{}", self.write()))
     }
 
     /// The name of its record in the store.
@@ -209,6 +225,28 @@ pub struct Session {
     /// When the provider last said that this person is still welcome, for `session.revalidate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<UnixTime>,
+    /// How it is shown. One that was made for a token opens with no cookie, nor the other way round.
+    #[serde(default, skip_serializing_if = "ShownAs::is_cookie")]
+    pub shown_as: ShownAs,
+}
+
+/// How a session is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownAs {
+    /// By a browser, as a cookie.
+    #[default]
+    Cookie,
+    /// By a program, as a bearer token.
+    Token,
+}
+
+impl ShownAs {
+    /// What every record of an older release is, and what is not written.
+    #[must_use]
+    pub const fn is_cookie(&self) -> bool {
+        matches!(self, Self::Cookie)
+    }
 }
 
 impl fmt::Debug for Session {
@@ -224,8 +262,21 @@ pub struct Lifetimes {
     pub idle: Duration,
     /// Longest time in all.
     pub absolute: Duration,
+    /// Both, for a session that is shown as a token (`token.lifetime`).
+    pub token: Duration,
     /// Whether a session outlives the provider's tokens.
     pub token_end: TokenEnd,
+}
+
+impl Lifetimes {
+    /// Those of a session that is shown so.
+    #[must_use]
+    pub const fn of(self, shown_as: ShownAs) -> Self {
+        match shown_as {
+            ShownAs::Cookie => self,
+            ShownAs::Token => Self { idle: self.token, absolute: self.token, ..self },
+        }
+    }
 }
 
 /// What the end of the provider's tokens means (`session.end_with_token`).
@@ -249,6 +300,7 @@ pub enum Life {
 /// Judges by times in the record, never by a store's expiry, which only sweeps.
 #[must_use]
 pub fn assess(session: &Session, last_used: UnixTime, lifetimes: Lifetimes, now: UnixTime) -> Life {
+    let lifetimes = lifetimes.of(session.shown_as);
     // A shorter `absolute` after a change of the config holds for sessions that are there already.
     let ends_at = session.ends_at.min(session.created_at.plus(lifetimes.absolute));
     if now >= ends_at {
@@ -267,6 +319,7 @@ pub fn assess(session: &Session, last_used: UnixTime, lifetimes: Lifetimes, now:
 /// When it ended, or will end if it is not used again.
 #[must_use]
 pub fn end_of(session: &Session, last_used: UnixTime, lifetimes: Lifetimes) -> UnixTime {
+    let lifetimes = lifetimes.of(session.shown_as);
     let ends_at = session.ends_at.min(session.created_at.plus(lifetimes.absolute));
     ends_at.min(last_used.plus(lifetimes.idle))
 }
@@ -289,6 +342,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_is_a_cookie_with_a_name_of_its_own_and_neither_is_read_as_the_other() {
+        let cookie = SessionCookie::new();
+        let token = cookie.write_token();
+        assert!(token.expose().starts_with("doorward_st_") && SessionCookie::parse_token(&token) == Some(cookie.clone()));
+        assert!(SessionCookie::parse(token.expose()).is_none() && SessionCookie::parse_token(&Secret::new(cookie.write())).is_none());
+        for other in ["doorward_st_", "doorward_st_x", &format!("{}A", token.expose()), &format!("Doorward_st_{}", cookie.write())] {
+            assert!(SessionCookie::parse_token(&Secret::new(other)).is_none(), "{other}");
+        }
+        // What a predecessor wrote says nothing of it, and nothing is said where there is nothing to say.
+        assert_eq!(serde_json::from_str::<ShownAs>("\"token\"").unwrap(), ShownAs::Token);
+        assert!(ShownAs::default().is_cookie());
+    }
+
     proptest! {
         #[test]
         fn any_cookie_value_is_read_or_absent(value in "\\PC{0,80}") {
@@ -309,8 +376,14 @@ mod tests {
             ends_at: UnixTime(2000),
             tokens: None,
             checked_at: None,
+            shown_as: ShownAs::Cookie,
         };
-        let lifetimes = Lifetimes { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000), token_end: TokenEnd::Outlived };
+        let lifetimes = Lifetimes {
+            idle: Duration::from_secs(100),
+            absolute: Duration::from_secs(1000),
+            token: Duration::from_secs(500),
+            token_end: TokenEnd::Outlived,
+        };
         for (last_used, now, expected) in [
             (1000, 1099, Life::Alive),
             (1000, 1100, Life::Over(Reason::SessionIdle)),
@@ -319,6 +392,13 @@ mod tests {
             (1000, 900, Life::Alive),
         ] {
             assert_eq!(assess(&session, UnixTime(last_used), lifetimes, UnixTime(now)), expected, "{last_used} {now}");
+        }
+        let token = Session { shown_as: ShownAs::Token, ..session.clone() };
+        for (last_used, now, expected) in
+            [(1000, 1499, Life::Alive), (1000, 1500, Life::Over(Reason::SessionExpired)), (1499, 1500, Life::Over(Reason::SessionExpired))]
+        {
+            assert_eq!(assess(&token, UnixTime(last_used), lifetimes, UnixTime(now)), expected, "{last_used} {now}");
+            assert_eq!(end_of(&token, UnixTime(last_used), lifetimes), UnixTime(1500));
         }
         let shorter = Lifetimes { absolute: Duration::from_secs(10), ..lifetimes };
         assert_eq!(assess(&session, UnixTime(1009), shorter, UnixTime(1010)), Life::Over(Reason::SessionExpired));
@@ -356,9 +436,10 @@ mod tests {
             ends_at: UnixTime(90_000),
             tokens: Some(Tokens::new(Secret::new("a"), refresh.map(Secret::new), Some(Duration::from_secs(60)), None, UnixTime(1000), 0)),
             checked_at: None,
+            shown_as: ShownAs::Cookie,
         };
         let day = Duration::from_secs(86_400);
-        let outlives = Lifetimes { idle: day, absolute: day, token_end: TokenEnd::Outlived };
+        let outlives = Lifetimes { idle: day, absolute: day, token: day, token_end: TokenEnd::Outlived };
         let ends = Lifetimes { token_end: TokenEnd::Ends, ..outlives };
         for (refresh, lifetimes, now, expected) in [
             (None, outlives, 1060, Life::Alive),

@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::providers::People;
 use super::stores::Opened;
+use super::token;
 use super::{Answering, StartError, never_told};
 use crate::authenticate::{Authenticator, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
@@ -56,12 +57,15 @@ pub(super) fn gateway(
     let local = super::providers::of_our_own(&config, &sessions, clock, tasks)?;
     let passwords = super::providers::of_passwords(&config, local.as_ref(), clock, tasks);
     let api_keys = super::providers::of_keys(&config, &sessions, clock, tasks)?;
-    let mut providers = people.providers;
+    let parts =
+        token::Parts { config: &config, providers: &people.providers, local: local.as_ref(), sessions: &sessions, clock, tasks, metrics };
+    let token = parts.endpoint();
+    let mut providers: Vec<_> = people.providers.into_iter().map(|provider| provider as Arc<dyn IdentityProvider>).collect();
     providers.extend(local.iter().map(|local| Arc::clone(local) as Arc<dyn IdentityProvider>));
     let settings_of_renewals = RenewalSettings { revalidate: config.session.revalidate, token_end: lifetimes.token_end };
     let renewals = Renewals::new(
         Arc::clone(&sessions),
-        providers.clone(),
+        providers.iter().cloned().chain(token::sources(&config)).collect(),
         settings_of_renewals,
         tasks.clone(),
         Arc::clone(clock),
@@ -74,7 +78,9 @@ pub(super) fn gateway(
         // `client_id` says here which accounts of ours: there is one kind.
         (LOCAL.to_owned(), Registration { issuer: users.issuer.clone(), client_id: LOCAL.to_owned() })
     });
-    let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours).collect();
+    let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours);
+    let registrations = registrations.chain(token::registrations(&config)).collect();
+    let session_tokens = token::session_tokens(&config);
     let routes = config.routes.table.clone();
     let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
     // `Authorization` is also what apps read of the downstream where no token is added.
@@ -88,12 +94,13 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions, renewals, verifiers, registrations, passwords, api_keys },
+        authenticator: Authenticator { sessions, renewals, verifiers, session_tokens, registrations, passwords, api_keys },
         providers,
         local,
         outbound,
         outgoing: config.outgoing.iter().map(outgoing).collect(),
         assertions,
+        token,
         ring,
         metrics: Arc::clone(metrics),
         tasks: tasks.clone(),

@@ -1,7 +1,8 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
 //! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` makes whoever is asked on
-//! the network, `outbound` who gives tokens for upstreams, `edge` what the endpoints share. [`App`] starts them in order and ends them in order.
+//! the network, `outbound` who gives tokens for upstreams, `token` the token endpoint, `edge` what the endpoints share. [`App`] starts them in
+//! order and ends them in order.
 
 mod assertion;
 mod edge;
@@ -9,6 +10,7 @@ mod keys;
 mod outbound;
 mod providers;
 mod stores;
+mod token;
 
 use std::fmt;
 use std::io::Write;

@@ -14,7 +14,7 @@ use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
 use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
 use crate::provider::tls::TlsSettings;
-use crate::provider::{self, CallTimes, IdentityProvider, OpenIdProvider, OpenIdSettings};
+use crate::provider::{self, CallTimes, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -27,7 +27,7 @@ const AGAIN_MOST: Duration = Duration::from_secs(60);
 
 /// Providers in file order, each with its document for readiness.
 pub(super) struct People {
-    pub(super) providers: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) providers: Vec<Arc<OpenIdProvider>>,
     pub(super) documents: Vec<(String, Arc<Discovery>)>,
 }
 
@@ -89,7 +89,8 @@ pub(super) fn of_keys(
     Ok(Some(ApiKeys::new(keys.header.clone(), file, guesses(config), sessions, Arc::clone(clock), tasks.clone())))
 }
 
-const fn guesses(config: &Config) -> GuessLimits {
+/// One count for the form and every other place where a password can be shown.
+pub(super) const fn guesses(config: &Config) -> GuessLimits {
     let limits = &config.gateway.limits;
     GuessLimits { per_name: limits.guesses_per_name, per_address: limits.guesses_per_address, window: limits.guess_window }
 }

@@ -2,11 +2,13 @@
 //!
 //! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it, or what we know ourselves
 //! (`by_secret`: passwords of local accounts, API keys); `renewals` keeps what a session holds fresh, as `need` says.
+//! `session_token` looks after sessions that are shown as bearer tokens.
 
 mod by_secret;
 mod need;
 mod present;
 mod renewals;
+mod session_token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use http::HeaderMap;
 pub use need::{Patience, RenewalSettings};
 pub use present::{Shown, present};
 pub use renewals::{Kept, Renewals};
+pub use session_token::SessionTokens;
 
 use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind, PeerCertificate, PresentedToken, TokenScheme};
 use crate::fault::{Fault, Outage, Trouble};
@@ -26,7 +29,7 @@ use crate::provider::local::ShownPasswords;
 use crate::reason::Reason;
 use crate::request::RequestFacts;
 use crate::route::{Accept, RouteAudience};
-use crate::session::{Session, SessionCookie};
+use crate::session::{Session, SessionCookie, ShownAs};
 use crate::store::{CachedSession, Loaded, RecordId, Sessions};
 use crate::token::Audience;
 use crate::verify::Verifiers;
@@ -42,6 +45,8 @@ pub struct Authenticator {
     pub renewals: Arc<Renewals>,
     /// Issuers of bearer tokens.
     pub verifiers: Verifiers,
+    /// Whether sessions may be shown as bearer tokens.
+    pub session_tokens: SessionTokens,
     /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
     pub registrations: BTreeMap<String, Registration>,
     /// Passwords of local accounts that are shown with each request; `None`: no route takes any.
@@ -106,6 +111,7 @@ impl Authenticator {
             Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             Credential::Unreadable(fault) => Err(fault.into()),
             Credential::Session(cookies) => self.by_session(&cookies, patience).await,
+            Credential::Token(token) if SessionTokens::is_one(&token) => self.by_session_token(&token, patience).await,
             Credential::Token(token) => self.by_token(&token, accept, beside).await,
             Credential::Password(shown) => self.by_password(&shown, beside).await,
             Credential::ApiKey(shown) => self.by_api_key(&shown, beside).await,
@@ -113,12 +119,12 @@ impl Authenticator {
         }
     }
 
-    /// Whether a session was made with a provider and registration that are configured now. Another gateway may keep its sessions in the
+    /// Whether a session was made to be shown so, and with a provider and registration that are configured now. Another gateway may keep its sessions in the
     /// same store, and a provider that was taken out of the config vouches for nobody any more.
     #[must_use]
-    pub fn vouches(&self, session: &Session) -> bool {
+    pub fn vouches(&self, session: &Session, shown_as: ShownAs) -> bool {
         let Source::Provider(id) = &session.identity.source else { return false };
-        let known = self.registrations.get(id);
+        let known = self.registrations.get(id).filter(|_| session.shown_as == shown_as);
         known.is_some_and(|known| known.issuer == session.identity.issuer && known.client_id == session.client_id)
     }
 
@@ -130,7 +136,7 @@ impl Authenticator {
             match self.sessions.load(cookie).await? {
                 Loaded::Absent => {}
                 Loaded::Over { reason, subject } => ended = Some((reason, subject)),
-                Loaded::Alive(session) if !self.vouches(&session.session) => {}
+                Loaded::Alive(session) if !self.vouches(&session.session, ShownAs::Cookie) => {}
                 Loaded::Alive(_) if found.is_some() => {
                     let ambiguous = Absence::SessionOver(Reason::SessionAmbiguous);
                     return Ok(Outcome::without_session(Authentication::Anonymous(ambiguous)));
@@ -143,9 +149,11 @@ impl Authenticator {
             Ok(Outcome { ended, ..Outcome::without_session(absence) })
         };
         match (found, ended) {
-            (Some((cookie, session)), _) if self.renewals.is_fresh(&session.session) => Ok(somebody(cookie, session, None)),
+            (Some((cookie, session)), _) if self.renewals.is_fresh(&session.session) => {
+                Ok(somebody(cookie, session, CredentialKind::Session, None))
+            }
             (Some((cookie, session)), _) => match self.renewals.keep(cookie, session, patience).await? {
-                Kept::Good(session, without_tokens) => Ok(somebody(cookie, session, without_tokens)),
+                Kept::Good(session, without_tokens) => Ok(somebody(cookie, session, CredentialKind::Session, without_tokens)),
                 Kept::Over(reason) => over(reason, None),
                 Kept::Gone => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             },
@@ -172,8 +180,8 @@ impl Authenticator {
     }
 }
 
-fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, without_tokens: Option<Outage>) -> Outcome {
-    let who = Authenticated { identity: Arc::clone(&session.session.identity), by: CredentialKind::Session };
+fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, by: CredentialKind, without_tokens: Option<Outage>) -> Outcome {
+    let who = Authenticated { identity: Arc::clone(&session.session.identity), by };
     let authentication = Authentication::Authenticated(who);
     Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None }
 }

@@ -123,6 +123,7 @@ mod tests {
             ends_at: UnixTime(90_000),
             tokens: Some(Tokens::new(Secret::new("a"), refresh.map(Secret::new), Some(10 * MINUTE), None, UnixTime(1000), 0)),
             checked_at: None,
+            shown_as: crate::session::ShownAs::Cookie,
         }
     }
 

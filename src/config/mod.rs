@@ -1,14 +1,15 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers` (with `client_auth`), `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables,
-//! `outgoing` is the TLS of what they call, `assertion` what concerns that in several; `secret_file` reads secrets. `config.toml.example` is the
-//! reference of every key.
+//! `providers` (with `client_auth`), `users`, `api_keys`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`, `routes`, `policies` and
+//! `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what concerns that in several; `secret_file` reads secrets.
+//! `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
 mod assertion;
 mod client_auth;
+mod foreign_tokens;
 mod gateway;
 mod layers;
 mod limits;
@@ -24,6 +25,7 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token;
 mod token_places;
 mod users;
 
@@ -34,6 +36,7 @@ use std::path::Path;
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
 pub use assertion::AssertionKeys;
+pub use foreign_tokens::{ForeignKind, ForeignToken};
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -43,6 +46,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use providers::{Provider, ResponseMode, TokenIssuer, TokenTyp};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
+pub use token::{ErrorStatus, Issue, PasswordsAt, TokenEndpoint};
 pub use users::Users;
 
 use layers::Layers;
@@ -62,6 +66,8 @@ pub struct Config {
     pub users: Option<Users>,
     /// Keys of programs.
     pub api_keys: Option<ApiKeys>,
+    /// The endpoint that gives out tokens; `None`: there is none.
+    pub token: Option<TokenEndpoint>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
     /// Tokens for upstreams, by [`crate::route::OutboundId`].
@@ -146,7 +152,8 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let providers = providers::read_providers(&root);
     let token_issuers = providers::read_token_issuers(&root, &providers);
     let users = users::read(&root, gateway.as_ref(), &providers);
-    let places = users::places(&providers, users.as_ref());
+    let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
+    let places = users::places(&providers, users.as_ref(), token.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
     let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
     let outbounds = outbound::read(&root, &providers);
@@ -174,6 +181,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
             config.outbound = outbounds.all;
             config.outgoing = outgoing;
             config.assertion = assertion;
+            if let Some(token) = &token {
+                config.session.lifetimes.token = token.lifetime;
+            }
+            config.token = token;
             config.warnings = found;
             Ok(config)
         }
@@ -218,6 +229,7 @@ fn assemble(
         api_keys: None,
         providers,
         users,
+        token: None,
         token_issuers,
         outbound: Vec::new(),
         outgoing: Vec::new(),

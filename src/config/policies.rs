@@ -10,7 +10,6 @@ use super::users::SignInAt;
 use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
 use crate::policy::{EmailAddress, Policy, Rule};
-use crate::provider::local::LOCAL;
 use crate::route::HostPattern;
 
 const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or any_of";
@@ -49,16 +48,15 @@ impl<'a> Sources<'a> {
     /// How many issuers could say it where the rules count. A provider that issues tokens as well is one.
     fn that_say(&self, said: Said) -> usize {
         let read = |kind| self.kinds.is_none_or(|kinds| kinds.contains(&kind));
-        let (sessions, tokens) = (read(CredentialKind::Session), read(CredentialKind::Bearer));
-        // Passwords are those of local accounts.
-        let signs_in = |provider: &SignInAt| sessions || (provider.id == LOCAL && read(CredentialKind::Basic));
+        let tokens = read(CredentialKind::Bearer);
+        let shown = |provider: &SignInAt| provider.shows.iter().any(|kind| read(*kind));
         let mapped = |issuer: &TokenIssuer| match said {
             Said::Email => issuer.mapping.email.is_some(),
             Said::Groups => issuer.mapping.groups.is_some(),
             Said::Claims => true,
         };
         let taken = |id: &str| self.taken.is_none_or(|taken| taken.iter().any(|taken| taken == id));
-        let providers = self.providers.iter().filter(|provider| signs_in(provider) && taken(&provider.id)).map(|provider| &provider.issuer);
+        let providers = self.providers.iter().filter(|provider| shown(provider) && taken(&provider.id)).map(|provider| &provider.issuer);
         let vouches = |issuer: &TokenIssuer| self.taken.is_none_or(|taken| taken.contains(&issuer.issuer));
         let issuers = self.token_issuers.iter().filter(|issuer| tokens && mapped(issuer) && vouches(issuer)).map(|issuer| &issuer.issuer);
         // Keys have groups, and what they say of themselves; no e-mail.

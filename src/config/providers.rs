@@ -237,13 +237,13 @@ fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
 }
 
-fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {
+pub(super) fn claim(section: &Section<'_>, key: &str) -> Option<ClaimPath> {
     section
         .parsed(key, |text| ClaimPath::parse(text).ok_or("expected a claim's name or path, such as \"groups\" or \"realm_access.roles\""))
 }
 
 #[expect(clippy::expect_used, reason = "called with literals only")]
-fn path(name: &str) -> ClaimPath {
+pub(super) fn path(name: &str) -> ClaimPath {
     ClaimPath::parse(name).expect("a sound name")
 }
 

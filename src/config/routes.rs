@@ -228,7 +228,10 @@ impl Known<'_> {
         let word = section.text("access");
         let providers = section.list("provider");
         let providers = providers.map(|names| self.vouching(section, names));
-        let tokens_of = |names: &Vec<String>| self.token_issuers.iter().any(|issuer| names.contains(&issuer.issuer));
+        let tokens_of = |names: &Vec<String>| {
+            let of_place = |place: &SignInAt| place.shows.contains(&CredentialKind::Bearer) && names.contains(&place.id);
+            self.token_issuers.iter().any(|issuer| names.contains(&issuer.issuer)) || self.providers.iter().any(of_place)
+        };
         let takes_tokens = section.list("accept").is_some_and(|kinds| kinds.iter().any(|kind| kind == "bearer"));
         if takes_tokens && providers.as_ref().is_some_and(|names| !tokens_of(names)) {
             section.problem(
@@ -323,11 +326,14 @@ impl Known<'_> {
             API_KEY => Ok(CredentialKind::ApiKey),
             other => Err(format!("expected \"session\", \"bearer\", \"basic\" or \"api_key\"; found {other:?}")),
         })?;
-        if kinds.contains(&CredentialKind::Session) && self.providers.is_empty() {
+        if kinds.contains(&CredentialKind::Session) && !self.shows(CredentialKind::Session) {
             section.problem("accept", "takes \"session\", but there is no [provider] to sign in at, and no [[user]] or users_file");
         }
-        if kinds.contains(&CredentialKind::Bearer) && self.token_issuers.is_empty() {
-            section.problem("accept", "takes \"bearer\", but there is no [[token_issuer]] whose tokens could be checked");
+        if kinds.contains(&CredentialKind::Bearer) && self.token_issuers.is_empty() && !self.shows(CredentialKind::Bearer) {
+            section.problem(
+                "accept",
+                "takes \"bearer\", but there is no [[token_issuer]] whose tokens could be checked, and no [token] that gives out its own",
+            );
         }
         if kinds.contains(&CredentialKind::Basic) && !self.providers.iter().any(|provider| provider.id == LOCAL) {
             section.problem("accept", "takes \"basic\", but there is no [[user]] and no users_file whose passwords could be checked");
@@ -338,11 +344,16 @@ impl Known<'_> {
         Some(kinds)
     }
 
+    /// Whether people of some place have this to show.
+    fn shows(&self, kind: CredentialKind) -> bool {
+        self.providers.iter().any(|place| place.shows.contains(&kind))
+    }
+
     /// Sessions where people can sign in; bearer tokens, or else API keys, where that is all there is.
     fn default_kinds(&self, section: &Section<'_>) -> Vec<CredentialKind> {
-        if !self.providers.is_empty() {
+        if self.shows(CredentialKind::Session) {
             vec![CredentialKind::Session]
-        } else if !self.token_issuers.is_empty() {
+        } else if !self.token_issuers.is_empty() || self.shows(CredentialKind::Bearer) {
             vec![CredentialKind::Bearer]
         } else if self.api_keys.is_some() {
             vec![CredentialKind::ApiKey]

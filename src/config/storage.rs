@@ -123,7 +123,11 @@ pub(super) fn read_session(root: &Section<'_>) -> SessionSettings {
         _ => Err(format!("expected \"off\" or a time such as \"15m\", from 1m to 1day; found {text:?}")),
     });
     section.finish();
-    SessionSettings { lifetimes: Lifetimes { idle, absolute, token_end }, cookie, revalidate: revalidate.flatten() }
+    SessionSettings {
+        lifetimes: Lifetimes { idle, absolute, token: super::token::LIFETIME, token_end },
+        cookie,
+        revalidate: revalidate.flatten(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

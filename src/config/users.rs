@@ -7,6 +7,8 @@ use super::gateway::Gateway;
 use super::providers::Provider;
 use super::reader::Section;
 use super::secret_file;
+use super::token::TokenEndpoint;
+use crate::credential::CredentialKind;
 use crate::policy::EmailAddress;
 use crate::provider::local::{self, Account, AccountSource, PasswordHash, TotpKey};
 
@@ -25,12 +27,27 @@ pub struct Users {
 pub(super) struct SignInAt {
     pub(super) id: String,
     pub(super) issuer: String,
+    /// What its people show: sessions where browsers sign in there, bearer tokens where the token endpoint gives them out, passwords
+    /// where they are ours.
+    pub(super) shows: Vec<CredentialKind>,
 }
 
-/// All of them: providers in file order, then the local accounts.
-pub(super) fn places(providers: &[Provider], users: Option<&Users>) -> Vec<SignInAt> {
-    let of_providers = providers.iter().map(|provider| SignInAt { id: provider.id.clone(), issuer: provider.issuer.clone() });
-    of_providers.chain(users.map(|users| SignInAt { id: local::LOCAL.to_owned(), issuer: users.issuer.clone() })).collect()
+/// All of them: providers in file order, then the local accounts, then whose tokens the token endpoint takes.
+pub(super) fn places(providers: &[Provider], users: Option<&Users>, token: Option<&TokenEndpoint>) -> Vec<SignInAt> {
+    let by_browser = |id: &str, issuer: String| {
+        let mut shows = vec![CredentialKind::Session];
+        shows.extend(token.filter(|token| token.gives_sessions_of(id)).map(|_| CredentialKind::Bearer));
+        // Passwords are those of local accounts.
+        shows.extend((id == local::LOCAL).then_some(CredentialKind::Basic));
+        SignInAt { id: id.to_owned(), issuer, shows }
+    };
+    let mut places: Vec<_> = providers.iter().map(|provider| by_browser(&provider.id, provider.issuer.clone())).collect();
+    places.extend(users.map(|users| by_browser(local::LOCAL, users.issuer.clone())));
+    let foreign = token.iter().flat_map(|token| &token.foreign);
+    places.extend(
+        foreign.filter_map(|one| Some(SignInAt { id: one.id.clone(), issuer: one.issuer()?, shows: vec![CredentialKind::Bearer] })),
+    );
+    places
 }
 
 pub(super) fn read(root: &Section<'_>, gateway: Option<&Gateway>, providers: &[Provider]) -> Option<Users> {

@@ -20,7 +20,7 @@ use crate::respond::{Action, Refusal};
 use crate::route::Accept;
 use crate::secret::Secret;
 use crate::server::RequestBody;
-use crate::session::SessionCookie;
+use crate::session::{SessionCookie, ShownAs};
 use crate::store::Loaded;
 
 /// The most that a provider's form may hold.
@@ -142,7 +142,7 @@ pub(super) async fn sessions(visit: &Visit<'_>, headers: &HeaderMap) -> Result<V
     let mut found = Vec::new();
     for cookie in cookies {
         if let Loaded::Alive(session) = gateway.authenticator.sessions.load(&cookie).await?
-            && gateway.authenticator.vouches(&session.session)
+            && gateway.authenticator.vouches(&session.session, ShownAs::Cookie)
         {
             found.push((cookie, session));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::OutgoingListener;
+use super::token::TokenEndpoint;
 use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
@@ -102,6 +103,8 @@ pub struct Gateway {
     pub outgoing: Vec<OutgoingListener>,
     /// Signs who somebody is, for the routes that send it; `None`: there are none.
     pub assertions: Option<Assertions>,
+    /// Where apps without a browser sign in; `None`: nowhere.
+    pub token: Option<TokenEndpoint>,
     /// Seals what we hand out ourselves.
     pub ring: Arc<SealRing>,
     /// What is counted.

@@ -9,7 +9,7 @@ use crate::authenticate::{OpenSession, Shown, present};
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::Outage;
 use crate::route::Accept;
-use crate::session::SessionCookie;
+use crate::session::{SessionCookie, ShownAs};
 use crate::store::Loaded;
 
 /// A cookie and what it opens.
@@ -31,7 +31,7 @@ pub(super) async fn look(visit: &Visit<'_>, cookies: Vec<SessionCookie>) -> Resu
     let mut found = Vec::new();
     for cookie in cookies {
         if let Loaded::Alive(open) = authenticator.sessions.look(&cookie).await?
-            && authenticator.vouches(&open.session)
+            && authenticator.vouches(&open.session, ShownAs::Cookie)
         {
             found.push((cookie, open));
         }

@@ -2,7 +2,7 @@
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
 //! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
-//! the form of local accounts; `kept_form` keeps what was sent meanwhile.
+//! the form of local accounts, `token` is for apps without a browser; `kept_form` keeps what was sent meanwhile.
 //!
 //! `token_places` takes tokens out of a request that shows them elsewhere than in `Authorization`; `resource_metadata` is RFC 9728.
 //!
@@ -36,6 +36,7 @@ mod session;
 mod session_start;
 mod sign_in;
 mod start;
+mod token;
 mod token_places;
 mod tokens;
 mod userinfo;
@@ -49,6 +50,7 @@ pub use access::answer;
 pub use body::Body;
 pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
 pub use outgoing::OutgoingListener;
+pub use token::TokenEndpoint;
 
 use crate::credential::Authenticated;
 use crate::fault::{Fault, Trouble};
@@ -163,6 +165,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     };
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
+        None if token::is_at(gateway, &facts.path) => own(gateway, "/token", request, facts, info, trace).await,
         None => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
             Some(served) => served,
             None => proxy::serve(core, request, facts, info, trace).await,
@@ -190,6 +193,7 @@ async fn own(
         "/session" => &[Method::GET, Method::HEAD, Method::POST],
         "/callback" | "/sign_out" => &[Method::GET, Method::POST],
         "/backchannel_logout" => &[Method::POST],
+        "/token" if gateway.token.is_some() => &[Method::POST],
         "/frontchannel_logout" => &[Method::GET],
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
@@ -213,6 +217,7 @@ async fn own(
         "/signed_out" => logout::signed_out(&visit, request.headers()),
         "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
         "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,
+        "/token" => token::serve(&visit, request).await,
         "/userinfo" => userinfo::serve(&visit, request.headers()).await,
         _ => session::serve(&visit, request).await,
     }

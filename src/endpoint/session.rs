@@ -12,8 +12,8 @@ use super::{Served, Visit, logout, small_body, userinfo};
 use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
 use crate::fault::{Fault, Outage, Trouble};
-use crate::header::browser_of;
 use crate::header::cookies::Kept;
+use crate::header::device_of;
 use crate::identity::{Email, Groups};
 use crate::reason::Reason;
 use crate::request::Audience;
@@ -89,7 +89,7 @@ fn shown(sessions: &[Listed], here: &RecordId) -> Vec<ShownSession> {
         .map(|one| ShownSession {
             // The name of its record: the hash of what is in its cookie. It finds the session here and opens nothing.
             id: secret::encode(&one.id),
-            browser: browser_of(&one.listing.user_agent),
+            browser: device_of(&one.listing.user_agent, one.listing.shown_as),
             address: one.listing.address.to_string(),
             signed_in_at: readable(one.listing.signed_in_at),
             last_used: readable(one.last_used),

@@ -19,7 +19,7 @@ use crate::login::{Asked, FLOW_LIFETIME, Flow, FlowCookie, PendingLogin};
 use crate::provider::SignedIn;
 use crate::reason::Reason;
 use crate::respond::{Action, Refusal};
-use crate::session::{Lifetimes, Session, SessionCookie};
+use crate::session::{Lifetimes, Session, SessionCookie, ShownAs};
 use crate::store::{Created, Listing, Sessions};
 use crate::telemetry::audit;
 
@@ -125,6 +125,7 @@ impl Work {
             ends_at: now.plus(self.lifetimes.absolute),
             tokens: signed_in.tokens,
             checked_at: Some(now),
+            shown_as: ShownAs::Cookie,
         };
         let listing = Listing::new(&session, self.listing.0, &self.listing.1);
         let cookie = match self.sessions.create(session.clone(), &listing).await? {
@@ -165,7 +166,7 @@ fn old_sessions(visit: &Visit<'_>, headers: &HeaderMap) -> Vec<SessionCookie> {
     pairs(headers).filter(|(known, _)| known == name).filter_map(|(_, value)| SessionCookie::parse(value)).take(4).collect()
 }
 
-fn user_agent(headers: &HeaderMap) -> String {
+pub(super) fn user_agent(headers: &HeaderMap) -> String {
     headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 

@@ -48,7 +48,8 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
         Authentication::Anonymous(_) => return unauthorized(visit, Reason::NoCredential, TokenProblem::None),
         Authentication::Rejected(fault) => return unauthorized(visit, fault.reason, TokenProblem::of(fault.reason)).detail(fault.detail),
     };
-    told(visit, who, Map::new())
+    let times = outcome.session.map(|open| times(visit, &open)).unwrap_or_default();
+    told(visit, who, times)
 }
 
 /// Whatever any route may take.
@@ -65,17 +66,20 @@ fn accept(authenticator: &Authenticator) -> Accept {
 
 fn of_session(visit: &Visit<'_>, found: Option<Found>) -> Served {
     let Some((_, open)) = found else { return unauthorized(visit, Reason::NoCredential, TokenProblem::None) };
-    let (idle_until, ends_at) = ends(visit, &open);
-    let times = [("idle_until", idle_until), ("ends_at", ends_at)];
-    let times = times.into_iter().map(|(name, time)| (name.to_owned(), Value::from(time.to_string()))).collect();
     let who = Authenticated { identity: Arc::clone(&open.session.identity), by: CredentialKind::Session };
-    told(visit, who, times)
+    told(visit, who, times(visit, &open))
+}
+
+fn times(visit: &Visit<'_>, open: &OpenSession) -> Map<String, Value> {
+    let (idle_until, ends_at) = ends(visit, open);
+    let times = [("idle_until", idle_until), ("ends_at", ends_at)];
+    times.into_iter().map(|(name, time)| (name.to_owned(), Value::from(time.to_string()))).collect()
 }
 
 /// When the session ends if it is not used again, and when it ends whatever happens.
 pub(super) fn ends(visit: &Visit<'_>, open: &OpenSession) -> (UnixTime, UnixTime) {
-    let lifetimes = visit.gateway.settings.lifetimes;
     let session = &open.session;
+    let lifetimes = visit.gateway.settings.lifetimes.of(session.shown_as);
     // A shorter `absolute` after a change of the config holds for sessions that are there already.
     (end_of(session, open.last_used(), lifetimes), session.ends_at.min(session.created_at.plus(lifetimes.absolute)))
 }

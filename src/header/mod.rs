@@ -19,4 +19,4 @@ pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, 
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, after_scheme, strip_credentials, strip_identity};
-pub use user_agent::browser_of;
+pub use user_agent::device_of;

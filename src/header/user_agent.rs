@@ -1,5 +1,7 @@
 //! `User-Agent` (RFC 9110 §10.1.5) put into a few words for people. It is whatever the sender likes: shown, and nothing is decided by it.
 
+use crate::session::ShownAs;
+
 /// Products by the word that tells them, the more special before what they also claim to be: nearly all say `Mozilla`, most say `Chrome` and
 /// `Safari` as well.
 const BROWSERS: [(&str, &str); 20] = [
@@ -37,23 +39,48 @@ const SYSTEMS: [(&str, &str); 8] = [
     ("Linux", "Linux"),
 ];
 
+const SOME: &str = "A browser on ";
+const UNKNOWN: &str = "An unknown browser";
+
 /// `Firefox on Linux`, from our own words only: nothing of the header itself is repeated.
-#[must_use]
-pub fn browser_of(user_agent: &str) -> String {
+fn browser_of(user_agent: &str) -> String {
     let named = |words: &[(&str, &'static str)]| words.iter().find(|(word, _)| user_agent.contains(word)).map(|(_, name)| *name);
     // `Version/` alone is Safari's; others of WebKit's family say it beside a name of their own.
     let browser = named(&BROWSERS).filter(|name| *name != "Safari" || user_agent.contains("Safari/"));
     match (browser, named(&SYSTEMS)) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(browser), None) => browser.to_owned(),
-        (None, Some(system)) => format!("A browser on {system}"),
-        (None, None) => "An unknown browser".to_owned(),
+        (None, Some(system)) => format!("{SOME}{system}"),
+        (None, None) => UNKNOWN.to_owned(),
+    }
+}
+
+/// The same of whoever holds a session, which may be an app of one's own rather than a browser.
+#[must_use]
+pub fn device_of(user_agent: &str, shown_as: ShownAs) -> String {
+    match (shown_as, browser_of(user_agent).as_str()) {
+        (ShownAs::Cookie, browser) => browser.to_owned(),
+        (ShownAs::Token, UNKNOWN) => "An app".to_owned(),
+        (ShownAs::Token, known) => format!("An app ({})", known.strip_prefix(SOME).unwrap_or(known)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apps_are_told_by_what_they_run_on() {
+        for (user_agent, expected) in [
+            ("okhttp/4.12.0", "An app (okhttp)"),
+            ("Acme/2.1 (iPhone; iOS 26.1)", "An app (iPhone)"),
+            ("Acme/2.1", "An app"),
+            ("", "An app"),
+        ] {
+            assert_eq!(device_of(user_agent, ShownAs::Token), expected, "{user_agent}");
+            assert_eq!(device_of(user_agent, ShownAs::Cookie), browser_of(user_agent));
+        }
+    }
 
     #[test]
     fn common_browsers_are_told_by_their_own_names() {

@@ -2,7 +2,7 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls over `tls`, `times` times them, `own_calls` are those that only our registration may make: proven by
+//! a way of its own), `direct` signs people in without a browser. `http` makes the calls over `tls`, `times` times them, `own_calls` are those that only our registration may make: proven by
 //! `client_authentication`, with a `client_assertion` or a secret, and with `dpop` where tokens are bound; `pushed` is the request that goes to
 //! the provider before the browser does. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again,
 //! `watched` makes keys and certificates anew from theirs.
@@ -10,6 +10,7 @@
 pub mod api_keys;
 mod client_assertion;
 mod client_authentication;
+pub mod direct;
 pub mod discovery;
 mod dpop;
 mod ending;

@@ -176,12 +176,23 @@ impl OpenIdProvider {
             None => self.new_key()?,
         };
         let tokens = self.spend_code(&document, attempt, &code, key.as_ref()).await?;
+        self.somebody(&document, tokens, key.as_ref(), Nonce::Sent(&attempt.nonce)).await
+    }
+
+    /// Whoever a token response speaks of: by its ID token, and by userinfo where there is one.
+    pub(super) async fn somebody(
+        &self,
+        document: &Document,
+        tokens: exchange::Tokens,
+        key: Option<&DpopKey>,
+        nonce: Nonce<'_>,
+    ) -> Result<SignedIn, Trouble> {
         let id_token = tokens.id_token.clone().ok_or_else(|| Fault::new(Reason::IdTokenMissing, "the token response holds no id_token"))?;
-        let claims = self.verify_id_token(&id_token, &tokens.access_token, Nonce::Sent(&attempt.nonce)).await?;
+        let claims = self.verify_id_token(&id_token, &tokens.access_token, nonce).await?;
         let kept = tokens.kept(Some(&claims), self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
-        let told = self.ask_userinfo(&document, &tokens.access_token, key.as_ref(), &sub).await?.unwrap_or_default();
+        let told = self.ask_userinfo(document, &tokens.access_token, key, &sub).await?.unwrap_or_default();
         let source = Source::Provider(self.settings.id.clone());
         let claims = exchange::join(claims, told);
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims).ok_or_else(|| {

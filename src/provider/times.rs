@@ -21,7 +21,8 @@ impl CallTimes {
         Self { issuer: issuer.into(), clock, metrics }
     }
 
-    /// Does `work` and notes how long it took. `call` is one of a closed list: `discovery`, `keys`, `client-credentials`, `token-exchange`.
+    /// Does `work` and notes how long it took. `call` is one of a closed list: `discovery`, `keys`, `client-credentials`, `token-exchange`,
+    /// `debug_token`, `me`, `token-check`.
     pub async fn of<T>(&self, call: &'static str, work: impl Future<Output = T>) -> T {
         let began = self.clock.instant();
         let answer = work.await;

@@ -18,6 +18,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenRepeated
         | Reason::TokenUnreadable
         | Reason::ParameterInvalid
+        | Reason::GrantUnsupported
         | Reason::ParameterRepeated
         | Reason::ReturnToRefused
         | Reason::StateUnknown
@@ -78,6 +79,14 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenExpired
         | Reason::TokenNotYetValid
         | Reason::TokenBound
+        | Reason::IssuedTokenMalformed
+        | Reason::IssuedTokenUnknown
+        | Reason::IssuedTokenExpired
+        | Reason::IssuedTokenEnded
+        | Reason::ForeignTokenRefused
+        | Reason::ForeignTokenAudience
+        | Reason::ForeignTokenExpired
+        | Reason::ForeignTokenSubject
         | Reason::LoginTooWeak
         | Reason::LoginTooOld
         | Reason::FormNotKept => StatusCode::UNAUTHORIZED,

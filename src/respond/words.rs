@@ -130,6 +130,14 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::TokenExpired => words("The token has expired", "Fetch a new one.", "invalid_token"),
         Reason::TokenNotYetValid => words("The token is not valid yet", "Check the clocks on both sides.", "invalid_token"),
         Reason::TokenBound => words("The token is bound to a key", "The proof that belongs to it cannot be checked here.", "invalid_token"),
+        Reason::IssuedTokenMalformed => words("The token cannot be read", "It is not one that was given out here.", "invalid_token"),
+        Reason::IssuedTokenUnknown => {
+            words("The token is not known", "It was never given out here, or was ended. Sign in again.", "invalid_token")
+        }
+        Reason::IssuedTokenExpired => words("The token has expired", "Sign in again for a new one.", "invalid_token"),
+        Reason::IssuedTokenEnded => {
+            words("The token was ended", "The sign-in service does not prolong it. Sign in again.", "invalid_token")
+        }
         Reason::ApiKeyMalformed => {
             words("The API key cannot be read", "Expected: dwk_ and 64 hexadecimal digits, and nothing else.", "invalid_api_key")
         }
@@ -269,6 +277,14 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::PasswordQueue => {
             words("Just a moment", "Many people are signing in right now. Try again shortly.", "temporarily_unavailable")
         }
+        // Of the token endpoint; `error` by RFC 6749 §5.2.
+        Reason::GrantUnsupported => {
+            words("Not this way", "This grant_type is not offered here, or is not known.", "unsupported_grant_type")
+        }
+        Reason::ForeignTokenRefused => words("The token is not accepted", "Whoever issued it says that it is not good.", "invalid_grant"),
+        Reason::ForeignTokenAudience => words("The token is for somebody else", "It was issued for another application.", "invalid_grant"),
+        Reason::ForeignTokenExpired => words("The token has expired", "Fetch a new one where it came from.", "invalid_grant"),
+        Reason::ForeignTokenSubject => words("The token is not accepted", "It does not say clearly whose it is.", "invalid_grant"),
         Reason::SignOutState => words(
             "Signed out here",
             "You are signed out of this site. Whether the provider ended its own session is not certain.",

@@ -10,6 +10,20 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// HMAC-SHA-256 of a message as others compute it; [`HmacKey`] is for what we name ourselves.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
+    out
+}
+
+/// Two lower-case digits a byte.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A key for HMAC-SHA-256: hides `(iss, sub)` and `(iss, sid)` in the store's indexes.
 #[derive(Clone)]
 pub struct HmacKey(hmac::Key);

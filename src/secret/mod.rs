@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-pub use digest::{HmacKey, sha256};
+pub use digest::{HmacKey, hex, hmac_sha256, sha256};
 pub use seal::{SealKey, SealRing};
 
 use base64::Engine as _;

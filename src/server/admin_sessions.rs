@@ -18,7 +18,7 @@ use url::form_urlencoded;
 
 use super::admin::{json_answer, text};
 use crate::fault::Outage;
-use crate::header::{PreparedHeaders, after_scheme, browser_of};
+use crate::header::{PreparedHeaders, after_scheme, device_of};
 use crate::secret::{self, SecretSource};
 use crate::store::{Listed, Listing, RecordId, Sessions, Under};
 use crate::tasks::Tasks;
@@ -227,8 +227,9 @@ fn told(one: &Listed) -> Value {
         "signed_in_at": listing.signed_in_at.to_string(),
         "last_used_at": one.last_used.to_string(),
         "address": listing.address.to_string(),
-        "browser": browser_of(&listing.user_agent),
+        "browser": device_of(&listing.user_agent, listing.shown_as),
         "user_agent": listing.user_agent,
+        "shown_as": listing.shown_as,
     })
 }
 
@@ -241,6 +242,7 @@ mod tests {
     use super::*;
     use crate::clock::UnixTime;
     use crate::secret::Secret;
+    use crate::session::ShownAs;
 
     fn listing(name: &str, sub: &str, issuer: &str) -> Listing {
         Listing {
@@ -250,6 +252,7 @@ mod tests {
             signed_in_at: UnixTime(0),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             user_agent: String::new(),
+            shown_as: ShownAs::Cookie,
         }
     }
 

@@ -14,7 +14,7 @@ use super::RecordId;
 use crate::clock::UnixTime;
 use crate::login::{Flow, FlowCookie, PendingLogin, State};
 use crate::secret::{SealKey, SealRing};
-use crate::session::{Session, SessionCookie};
+use crate::session::{Session, SessionCookie, ShownAs};
 
 /// Raised when an older release could not read what this one writes. Added members need no new format: unknown ones are ignored.
 const FORMAT: u8 = 1;
@@ -125,6 +125,9 @@ pub struct Listing {
     pub address: IpAddr,
     /// What their browser called itself: at most 200 bytes, without control characters.
     pub user_agent: String,
+    /// How its session is shown.
+    #[serde(default, skip_serializing_if = "ShownAs::is_cookie")]
+    pub shown_as: ShownAs,
 }
 
 impl Listing {
@@ -145,6 +148,7 @@ impl Listing {
             signed_in_at: session.created_at,
             address: address.to_canonical(),
             user_agent: kept,
+            shown_as: session.shown_as,
         }
     }
 }

@@ -20,13 +20,13 @@ use crate::harness::world::{reason_of, target_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Of `correct horse`, as cheap as it may be: made by the reference implementation.
-const CHEAP: &str = "$argon2id$v=19$m=8,t=1,p=1$Kd0AT87+SkMV2kRWPv4RUQ$y2jQKqzvthjR1pSA29h8b5PW6lotninDMIIeUdram28";
+pub const CHEAP: &str = "$argon2id$v=19$m=8,t=1,p=1$Kd0AT87+SkMV2kRWPv4RUQ$y2jQKqzvthjR1pSA29h8b5PW6lotninDMIIeUdram28";
 /// Of `correct horse`, as dear as `doorward hash-password` makes it.
 const DEAR: &str = "$argon2id$v=19$m=19456,t=2,p=1$jsAm5nlH+xspNzm7EUYjTA$gs9bE8Hm9/VZ41GEjHQBaW8W72ye0GJ9DNT347J+5vk";
 /// Of `battery staple`, bcrypt.
 const BCRYPT: &str = "$2b$04$PuJ1zw5RA5igaj0AntQ6geda9jWB2qDAkQ0guzSEqt5G57UbxYf7y";
 /// `12345678901234567890` in base32.
-const TOTP: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+pub const TOTP: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 struct World {
     gateway: Gateway,
@@ -76,7 +76,7 @@ allow = "any-authenticated"
 }
 
 /// What Ann's app shows at this time: HMAC-SHA-1 over the step, cut as RFC 4226 §5.3 says.
-fn code_at(time: u64) -> String {
+pub fn code_at(time: u64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"12345678901234567890");
     let tag = hmac::sign(&key, &(time / 30).to_be_bytes());
     let tag = tag.as_ref();

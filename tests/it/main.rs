@@ -27,6 +27,7 @@ mod deploy; // what is in deploy/ is what it says it is
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
 mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins
+mod foreign_tokens; // what a phone's SDK gives counts when it was issued for us: Facebook, a check, an exchange
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
@@ -58,4 +59,5 @@ mod step_up; // what a login has to be worth, asked for and held to: browsers, p
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies
 mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
 mod streams_together; // the same over several processes
-mod systems; // whole systems as their users know them, on real parts
+mod systems; // four systems by their original steps: consumers, apps and providers in processes of their own
+mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals

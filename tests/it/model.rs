@@ -398,7 +398,8 @@ impl World {
         let store = Arc::new(Switched { store: Memory::new(shared()), away: AtomicBool::new(false), chance, told: Mutex::default() });
         let provider = Arc::new(Rotating { clock: shared(), mood: Mutex::new(Mood::Good), state: Mutex::default() });
         let (ring, tasks) = (Arc::new(SealRing::new(&[[7; 32]]).expect("a key")), Tasks::new(Handle::current()));
-        let lifetimes = Lifetimes { idle: IDLE, absolute: Duration::from_secs(365 * 24 * 3600), token_end: TokenEnd::Outlived };
+        let absolute = Duration::from_secs(365 * 24 * 3600);
+        let lifetimes = Lifetimes { idle: IDLE, absolute, token: absolute, token_end: TokenEnd::Outlived };
         let processes = (0..if house == House::One { 1 } else { 2 })
             .map(|_| {
                 let cache = match house {

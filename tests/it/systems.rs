@@ -1,5 +1,6 @@
 //! Whole systems as their users know them, each with its original steps against real parts.
 
+mod mobile_apps; // login for mobile apps: a password or a Facebook token for one opaque token in header, query or body
 mod no_redirects; // flow state: the API side never sees a redirect
 mod server_to_server; // client credentials: one origin before a public resource, a token endpoint and protected resources
 

@@ -95,7 +95,7 @@ impl House {
         let (asked, answers) = (Semaphore::new(0), Semaphore::new(0));
         let provider = Arc::new(Slow { refuses, clock: Arc::clone(&clock), refreshes: zero(), revocations: zero(), asked, answers });
         let day = Duration::from_secs(86_400);
-        let lifetimes = Lifetimes { idle: day, absolute: day, token_end: TokenEnd::Outlived };
+        let lifetimes = Lifetimes { idle: day, absolute: day, token: day, token_end: TokenEnd::Outlived };
         let (ring, tasks) = (Arc::new(SealRing::new(&[[1; 32]]).unwrap()), Tasks::new(Handle::current()));
         let process = |number: usize| {
             // No process tells another: the second has no cache.
@@ -119,6 +119,7 @@ impl House {
             ends_at: now.plus(day),
             tokens: Some(tokens("first", now)),
             checked_at: None,
+            shown_as: crate::session::ShownAs::Cookie,
         };
         let listing = Listing::new(&session, "192.0.2.1".parse().unwrap(), "");
         let Ok(Created::Session(cookie)) = processes[0].sessions.create(session, &listing).await else { panic!("a session") };

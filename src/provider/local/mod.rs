@@ -19,7 +19,7 @@ pub use password::PasswordHash;
 pub use provider::{LocalProvider, LocalSettings, Needed, Proof};
 pub use shown::ShownPasswords;
 pub use throttle::GuessLimits;
-pub(in crate::provider) use throttle::Throttle;
+pub(in crate::provider) use throttle::{Guess, Guessed, Throttle};
 pub use totp::{TotpKey, otpauth};
 
 use std::time::Duration;

@@ -8,9 +8,8 @@ use url::Url;
 
 use super::hashing::Hashing;
 use super::password::PasswordHash;
-use super::throttle::{Guess, GuessLimits, Guessed, Throttle};
 use super::totp::STEP;
-use super::{AccountSource, Denied};
+use super::{AccountSource, Denied, Guess, GuessLimits, Guessed, Throttle};
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
 use crate::header::PreparedHeaders;
@@ -243,6 +242,18 @@ impl LocalProvider {
             serde_json::from_slice(&claims).ok().filter(|_| good)
         });
         let claims = claims.ok_or_else(|| Fault::new(Reason::CodeRefused, "no code of this process and this attempt"))?;
+        Ok(self.somebody(claims)?)
+    }
+
+    /// Whoever has proved who they are, where no browser is on its way: see [`LocalProvider::answer`] for those.
+    ///
+    /// # Errors
+    /// None that an account could bring about.
+    pub fn signed_in(&self, proof: Proof) -> Result<SignedIn, Fault> {
+        self.somebody(proof.claims)
+    }
+
+    fn somebody(&self, claims: Claims) -> Result<SignedIn, Fault> {
         Ok(SignedIn {
             identity: self.identity(claims)?,
             client_id: self.settings.id.clone(),

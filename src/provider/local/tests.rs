@@ -44,7 +44,7 @@ fn replicas(clock: &Arc<ManualClock>, guesses: GuessLimits) -> [LocalProvider; 2
     let store: Arc<dyn SessionStore> = Arc::new(Memory::new(Arc::<ManualClock>::clone(clock)));
     let ring = Arc::new(SealRing::new(&[[7; 32]]).unwrap());
     let day = Duration::from_secs(86_400);
-    let lifetimes = Lifetimes { idle: day, absolute: day, token_end: TokenEnd::Outlived };
+    let lifetimes = Lifetimes { idle: day, absolute: day, token: day, token_end: TokenEnd::Outlived };
     [(), ()].map(|()| {
         let tasks = Tasks::new(Handle::current());
         let clock: crate::clock::SharedClock = Arc::<ManualClock>::clone(clock);

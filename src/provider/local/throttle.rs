@@ -34,7 +34,7 @@ pub struct GuessLimits {
 
 /// What is guessed at. Passwords and codes are counted apart: whoever knows the password must not win new guesses at the code by it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guessed {
+pub(in crate::provider) enum Guessed {
     Password,
     Code,
 }
@@ -50,13 +50,13 @@ impl Guessed {
 
 /// Whose guess it is, and of which slot.
 #[derive(Clone, Copy)]
-pub(super) struct Guess<'a> {
-    pub(super) at: Guessed,
-    pub(super) name: &'a str,
-    pub(super) from: IpAddr,
+pub(in crate::provider) struct Guess<'a> {
+    pub(in crate::provider) at: Guessed,
+    pub(in crate::provider) name: &'a str,
+    pub(in crate::provider) from: IpAddr,
 }
 
-/// The counts.
+/// The counts. They lie in the store, so that all who hold one count together: the form, HTTP Basic, the token endpoint, on all replicas.
 pub(in crate::provider) struct Throttle {
     sessions: Arc<Sessions<PreparedHeaders>>,
     limits: GuessLimits,
@@ -70,7 +70,7 @@ impl Throttle {
 
     /// Counts a guess of this name before it is looked at, so that guesses made at the same moment count each other. What the address has to
     /// its name is failures alone: an office behind one address signs in every morning.
-    pub(super) async fn admit(&self, guess: Guess<'_>) -> Result<(), Denied> {
+    pub(in crate::provider) async fn admit(&self, guess: Guess<'_>) -> Result<(), Denied> {
         let (slot, left) = self.slot();
         self.admit_address(GUESSES, guess.from).await?;
         let counted = self.of_name(guess).await?;
@@ -104,14 +104,24 @@ impl Throttle {
         self.sessions.count(&[what, &network(from), &slot], self.limits.window).await.map(drop)
     }
 
+    /// The same for a password without a name: a token of others.
+    pub(in crate::provider) async fn admit_token(&self, from: IpAddr) -> Result<(), Denied> {
+        self.admit_address(GUESSES, from).await
+    }
+
     /// It was wrong.
-    pub(super) async fn failed(&self, guess: Guess<'_>) -> Result<(), Outage> {
+    pub(in crate::provider) async fn failed_token(&self, from: IpAddr) -> Result<(), Outage> {
+        self.failed_from(GUESSES, from).await
+    }
+
+    /// It was wrong.
+    pub(in crate::provider) async fn failed(&self, guess: Guess<'_>) -> Result<(), Outage> {
         self.failed_from(GUESSES, guess.from).await
     }
 
     /// It was right: the name's count begins again, the address's goes on. The network is one of theirs from now on, for what was right there:
     /// whoever knows the password must not win a count of codes by each network that they come from.
-    pub(super) async fn succeeded(&self, guess: Guess<'_>) -> Result<(), Outage> {
+    pub(in crate::provider) async fn succeeded(&self, guess: Guess<'_>) -> Result<(), Outage> {
         let (slot, _) = self.slot();
         let counted = self.of_name(guess).await?;
         self.sessions.forget_count(&parts(&counted, &slot)).await?;

@@ -15,6 +15,7 @@ fn session() -> Session {
         ends_at: UnixTime(2000),
         tokens: None,
         checked_at: None,
+        shown_as: crate::session::ShownAs::Cookie,
     }
 }
 

@@ -251,6 +251,7 @@ fn counted<'a>(parts: &[&'a [u8]]) -> Vec<&'a [u8]> {
 
 /// By what a list knows: when it began and when it was last used.
 fn life(listing: &Listing, last_used: UnixTime, lifetimes: Lifetimes, now: UnixTime) -> Life {
+    let lifetimes = lifetimes.of(listing.shown_as);
     let ends_at = listing.signed_in_at.plus(lifetimes.absolute).min(last_used.plus(lifetimes.idle));
     if now < ends_at { Life::Alive } else { Life::Over(crate::reason::Reason::SessionExpired) }
 }

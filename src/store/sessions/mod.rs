@@ -292,7 +292,8 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         }
         session.used_at(now);
         // A short idle timeout needs closer touches: another process judges by them.
-        let pause = TOUCH_PAUSE.min(self.lifetimes.idle / 10).as_secs().max(1);
+        let idle = self.lifetimes.of(session.session.shown_as).idle;
+        let pause = TOUCH_PAUSE.min(idle / 10).as_secs().max(1);
         if session.claim_touch(now, pause) {
             self.touch(*id, now);
         }

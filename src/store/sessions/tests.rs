@@ -138,8 +138,12 @@ impl House {
 
     fn another(clock: &Arc<ManualClock>, store: &Arc<Watched>, ring: &Arc<SealRing>, tasks: &Tasks, cached: Cached) -> Arc<Sessions<()>> {
         let cache = (cached == Cached::Yes).then(|| SessionCache::new(100));
-        let lifetimes =
-            Lifetimes { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(ABSOLUTE), token_end: TokenEnd::Outlived };
+        let lifetimes = Lifetimes {
+            idle: Duration::from_secs(IDLE),
+            absolute: Duration::from_secs(ABSOLUTE),
+            token: Duration::from_secs(ABSOLUTE),
+            token_end: TokenEnd::Outlived,
+        };
         let (clock, store): (SharedClock, Arc<dyn SessionStore>) = (Arc::clone(clock) as SharedClock, Arc::clone(store) as _);
         Arc::new(Sessions::new(store, cache, Arc::clone(ring), clock, lifetimes, tasks.clone()))
     }
@@ -162,6 +166,7 @@ impl House {
             ends_at: created_at.plus(Duration::from_secs(ABSOLUTE)),
             tokens: None,
             checked_at: None,
+            shown_as: crate::session::ShownAs::Cookie,
         }
     }
 

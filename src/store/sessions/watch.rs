@@ -39,7 +39,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     #[must_use]
     pub fn stream(self: &Arc<Self>, cookie: &SessionCookie, session: &CachedSession<P>) -> Ending {
         let id = cookie.record_id();
-        let ends_at = session.session.ends_at.min(session.session.created_at.plus(self.lifetimes.absolute));
+        let ends_at = session.session.ends_at.min(session.session.created_at.plus(self.lifetimes.of(session.session.shown_as).absolute));
         let ending = self.streams.open(cookie, ends_at);
         // It may have ended between the decision and this: whoever ends it forgets it first and ends streams then.
         if self.cache.as_ref().is_none_or(|cache| cache.get(&id).is_none()) {

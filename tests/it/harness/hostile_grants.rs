@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::body::{TestBody, empty};
 use super::hostile_answer::json_answer;
+use super::hostile_direct;
 use super::hostile_lie::Lie;
 use super::hostile_machine;
 use super::hostile_state::{ClientAuth, Grant, Inner, Issued, Params, State, merged};
@@ -37,6 +38,17 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
         }
         if let Some(answer) = hostile_machine::answer(&mut inner, &form, now) {
             return answer;
+        }
+        match hostile_direct::grant(&mut inner, &form, now) {
+            Some(Ok(grant)) => {
+                drop(inner);
+                let own = if get("grant_type") == hostile_direct::TOKEN_EXCHANGE { hostile_direct::exchanged(state, &grant) } else { None };
+                return own.unwrap_or_else(|| token_response(state, &grant, false));
+            }
+            Some(Err(error)) => {
+                return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": "<i>refused</i>" }));
+            }
+            None => {}
         }
         let found = match get("grant_type").as_str() {
             "authorization_code" => redeem(&mut inner, &form),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::browser::Now;
+use super::hostile_direct::DirectGrants;
 use super::hostile_lie::{Endpoint, Lie};
 use super::hostile_machine::Machine;
 use super::jose::{Algorithm, SigningKey};
@@ -143,6 +144,8 @@ pub struct Inner {
     pub revocations: Vec<Params>,
     /// The `sid` of the last login.
     pub last_sid: Option<String>,
+    /// Who may come in without a browser.
+    pub direct: DirectGrants,
 }
 
 /// A token that was given out.
@@ -220,6 +223,7 @@ impl State {
             logouts: Vec::new(),
             revocations: Vec::new(),
             last_sid: None,
+            direct: DirectGrants::default(),
         };
         Self { settings, inner: Mutex::new(inner) }
     }

@@ -8,6 +8,7 @@
 //! - behind the gateway: [`upstream`] with its [`upstream_paths`], and [`guarded`], which wants a token, on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]
+//! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
@@ -39,10 +40,12 @@ pub mod durations;
 pub mod fixtures;
 pub mod fronts;
 pub mod gateway;
+pub mod graph;
 pub mod guarded;
 pub mod held;
 pub mod hostile;
 pub mod hostile_answer;
+pub mod hostile_direct;
 pub mod hostile_endpoints;
 pub mod hostile_grants;
 pub mod hostile_lie;
