@@ -1,11 +1,14 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables; `secret_file` reads
+//! `providers`, `users`, `api_keys`, `certificates`, `outbound`, `outgoing_listeners`, `routes` (`binding` with them), `policies` and `storage` are
+//! the tables; `secret_file` reads
 //! secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
+mod binding;
+mod certificates;
 mod gateway;
 mod layers;
 mod limits;
@@ -28,6 +31,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use certificates::ClientCertificates;
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -42,6 +46,8 @@ pub use users::Users;
 use layers::Layers;
 use reader::Reading;
 
+use crate::credential::CredentialKind;
+use crate::route::Bound;
 use crate::secret::SecretSource;
 
 /// A config without problems, ready to build a gateway from.
@@ -140,9 +146,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let users = users::read(&root, gateway.as_ref(), &providers);
     let places = users::places(&providers, users.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
-    let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
+    let certificates = gateway.as_ref().filter(|gateway| gateway.sees_certificates()).map(|gateway| gateway.client_certificates.name);
+    let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref(), certificates);
     let outbounds = outbound::read(&root, &providers);
-    let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds);
+    let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds, certificates);
     let outgoing = outgoing_listeners::read(&root, &outbounds, routes.as_mut());
     outbounds.warn_of_unused(&root);
     let session = storage::read_session(&root);
@@ -189,6 +196,18 @@ fn assemble(
             root.problem(
                 "route",
                 format!("the path of route {:?} lies under prefix {:?}, where the gateway itself answers", route.id, gateway.prefix),
+            );
+        }
+    }
+    for route in routes.iter().flat_map(|routes| routes.table.routes()) {
+        let bound = route.accept().is_some_and(|accept| accept.binding.certificate == Bound::Required);
+        if (bound || route.takes(CredentialKind::Certificate)) && !gateway.sees_certificates() {
+            root.problem(
+                "route",
+                format!(
+                    "route {:?} goes by certificates, and nobody is asked for one: write tls.client_ca_file, or client_certificate.header behind a proxy that ends TLS",
+                    route.id
+                ),
             );
         }
     }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode, Uri};
 
-use super::beside::Around;
+use super::beside::{Around, OtherEnd, certificate_for};
 use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
 use super::form::Parameters;
 use super::gateway::ForwardedSet;
 use super::login::append;
 use super::proxy::patience;
 use super::{Gateway, Served, Visit, login, outbound, tokens};
-use crate::authenticate::{OpenSession, present};
+use crate::authenticate::{OpenSession, present, with_nonce};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
@@ -60,12 +60,12 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method).cloned() else {
         return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
     };
-    let mut served = answer(visit, headers, &route, &extra, style).await;
+    let mut served = answer(visit, headers, info, &route, &extra, style).await;
     served.route = Some(route.index);
     served
 }
 
-async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
+async fn answer(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
     let gateway = visit.gateway;
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
         let decision = match decision {
@@ -84,7 +84,13 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
-    let around = Around::headers(headers);
+    let certificate = match certificate_for(visit, accept, headers, info, OtherEnd::FrontProxy) {
+        Ok(certificate) => certificate,
+        Err(fault) => {
+            return act(visit, headers, decide(route, visit.facts, Authentication::Rejected(fault), extra), (None, None), style).await;
+        }
+    };
+    let around = Around { certificate: certificate.as_deref(), ..Around::headers(headers) };
     let credential = present(&around.shown(visit), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let patience = patience(visit.facts, route);
     let shown = outbound::shown(route, &credential);
@@ -99,13 +105,16 @@ async fn answer(visit: &Visit<'_>, headers: &HeaderMap, route: &Arc<Route>, extr
         }
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     };
+    let dpop_nonce = outcome.dpop_nonce;
     let decision = decide(route, visit.facts, outcome.authentication, extra);
     let decision =
         match tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now()) {
             Ok(decision) => decision,
             Err(missing) => return outage(visit, &missing.into()),
         };
-    act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await
+    let mut served = act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await;
+    with_nonce(&mut served.response, dpop_nonce);
+    served
 }
 
 /// The session behind a decision, and the token that was shown.

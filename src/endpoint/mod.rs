@@ -202,7 +202,7 @@ async fn own(
         "/signed_out" => logout::signed_out(&visit, request.headers()),
         "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
         "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,
-        "/userinfo" => userinfo::serve(&visit, request.headers()).await,
+        "/userinfo" => userinfo::serve(&visit, request.headers(), info).await,
         _ => session::serve(&visit, request).await,
     }
 }

@@ -15,6 +15,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::HostMalformed
         | Reason::AuthorizationRepeated
         | Reason::AuthorizationMalformed
+        | Reason::CertificateUnreadable
         | Reason::ParameterInvalid
         | Reason::ParameterRepeated
         | Reason::ReturnToRefused
@@ -76,6 +77,28 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenExpired
         | Reason::TokenNotYetValid
         | Reason::TokenBound
+        | Reason::DpopUnbound
+        | Reason::DpopRequired
+        | Reason::DpopProofMissing
+        | Reason::DpopProofRepeated
+        | Reason::DpopProofMalformed
+        | Reason::DpopProofClaims
+        | Reason::DpopProofType
+        | Reason::DpopProofAlgorithm
+        | Reason::DpopProofKey
+        | Reason::DpopProofSignature
+        | Reason::DpopProofMethod
+        | Reason::DpopProofUrl
+        | Reason::DpopNonce
+        | Reason::DpopProofAge
+        | Reason::DpopProofToken
+        | Reason::DpopKeyMismatch
+        | Reason::DpopProofReplayed
+        | Reason::CertificateRequired
+        | Reason::CertificateMissing
+        | Reason::CertificateMismatch
+        | Reason::CertificateExpired
+        | Reason::CertificateNameless
         | Reason::LoginTooWeak
         | Reason::LoginTooOld
         | Reason::FormNotKept => StatusCode::UNAUTHORIZED,

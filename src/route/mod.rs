@@ -1,8 +1,9 @@
 //! Routes: which one a request belongs to, and what it says of access.
 //!
-//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `outgoing` where calls that
-//! leave may go.
+//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
+//! to be bound to, `outgoing` where calls that leave may go.
 
+mod binding;
 mod outgoing;
 mod pattern;
 mod table;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+pub use binding::{Binding, Bound, NonceRule, ProofFate};
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
@@ -100,6 +102,8 @@ pub struct Accept {
     pub providers: Option<Vec<String>>,
     /// Where an API key stands.
     pub api_key_header: HeaderName,
+    /// What a token has to be bound to.
+    pub binding: Binding,
 }
 
 /// `audience` of a route.
@@ -118,7 +122,13 @@ impl Accept {
     /// Of these kinds, with nothing else said.
     #[must_use]
     pub const fn of(kinds: Vec<CredentialKind>) -> Self {
-        Self { kinds, audience: RouteAudience::OfIssuer, providers: None, api_key_header: API_KEY_HEADER }
+        Self {
+            kinds,
+            audience: RouteAudience::OfIssuer,
+            providers: None,
+            api_key_header: API_KEY_HEADER,
+            binding: Binding::AS_THE_TOKEN_SAYS,
+        }
     }
 
     /// Whether this kind is read.

@@ -53,6 +53,11 @@ export function make_provider(issuer, config, acr_mode = () => 'granted') {
         requireNonce: () => config.dpop_nonce === true,
       },
       introspection: { enabled: true, allowedPolicy: () => true },
+      mTLS: {
+        enabled: config.tls?.client_ca_file !== undefined,
+        certificateBoundAccessTokens: true,
+        getCertificate: (ctx) => ctx.socket.getPeerX509Certificate(),
+      },
       pushedAuthorizationRequests: { enabled: true },
       resourceIndicators: {
         enabled: true,

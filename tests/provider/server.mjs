@@ -6,7 +6,8 @@
 // The JSON, every key optional:
 //   host        name in the issuer and address to bind (127.0.0.1); a name is bound at 127.0.0.1
 //   port        0: any free one
-//   tls         {cert_file, key_file}: PEM; the issuer is https then
+//   tls         {cert_file, key_file}: PEM; the issuer is https then. With client_ca_file it asks for client certificates, and binds the tokens
+//               of clients with tls_client_certificate_bound_access_tokens to them (RFC 8705)
 //   clients     [..] oidc-provider's client metadata as is: client_id, client_secret, redirect_uris, grant_types, response_types,
 //               token_endpoint_auth_method, post_logout_redirect_uris, backchannel_logout_uri, require_auth_time, ..
 //   accounts    [{sub, password, claims: {email, groups, ..}}]; login by sub. Scopes email, profile and groups give the usual
@@ -64,7 +65,11 @@ process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)
 
 const host = config.host ?? '127.0.0.1';
 const server = config.tls
-  ? https.createServer({ cert: fs.readFileSync(config.tls.cert_file), key: fs.readFileSync(config.tls.key_file) })
+  ? https.createServer({
+    cert: fs.readFileSync(config.tls.cert_file),
+    key: fs.readFileSync(config.tls.key_file),
+    ...(config.tls.client_ca_file && { ca: fs.readFileSync(config.tls.client_ca_file), requestCert: true, rejectUnauthorized: false }),
+  })
   : http.createServer();
 server.on('error', (err) => { console.error(`cannot listen: ${err.message}`); process.exit(1); });
 

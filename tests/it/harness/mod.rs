@@ -35,6 +35,7 @@ pub mod browser;
 pub mod certs;
 pub mod chromium;
 pub mod cookies;
+pub mod dpop;
 pub mod durations;
 pub mod fixtures;
 pub mod fronts;
