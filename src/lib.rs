@@ -33,7 +33,7 @@
 //! - 5: main → cli → app, config, demo; demo → app, config; app → config
 //! - 4: endpoint → server (what a connection and a request's body are)
 //! - 3: all → telemetry, tasks; authenticate → store, provider, verify; verify, outbound → provider, store; provider → store
-//! - 2: respond → decision, route; decision → route, policy; route → policy, header
+//! - 2: respond → decision, route, token; decision → route, policy; route → policy, header
 //! - 1: session → identity, secret, clock, reason; login → request, secret, clock; credential → identity, session, secret, fault, reason;
 //!   identity → clock; fault → reason
 //!

@@ -136,6 +136,52 @@ reasons! {
     TokenNotYetValid = "token-not-yet-valid",
     /// A bound token (`cnf`) that this gateway has no means to check.
     TokenBound = "token-bound",
+    /// A token shown as `DPoP` that is bound to no key.
+    DpopUnbound = "dpop-unbound",
+    /// The route takes only tokens that are bound to a key by DPoP.
+    DpopRequired = "dpop-required",
+    /// No DPoP proof beside a token that needs one.
+    DpopProofMissing = "dpop-proof-missing",
+    /// More than one DPoP proof.
+    DpopProofRepeated = "dpop-proof-repeated",
+    /// The DPoP proof is no JWT.
+    DpopProofMalformed = "dpop-proof-malformed",
+    /// A claim of the DPoP proof is missing or of another type.
+    DpopProofClaims = "dpop-proof-claims",
+    /// `typ` of the DPoP proof is another.
+    DpopProofType = "dpop-proof-type",
+    /// The DPoP proof is signed by an algorithm that is not allowed.
+    DpopProofAlgorithm = "dpop-proof-algorithm",
+    /// The DPoP proof brings no key, a private one, or one that does not fit its algorithm.
+    DpopProofKey = "dpop-proof-key",
+    /// The DPoP proof's signature does not verify.
+    DpopProofSignature = "dpop-proof-signature",
+    /// The DPoP proof is for another method (`htm`).
+    DpopProofMethod = "dpop-proof-method",
+    /// The DPoP proof is for another URL (`htu`).
+    DpopProofUrl = "dpop-proof-url",
+    /// The DPoP proof lacks the nonce that is asked for, or has one that no longer counts.
+    DpopNonce = "dpop-nonce",
+    /// The DPoP proof was made too long ago, or in the future (`iat`).
+    DpopProofAge = "dpop-proof-age",
+    /// The DPoP proof is for another token (`ath`).
+    DpopProofToken = "dpop-proof-token",
+    /// The token is bound to another key than the DPoP proof's (`cnf.jkt`).
+    DpopKeyMismatch = "dpop-key-mismatch",
+    /// The DPoP proof was there before (`jti`).
+    DpopProofReplayed = "dpop-proof-replayed",
+    /// The route takes only tokens that are bound to a certificate.
+    CertificateRequired = "certificate-required",
+    /// A token bound to a certificate, and none was shown.
+    CertificateMissing = "certificate-missing",
+    /// The token is bound to another certificate (`cnf.x5t#S256`).
+    CertificateMismatch = "certificate-mismatch",
+    /// The header in which a trusted proxy names the certificate cannot be read, or is there twice.
+    CertificateUnreadable = "certificate-unreadable",
+    /// The certificate's time is over, or has not begun.
+    CertificateExpired = "certificate-expired",
+    /// The certificate holds no name of the kind that the config asks for, or several.
+    CertificateNameless = "certificate-nameless",
 
     /// A session token that is none: longer, shorter, or of other letters than any we gave out.
     IssuedTokenMalformed = "issued-token-malformed",

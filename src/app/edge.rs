@@ -10,7 +10,7 @@ use super::providers::People;
 use super::stores::Opened;
 use super::token;
 use super::{Answering, StartError, never_told};
-use crate::authenticate::{Authenticator, Registration, RenewalSettings, Renewals};
+use crate::authenticate::{Authenticator, CertificateMeans, Certificates, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
 use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
 use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway, OutgoingListener};
@@ -32,6 +32,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::{AccessLines, Ids, Metrics};
 use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls, Upstreams};
 use crate::verify::Verifiers;
+use crate::verify::dpop::DpopVerifier;
 
 /// What was opened and made before.
 pub(super) struct Parts {
@@ -63,6 +64,9 @@ pub(super) fn gateway(
     let mut providers: Vec<_> = people.providers.into_iter().map(|provider| provider as Arc<dyn IdentityProvider>).collect();
     providers.extend(local.iter().map(|local| Arc::clone(local) as Arc<dyn IdentityProvider>));
     let settings_of_renewals = RenewalSettings { revalidate: config.session.revalidate, token_end: lifetimes.token_end };
+    let certificates = certificates(&config.gateway, clock);
+    let (sites, leeway) = (Arc::clone(&config.gateway.sites), config.gateway.leeway);
+    let dpop = DpopVerifier::new(Arc::clone(&sessions), Arc::clone(&ring), sites, Arc::clone(clock), leeway);
     let renewals = Renewals::new(
         Arc::clone(&sessions),
         providers.iter().cloned().chain(token::sources(&config)).collect(),
@@ -85,7 +89,7 @@ pub(super) fn gateway(
     let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
     // `Authorization` is also what apps read of the downstream where no token is added.
     let added = config.outbound.iter().map(|outbound| &outbound.header).filter(|name| **name != AUTHORIZATION);
-    let family = IdentityFamily::new(named.chain(added));
+    let family = IdentityFamily::new(named.chain(added).chain(&config.gateway.client_certificates.header));
     let look = &config.gateway.pages;
     let look = Look { title: look.title.clone(), logo: look.logo.clone(), accent: look.accent.clone() };
     Ok(Gateway {
@@ -94,7 +98,17 @@ pub(super) fn gateway(
         policies: config.routes.policies,
         family,
         pages: Pages::new(&look).map_err(StartError::new)?,
-        authenticator: Authenticator { sessions, renewals, verifiers, session_tokens, registrations, passwords, api_keys },
+        authenticator: Authenticator {
+            sessions,
+            renewals,
+            verifiers,
+            session_tokens,
+            dpop,
+            certificates,
+            registrations,
+            passwords,
+            api_keys,
+        },
         providers,
         local,
         outbound,
@@ -138,6 +152,17 @@ fn settings(config: &Config) -> EdgeSettings {
         login_bounds: LoginBounds { per_address: gateway.limits.pending_logins_per_address, total: gateway.limits.pending_logins },
         token_issuers: config.token_issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         token_bytes: gateway.limits.token_bytes,
+        client_certificate_header: gateway.client_certificates.header.clone(),
+    }
+}
+
+fn certificates(gateway: &crate::config::Gateway, clock: &SharedClock) -> Certificates {
+    let own = &gateway.client_certificates;
+    Certificates {
+        issuer: own.issuer.clone(),
+        name: own.name,
+        means: if gateway.sees_certificates() { CertificateMeans::There } else { CertificateMeans::Absent },
+        clock: Arc::clone(clock),
     }
 }
 

@@ -278,7 +278,9 @@ fn server_tls(config: &Config, tasks: &Tasks) -> Result<Option<Arc<rustls::Serve
     let files = crate::server::CertificateFiles { certificate_file: files.certificate_file.clone(), key_file: files.key_file.clone() };
     let (certificate, watch) = ServerCertificate::load(files).map_err(StartError::new)?;
     tasks.background(watch.run());
-    certificate.server_config().map(Some).map_err(StartError::new)
+    let clients = config.gateway.tls.as_ref().and_then(|tls| tls.client_ca_file.as_deref());
+    let clients = clients.map(crate::server::client_verifier).transpose().map_err(StartError::new)?;
+    certificate.server_config(clients).map(Some).map_err(StartError::new)
 }
 
 fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

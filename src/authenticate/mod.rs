@@ -1,10 +1,12 @@
 //! From the credential that counts to somebody, nobody, a refusal or an outage: the only step of a request that may wait on a network.
 //!
-//! `present` finds the one credential; [`Authenticator`] asks the session store or the token issuer about it, or what we know ourselves
-//! (`by_secret`: passwords of local accounts, API keys); `renewals` keeps what a session holds fresh, as `need` says.
-//! `session_token` looks after sessions that are shown as bearer tokens.
+//! `present` finds the one credential, `confirm` what it is bound to, `certificate` whom a certificate names; [`Authenticator`] asks the
+//! session store or the token issuer about it, or what we know ourselves (`by_secret`: passwords of local accounts, API keys); `renewals` keeps
+//! what a session holds fresh, as `need` says; `session_token` looks after sessions that are shown as bearer tokens.
 
 mod by_secret;
+mod certificate;
+mod confirm;
 mod need;
 mod present;
 mod renewals;
@@ -13,14 +15,16 @@ mod session_token;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
+pub use certificate::{CertificateMeans, CertificateName, Certificates};
+pub use confirm::with_nonce;
 pub use need::{Patience, RenewalSettings};
 pub use present::{Shown, present};
 pub use renewals::{Kept, Renewals};
 pub use session_token::SessionTokens;
 
-use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind, PeerCertificate, PresentedToken, TokenScheme};
+use crate::credential::{Absence, Authenticated, Authentication, Credential, CredentialKind, PeerCertificate, PresentedToken};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::PreparedHeaders;
 use crate::identity::Source;
@@ -33,6 +37,7 @@ use crate::session::{Session, SessionCookie, ShownAs};
 use crate::store::{CachedSession, Loaded, RecordId, Sessions};
 use crate::token::Audience;
 use crate::verify::Verifiers;
+use crate::verify::dpop::{Checked, DpopVerifier};
 
 /// An opened session as this process keeps it.
 pub type OpenSession = CachedSession<PreparedHeaders>;
@@ -47,6 +52,10 @@ pub struct Authenticator {
     pub verifiers: Verifiers,
     /// Whether sessions may be shown as bearer tokens.
     pub session_tokens: SessionTokens,
+    /// Proofs of the keys that tokens are bound to.
+    pub dpop: DpopVerifier,
+    /// How certificates count.
+    pub certificates: Certificates,
     /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
     pub registrations: BTreeMap<String, Registration>,
     /// Passwords of local accounts that are shown with each request; `None`: no route takes any.
@@ -87,11 +96,13 @@ pub struct Outcome {
     pub without_tokens: Option<Outage>,
     /// Whose session it was that time ended less than an hour ago, as the store's `subject_tag` names them.
     pub ended: Option<RecordId>,
+    /// A nonce for the next DPoP proof, to be sent with the answer.
+    pub dpop_nonce: Option<HeaderValue>,
 }
 
 impl Outcome {
     const fn without_session(authentication: Authentication) -> Self {
-        Self { authentication, session: None, cookie: None, without_tokens: None, ended: None }
+        Self { authentication, session: None, cookie: None, without_tokens: None, ended: None, dpop_nonce: None }
     }
 }
 
@@ -115,7 +126,7 @@ impl Authenticator {
             Credential::Token(token) => self.by_token(&token, accept, beside).await,
             Credential::Password(shown) => self.by_password(&shown, beside).await,
             Credential::ApiKey(shown) => self.by_api_key(&shown, beside).await,
-            Credential::Certificate => Ok(nobody_knows()),
+            Credential::Certificate => Ok(self.by_certificate(beside)),
         }
     }
 
@@ -167,23 +178,24 @@ impl Authenticator {
             RouteAudience::OfIssuer => None,
             RouteAudience::AnyOf(list) => Some(Audience::AnyOf(list.clone())),
         };
-        let authentication = match self.verifiers.verify(&shown.token, audience.as_ref()).await {
-            Ok(verified) if verified.confirmation.is_some() || shown.scheme == TokenScheme::Dpop => {
-                let _ = beside;
-                Authentication::Rejected(Fault::new(Reason::TokenBound, "the token is bound to a key"))
-            }
-            Ok(verified) => Authentication::Authenticated(Authenticated { identity: verified.identity, by: CredentialKind::Bearer }),
-            Err(Trouble::Refused(fault)) => Authentication::Rejected(fault),
+        let verified = match self.verifiers.verify(&shown.token, audience.as_ref()).await {
+            Ok(verified) => verified,
+            Err(Trouble::Refused(fault)) => return Ok(Outcome::without_session(Authentication::Rejected(fault))),
             Err(Trouble::Unreachable(outage)) => return Err(outage.into()),
         };
-        Ok(Outcome::without_session(authentication))
+        let Checked { proven, nonce } = self.confirm(shown, verified.confirmation.as_ref(), accept, beside).await?;
+        let authentication = match proven {
+            Ok(()) => Authentication::Authenticated(Authenticated { identity: verified.identity, by: CredentialKind::Bearer }),
+            Err(fault) => Authentication::Rejected(fault),
+        };
+        Ok(Outcome { dpop_nonce: nonce, ..Outcome::without_session(authentication) })
     }
 }
 
 fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, by: CredentialKind, without_tokens: Option<Outage>) -> Outcome {
     let who = Authenticated { identity: Arc::clone(&session.session.identity), by };
     let authentication = Authentication::Authenticated(who);
-    Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None }
+    Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None, dpop_nonce: None }
 }
 
 /// A credential of a kind that no route can take yet.

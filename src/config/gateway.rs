@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::admin::{self, Admin};
+use super::certificates::{self, ClientCertificates};
 use super::limits::{self, Limits};
 use super::reader::Section;
 use super::secret_file;
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// How the gateway ends.
     pub drain: Drain,
+    /// How certificates of those who connect count.
+    pub client_certificates: ClientCertificates,
     public: Vec<Url>,
     redirect_origins: Vec<Url>,
 }
@@ -70,6 +73,8 @@ pub struct Tls {
     pub certificate_file: PathBuf,
     /// PEM.
     pub key_file: PathBuf,
+    /// PEM: who may sign the certificates of those who connect; `None`: nobody is asked for one.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Which headers carry the request that a front proxy asks about.
@@ -135,6 +140,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         }
     }
     let tls = read_tls(root);
+    let origin = public.as_ref().and_then(|public| public.first()).map(|url| url.origin().ascii_serialization());
+    let client_certificates = certificates::read(root, &origin.unwrap_or_default());
     let admin = admin::read(root);
     let log = read_log(root);
     let pages = read_pages(root);
@@ -176,12 +183,19 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         pages,
         limits,
         drain,
+        client_certificates,
         public,
         redirect_origins,
     })
 }
 
 impl Gateway {
+    /// Whether certificates of those who connect can be seen at all.
+    #[must_use]
+    pub fn sees_certificates(&self) -> bool {
+        self.client_certificates.header.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some())
+    }
+
     /// Adds the hosts that routes name to those of `public_url`.
     pub(super) fn with_hosts<'a>(mut self, hosts: impl Iterator<Item = &'a HostPattern>, root: &Section<'_>) -> Option<Self> {
         let mut exact = Vec::new();
@@ -260,16 +274,24 @@ fn read_tls(root: &Section<'_>) -> Option<Tls> {
     let section = root.section("tls");
     let certificate_file = section.file("certificate_file");
     let key_file = section.file("key_file");
+    let client_ca_file = section.file("client_ca_file");
     section.finish();
+    if client_ca_file.is_some() && certificate_file.is_none() && key_file.is_none() {
+        section.problem(
+            "client_ca_file",
+            "stands without certificate_file and key_file: it is for TLS that ends here; where a proxy ends it, write client_certificate.header",
+        );
+    }
     match (certificate_file, key_file) {
         (Some(certificate_file), Some(key_file)) => {
-            for (key, file) in [("certificate_file", &certificate_file), ("key_file", &key_file)] {
+            let files = [("certificate_file", &certificate_file), ("key_file", &key_file)];
+            for (key, file) in files.into_iter().chain(client_ca_file.iter().map(|file| ("client_ca_file", file))) {
                 if let Err(error) = std::fs::File::open(file) {
                     section.problem(key, format!("{} cannot be read: {error}", file.display()));
                 }
             }
             secret_file::warn_if_open(&section, "key_file", &key_file);
-            Some(Tls { certificate_file, key_file })
+            Some(Tls { certificate_file, key_file, client_ca_file })
         }
         (None, None) => None,
         (Some(_), None) => {

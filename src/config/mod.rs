@@ -1,13 +1,15 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers` (with `client_auth`), `users`, `api_keys`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`, `routes`, `policies` and
-//! `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what concerns that in several; `secret_file` reads secrets.
-//! `config.toml.example` is the reference of every key.
+//! `providers` (with `client_auth`), `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`, `routes` (with
+//! `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what concerns that in
+//! several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
 mod assertion;
+mod binding;
+mod certificates;
 mod client_auth;
 mod foreign_tokens;
 mod gateway;
@@ -36,6 +38,7 @@ use std::path::Path;
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
 pub use assertion::AssertionKeys;
+pub use certificates::ClientCertificates;
 pub use foreign_tokens::{ForeignKind, ForeignToken};
 pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
 pub use layers::ENVIRONMENT_PREFIX;
@@ -52,6 +55,8 @@ pub use users::Users;
 use layers::Layers;
 use reader::Reading;
 
+use crate::credential::CredentialKind;
+use crate::route::Bound;
 use crate::secret::SecretSource;
 
 /// A config without problems, ready to build a gateway from.
@@ -155,9 +160,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
     let places = users::places(&providers, users.as_ref(), token.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
-    let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref());
+    let certificates = gateway.as_ref().filter(|gateway| gateway.sees_certificates()).map(|gateway| gateway.client_certificates.name);
+    let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref(), certificates);
     let outbounds = outbound::read(&root, &providers);
-    let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds);
+    let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds, certificates);
     let outgoing = outgoing_listeners::read(&root, &outbounds, routes.as_mut());
     outbounds.warn_of_unused(&root);
     if let Some(routes) = &routes {
@@ -214,6 +220,18 @@ fn assemble(
             root.problem(
                 "route",
                 format!("the path of route {:?} lies under prefix {:?}, where the gateway itself answers", route.id, gateway.prefix),
+            );
+        }
+    }
+    for route in routes.iter().flat_map(|routes| routes.table.routes()) {
+        let bound = route.accept().is_some_and(|accept| accept.binding.certificate == Bound::Required);
+        if (bound || route.takes(CredentialKind::Certificate)) && !gateway.sees_certificates() {
+            root.problem(
+                "route",
+                format!(
+                    "route {:?} goes by certificates, and nobody is asked for one: write tls.client_ca_file, or client_certificate.header behind a proxy that ends TLS",
+                    route.id
+                ),
             );
         }
     }

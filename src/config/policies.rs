@@ -7,10 +7,14 @@ use super::api_keys::{API_KEY, ApiKeys};
 use super::providers::TokenIssuer;
 use super::reader::Section;
 use super::users::SignInAt;
+use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
 use crate::policy::{EmailAddress, Policy, Rule};
 use crate::route::HostPattern;
+
+/// The word for those who are known by a certificate ([`crate::identity::Source::id`]).
+pub(super) const CERTIFICATE: &str = "certificate";
 
 const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or any_of";
 
@@ -20,6 +24,8 @@ pub(super) struct Sources<'a> {
     token_issuers: &'a [TokenIssuer],
     /// Who vouches for API keys.
     api_keys: Option<&'a ApiKeys>,
+    /// By which name certificates count; `None`: not at all.
+    certificates: Option<CertificateName>,
     /// The credentials that are read where the rules count; `None`: all.
     kinds: Option<&'a [CredentialKind]>,
     /// Who may vouch there, by `provider` of the route; `None`: all.
@@ -36,8 +42,13 @@ enum Said {
 
 impl<'a> Sources<'a> {
     /// For rules that may be used anywhere.
-    pub(super) const fn new(providers: &'a [SignInAt], token_issuers: &'a [TokenIssuer], api_keys: Option<&'a ApiKeys>) -> Self {
-        Self { providers, token_issuers, api_keys, kinds: None, taken: None }
+    pub(super) const fn new(
+        providers: &'a [SignInAt],
+        token_issuers: &'a [TokenIssuer],
+        api_keys: Option<&'a ApiKeys>,
+        certificates: Option<CertificateName>,
+    ) -> Self {
+        Self { providers, token_issuers, api_keys, certificates, kinds: None, taken: None }
     }
 
     /// For the rules of one route.
@@ -62,19 +73,26 @@ impl<'a> Sources<'a> {
         // Keys have groups, and what they say of themselves; no e-mail.
         let by_key =
             self.api_keys.filter(|_| read(CredentialKind::ApiKey) && taken(API_KEY) && said != Said::Email).map(|keys| &keys.issuer);
-        providers.chain(issuers).chain(by_key).collect::<BTreeSet<_>>().len()
+        let by_certificate = self.certificates.is_some_and(|name| match said {
+            Said::Email => name == CertificateName::SanEmail,
+            Said::Groups => false,
+            Said::Claims => true,
+        });
+        let by_certificate = by_certificate && read(CredentialKind::Certificate) && taken(CERTIFICATE);
+        providers.chain(issuers).chain(by_key).collect::<BTreeSet<_>>().len() + usize::from(by_certificate)
     }
 
     fn knows(&self, name: &str) -> bool {
         (self.api_keys.is_some() && name == API_KEY)
+            || (self.certificates.is_some() && name == CERTIFICATE)
             || self.providers.iter().any(|provider| provider.id == name)
             || self.token_issuers.iter().any(|issuer| issuer.issuer == name)
     }
 
     fn names(&self) -> String {
         let ids = self.providers.iter().map(|provider| provider.id.as_str());
-        let keys = self.api_keys.map(|_| API_KEY);
-        ids.chain(self.token_issuers.iter().map(|issuer| issuer.issuer.as_str())).chain(keys).collect::<Vec<_>>().join(", ")
+        let ours = self.api_keys.map(|_| API_KEY).into_iter().chain(self.certificates.map(|_| CERTIFICATE));
+        ids.chain(self.token_issuers.iter().map(|issuer| issuer.issuer.as_str())).chain(ours).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -83,8 +101,9 @@ pub(super) fn read_named(
     providers: &[SignInAt],
     token_issuers: &[TokenIssuer],
     api_keys: Option<&ApiKeys>,
+    certificates: Option<CertificateName>,
 ) -> BTreeMap<String, Arc<Policy>> {
-    let sources = Sources::new(providers, token_issuers, api_keys);
+    let sources = Sources::new(providers, token_issuers, api_keys, certificates);
     let mut policies = BTreeMap::new();
     for (name, section) in root.named_sections("policy") {
         if let Some(rule) = read_table(&section, &sources, Whose::Open) {

@@ -10,11 +10,12 @@ use super::api_keys::{API_KEY, ApiKeys};
 use super::assertion;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
-use super::policies::{Sources, read_allow};
+use super::policies::{CERTIFICATE, Sources, read_allow};
 use super::providers::{TokenIssuer, parse_id};
 use super::reader::Section;
 use super::token_places::{self, Bearer};
 use super::users::SignInAt;
+use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
 use crate::header::{HeaderRule, HeaderTemplate};
 use crate::login::Asked;
@@ -49,6 +50,7 @@ pub struct Upstream {
 struct Known<'a> {
     providers: &'a [SignInAt],
     token_issuers: &'a [TokenIssuer],
+    certificates: Option<CertificateName>,
     policies: &'a BTreeMap<String, Arc<Policy>>,
     api_keys: Option<&'a ApiKeys>,
     outbounds: &'a Outbounds,
@@ -62,8 +64,9 @@ pub(super) fn read(
     policies: &BTreeMap<String, Arc<Policy>>,
     api_keys: Option<&ApiKeys>,
     outbounds: &Outbounds,
+    certificates: Option<CertificateName>,
 ) -> Option<Routes> {
-    let known = Known { providers, token_issuers, policies, api_keys, outbounds, upstreams: Default::default() };
+    let known = Known { providers, token_issuers, certificates, policies, api_keys, outbounds, upstreams: Default::default() };
     let sections = root.sections("route");
     let [upstream, allow] = ["upstream", "allow"].map(|key| root.has(key));
     let short = upstream || allow;
@@ -111,7 +114,7 @@ pub(super) fn read(
 
 impl Known<'_> {
     const fn sources(&self) -> Sources<'_> {
-        Sources::new(self.providers, self.token_issuers, self.api_keys)
+        Sources::new(self.providers, self.token_issuers, self.api_keys, self.certificates)
     }
 
     fn accept(&self, kinds: Vec<CredentialKind>) -> Accept {
@@ -258,6 +261,7 @@ impl Known<'_> {
         let keys_in =
             self.api_keys.map(|keys| &keys.header).filter(|_| kinds.as_ref().is_some_and(|kinds| kinds.contains(&CredentialKind::ApiKey)));
         let bearer_in = token_places::read(section, bearer, keys_in).unwrap_or_else(|| vec![TokenPlace::Authorization]);
+        let binding = super::binding::read(section, kinds.as_deref());
         let sources = self.sources().on_route(kinds.as_deref(), providers.as_deref());
         let allow = if section.has("allow") { read_allow(section, id, &sources) } else { None };
         let policy = section.text("policy").and_then(|name| {
@@ -279,7 +283,7 @@ impl Known<'_> {
                 if let Some(key) = named.iter().find(|key| !matches!(**key, "accept" | "bearer_in")) {
                     section.problem(key, "stands beside access = \"optional\", which lets everybody in; remove one of them");
                 }
-                Some(Access::Optional(Accept { audience, providers, bearer_in, ..self.accept(kinds?) }))
+                Some(Access::Optional(Accept { audience, providers, bearer_in, binding, ..self.accept(kinds?) }))
             }
             Some(other) => {
                 section.problem("access", format!("expected \"public\" or \"optional\" (or allow instead); found {other:?}"));
@@ -296,7 +300,7 @@ impl Known<'_> {
                 if policy.is_none() && !section.has("allow") && !section.has("policy") {
                     section.problem("allow", "is missing: nobody is allowed by silence; write who, allow = \"any-authenticated\" when that is meant, or access = \"public\"");
                 }
-                Some(Access::Protected(Accept { audience, providers, bearer_in, ..self.accept(kinds?) }, policy?))
+                Some(Access::Protected(Accept { audience, providers, bearer_in, binding, ..self.accept(kinds?) }, policy?))
             }
         }
     }
@@ -304,8 +308,8 @@ impl Known<'_> {
     /// `provider` of a route: ids of providers and issuers of tokens. A provider that issues tokens as well vouches for both.
     fn vouching(&self, section: &Section<'_>, mut names: Vec<String>) -> Vec<String> {
         let issuers = || self.token_issuers.iter().map(|issuer| issuer.issuer.as_str());
-        let keys = self.api_keys.map(|_| API_KEY);
-        let known: Vec<&str> = self.providers.iter().map(|provider| provider.id.as_str()).chain(issuers()).chain(keys).collect();
+        let ours = self.api_keys.map(|_| API_KEY).into_iter().chain(self.certificates.map(|_| CERTIFICATE));
+        let known: Vec<&str> = self.providers.iter().map(|provider| provider.id.as_str()).chain(issuers()).chain(ours).collect();
         for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
             section.problem("provider", format!("expected one of {}; found {name:?}", known.join(", ")));
         }
@@ -324,7 +328,8 @@ impl Known<'_> {
             "bearer" => Ok(CredentialKind::Bearer),
             "basic" => Ok(CredentialKind::Basic),
             API_KEY => Ok(CredentialKind::ApiKey),
-            other => Err(format!("expected \"session\", \"bearer\", \"basic\" or \"api_key\"; found {other:?}")),
+            CERTIFICATE => Ok(CredentialKind::Certificate),
+            other => Err(format!("expected \"session\", \"bearer\", \"basic\", \"api_key\" or \"certificate\"; found {other:?}")),
         })?;
         if kinds.contains(&CredentialKind::Session) && !self.shows(CredentialKind::Session) {
             section.problem("accept", "takes \"session\", but there is no [provider] to sign in at, and no [[user]] or users_file");

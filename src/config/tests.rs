@@ -329,6 +329,38 @@ fn bearer_in_names_places_that_fit_the_route() {
 }
 
 #[test]
+fn bound_tokens_and_certificates_need_who_shows_them() {
+    let issuer = "[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"api\"\n";
+    let route = |keys: &str| format!("{issuer}[[route]]\nallow = \"any-authenticated\"\nupstream = \"http://127.0.0.1:1\"\n{keys}\n");
+    let told = |top: &str, tables: &str| paths(&with_provider(&format!("{TOP}{top}"), tables));
+    for key in ["dpop = \"required\"", "dpop_nonce = true", "dpop_proof = \"forward\"", "certificate_bound = \"accepted\""] {
+        let name = key.split(' ').next().unwrap();
+        assert_eq!(told("", &route(&format!("accept = [\"session\"]\n{key}"))), [format!("route[0].{name}")], "{key}");
+        assert!(told("", &route(&format!("accept = [\"bearer\"]\n{key}"))).is_empty(), "{key}");
+    }
+    assert_eq!(told("", &route("accept = [\"bearer\"]\ndpop = \"maybe\"")), ["route[0].dpop"]);
+    // Nobody is asked for a certificate.
+    assert_eq!(told("", &route("accept = [\"bearer\"]\ncertificate_bound = \"required\"")), ["route"]);
+    assert_eq!(told("", &route("accept = [\"certificate\"]")), ["route"]);
+    let header = "client_certificate = { header = \"Client-Cert\" }\n";
+    assert_eq!(told(header, &route("")), ["client_certificate.header"]);
+    let trusted = format!("trusted_proxies = [\"10.0.0.1\"]\n{header}");
+    assert!(told(&trusted, &route("accept = [\"certificate\"]\nprovider = [\"certificate\"]")).is_empty());
+    assert_eq!(told("", &route("provider = [\"certificate\"]")), ["route[0].provider"]);
+    for wrong in ["header = \"Cookie\"", "header = \"X_Cert\"", "header = \"a b\""] {
+        let top = format!("trusted_proxies = [\"10.0.0.1\"]\nclient_certificate = {{ {wrong} }}\n");
+        assert_eq!(told(&top, &route("")), ["client_certificate.header"], "{wrong}");
+    }
+    assert_eq!(told("client_certificate = { user = \"cn\" }\n", &route("")), ["client_certificate.user"]);
+    assert_eq!(told("tls = { client_ca_file = \"/dev/null\" }\n", &route("")), ["tls.client_ca_file"]);
+    // What a certificate claims is one more that could be meant.
+    let claims = "[[route]]\nupstream = \"http://127.0.0.1:1\"\naccept = [\"session\", \"certificate\"]\n";
+    let rule = |keys: &str| format!("{claims}allow = {{ claims = {{ san_dns = [\"a\"] }} {keys} }}\n");
+    assert_eq!(told(&trusted, &rule("")), ["route[0].allow"]);
+    assert!(told(&trusted, &rule(", provider = [\"certificate\"]")).is_empty());
+}
+
+#[test]
 fn with_several_providers_rules_say_whose() {
     let providers = "[[provider]]\nid = \"a\"\nissuer = \"https://a.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n\
         [[provider]]\nid = \"b\"\nissuer = \"https://b.test\"\nclient_id = \"x\"\nclient_secret = \"y\"\n";

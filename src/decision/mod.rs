@@ -68,6 +68,10 @@ pub enum TokenProblem {
     InvalidToken,
     /// `insufficient_user_authentication` (RFC 9470 §3).
     TooWeak,
+    /// `invalid_dpop_proof` (RFC 9449 §7.1).
+    InvalidDpopProof,
+    /// `use_dpop_nonce` (RFC 9449 §9).
+    UseDpopNonce,
 }
 
 impl TokenProblem {
@@ -75,9 +79,27 @@ impl TokenProblem {
     #[must_use]
     pub const fn of(reason: Reason) -> Self {
         match reason {
-            Reason::PasswordWrong | Reason::ApiKeyMalformed | Reason::ApiKeyUnknown | Reason::ApiKeyExpired | Reason::ApiKeyRepeated => {
-                Self::OtherCredential
-            }
+            Reason::PasswordWrong
+            | Reason::ApiKeyMalformed
+            | Reason::ApiKeyUnknown
+            | Reason::ApiKeyExpired
+            | Reason::ApiKeyRepeated
+            | Reason::CertificateExpired
+            | Reason::CertificateNameless => Self::OtherCredential,
+            Reason::DpopNonce => Self::UseDpopNonce,
+            Reason::DpopProofMissing
+            | Reason::DpopProofRepeated
+            | Reason::DpopProofMalformed
+            | Reason::DpopProofClaims
+            | Reason::DpopProofType
+            | Reason::DpopProofAlgorithm
+            | Reason::DpopProofKey
+            | Reason::DpopProofSignature
+            | Reason::DpopProofMethod
+            | Reason::DpopProofUrl
+            | Reason::DpopProofAge
+            | Reason::DpopProofToken
+            | Reason::DpopProofReplayed => Self::InvalidDpopProof,
             _ => Self::InvalidToken,
         }
     }
@@ -235,20 +257,24 @@ fn deny(fault: Fault, who: Authenticated, scopes: Vec<String>) -> Decision {
 }
 
 /// A page of another origin may open a WebSocket and the browser sends the cookie along: so a session upgrades only for its own origin and
-/// those that the route lists. A password that a browser was told once is sent along as well, and with forms of other sites too, which a cookie
+/// those that the route lists. A password that a browser was told once, or its certificate, is sent along as well, and with forms of other sites too, which a cookie
 /// of ours is not. A token or a key is never sent by itself.
 fn foreign_page(route: &Route, facts: &RequestFacts, who: &Authenticated) -> Option<Fault> {
     let upgrade = facts.upgrade == Upgrade::Asked;
     let by_itself = match who.by {
         CredentialKind::Session => upgrade,
-        CredentialKind::Basic => upgrade || !facts.method.is_safe(),
-        CredentialKind::Bearer | CredentialKind::ApiKey | CredentialKind::Certificate => false,
+        CredentialKind::Basic | CredentialKind::Certificate => upgrade || !facts.method.is_safe(),
+        CredentialKind::Bearer | CredentialKind::ApiKey => false,
     };
     let origin = facts.origin.as_deref().filter(|_| by_itself)?;
     let own = format!("{}://{}", facts.scheme.as_str(), facts.host);
     let listed = origin.eq_ignore_ascii_case(&own) || route.origins.contains(&origin.to_ascii_lowercase());
     let (reason, what) =
         if upgrade { (Reason::UpgradeOrigin, "an upgrade") } else { (Reason::CrossSite, "a request that may change something") };
-    let by = if who.by == CredentialKind::Session { "a session" } else { "a password" };
+    let by = match who.by {
+        CredentialKind::Session => "a session",
+        CredentialKind::Certificate => "a certificate",
+        _ => "a password",
+    };
     (!listed).then(|| Fault::new(reason, format!("{what} with {by} from an origin that the route does not list")))
 }

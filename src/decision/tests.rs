@@ -82,6 +82,8 @@ fn outcome(decision: &Decision) -> String {
                 TokenProblem::OtherCredential => " other",
                 TokenProblem::InvalidToken => " invalid_token",
                 TokenProblem::TooWeak => " too_weak",
+                TokenProblem::InvalidDpopProof => " invalid_dpop_proof",
+                TokenProblem::UseDpopNonce => " use_dpop_nonce",
             };
             format!("challenge {}{deleted}{token}", challenge.reason)
         }

@@ -1,10 +1,16 @@
 //! What comes beside a credential, read from a request and its connection.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
-use super::Visit;
+use super::{Gateway, Visit};
 use crate::authenticate::{Beside, Shown};
-use crate::credential::PeerCertificate;
+use crate::credential::{CredentialKind, PeerCertificate};
+use crate::fault::Fault;
+use crate::header::forwarded_certificate;
+use crate::route::Accept;
+use crate::server::ConnectionInfo;
 
 /// Where a request may show something, and what comes beside it.
 #[derive(Clone, Copy)]
@@ -34,4 +40,41 @@ impl<'a> Around<'a> {
     {
         Beside { facts: visit.facts, headers: self.headers, certificate: self.certificate }
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherEnd {
+    /// Whoever sent the request, or a proxy that says for whom it speaks.
+    Sender,
+    /// A front proxy that asks about somebody else's request.
+    FrontProxy,
+}
+
+/// The certificate of whoever sent a request. Where the config names a header for it (RFC 9440), a trusted proxy is believed and its own
+/// certificate counts for nothing; a header from anybody else is not even read.
+pub(super) fn certificate(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    info: &ConnectionInfo,
+    other_end: OtherEnd,
+) -> Result<Option<Arc<PeerCertificate>>, Fault> {
+    let settings = &gateway.settings;
+    match &settings.client_certificate_header {
+        Some(name) if settings.trusted_proxies.hold(info.peer.ip()) => Ok(forwarded_certificate(headers, name)?.map(Arc::new)),
+        _ if other_end == OtherEnd::FrontProxy => Ok(None),
+        _ => Ok(info.certificate.clone()),
+    }
+}
+
+/// The same where the route may need it.
+pub(super) fn certificate_for(
+    visit: &Visit<'_>,
+    accept: &Accept,
+    headers: &HeaderMap,
+    info: &ConnectionInfo,
+    other_end: OtherEnd,
+) -> Result<Option<Arc<PeerCertificate>>, Fault> {
+    let counts = accept.takes(CredentialKind::Certificate) || accept.takes(CredentialKind::Bearer);
+    if counts { certificate(visit.gateway, headers, info, other_end) } else { Ok(None) }
 }

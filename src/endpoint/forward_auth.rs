@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode, Uri};
 
-use super::beside::Around;
+use super::beside::{Around, OtherEnd, certificate_for};
 use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
 use super::form::Parameters;
 use super::gateway::ForwardedSet;
@@ -14,7 +14,7 @@ use super::login::append;
 use super::proxy::patience;
 use super::token_places::Aside;
 use super::{Gateway, Served, Visit, assertion, login, outbound, resource_metadata, tokens};
-use crate::authenticate::{OpenSession, present};
+use crate::authenticate::{OpenSession, present, with_nonce};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
@@ -65,12 +65,12 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
     let aside = Aside::take(&route, &mut facts, headers);
     let visit = &Visit { facts: &facts, ..*visit };
     let around = Around { query: aside.query(), ..Around::headers(headers) };
-    let mut served = answer(visit, &around, &route, &extra, style).await;
+    let mut served = answer(visit, &around, info, &route, &extra, style).await;
     served.route = Some(route.index);
     served
 }
 
-async fn answer(visit: &Visit<'_>, around: &Around<'_>, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
+async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, route: &Arc<Route>, extra: &Extra, style: Style) -> Served {
     let (gateway, headers) = (visit.gateway, around.headers);
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
         let decision = match decision {
@@ -89,6 +89,13 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, route: &Arc<Route>, extr
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
     };
+    let certificate = match certificate_for(visit, accept, headers, info, OtherEnd::FrontProxy) {
+        Ok(certificate) => certificate,
+        Err(fault) => {
+            return act(visit, headers, decide(route, visit.facts, Authentication::Rejected(fault), extra), (None, None), style).await;
+        }
+    };
+    let around = Around { certificate: certificate.as_deref(), ..*around };
     let credential = present(&around.shown(), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let patience = patience(visit.facts, route);
     let shown = outbound::shown(route, &credential);
@@ -103,13 +110,16 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, route: &Arc<Route>, extr
         }
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     };
+    let dpop_nonce = outcome.dpop_nonce;
     let decision = decide(route, visit.facts, outcome.authentication, extra);
     let decision =
         match tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), gateway.clock.now()) {
             Ok(decision) => decision,
             Err(missing) => return outage(visit, &missing.into()),
         };
-    act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await
+    let mut served = act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await;
+    with_nonce(&mut served.response, dpop_nonce);
+    served
 }
 
 /// The session behind a decision, and the token that was shown.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::OutgoingListener;
 use super::token::TokenEndpoint;
@@ -59,6 +59,8 @@ pub struct EdgeSettings {
     pub token_issuers: Vec<String>,
     /// The longest bearer token, in bytes.
     pub token_bytes: usize,
+    /// In which header trusted proxies name the certificate of whom they speak for.
+    pub client_certificate_header: Option<HeaderName>,
 }
 
 /// The one set of headers in which a front proxy names the request that it asks about.

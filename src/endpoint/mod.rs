@@ -218,7 +218,7 @@ async fn own(
         "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
         "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,
         "/token" => token::serve(&visit, request).await,
-        "/userinfo" => userinfo::serve(&visit, request.headers()).await,
+        "/userinfo" => userinfo::serve(&visit, request.headers(), info).await,
         _ => session::serve(&visit, request).await,
     }
 }

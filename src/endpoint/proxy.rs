@@ -10,23 +10,23 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use super::beside::Around;
+use super::beside::{Around, OtherEnd, certificate_for};
 use super::login::{self, append, here, own_url};
 use super::token_places::{self, Aside};
 use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, resource_metadata, tokens};
-use crate::authenticate::{OpenSession, Patience, present};
+use crate::authenticate::{OpenSession, Patience, present, with_nonce};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
 use crate::header::{
-    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, remove_hop_by_hop, set_forwarded, strip_credentials,
-    strip_identity,
+    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, remove_hop_by_hop, set_forwarded,
+    strip_credentials, strip_identity,
 };
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts, Upgrade};
 use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_of};
-use crate::route::Route;
+use crate::route::{ProofFate, Route};
 use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::session::SessionCookie;
@@ -34,6 +34,7 @@ use crate::store::RecordId;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::{self, Ending};
+use crate::verify::dpop::DPOP;
 
 pub(super) async fn serve(
     core: &Core,
@@ -74,7 +75,7 @@ async fn on_route(
         Err(fault) => return visit.refuse(&fault),
     };
     let around = Around { query: aside.query(), form: form.as_deref(), ..Around::headers(request.headers()) };
-    let Judged { decision, session, shown, ended } = match judge(visit, route, around).await {
+    let Judged { decision, session, shown, ended, dpop_nonce } = match judge(visit, route, around, info).await {
         Ok(judged) => judged,
         Err(Trouble::Refused(fault)) => {
             let metadata = resource_metadata::url(visit, Some(route));
@@ -83,7 +84,7 @@ async fn on_route(
         }
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
     };
-    match decision {
+    let mut served = match decision {
         Decision::Permit(permit) => match called {
             None => pass(core, visit, permit, (session, shown), request, info).await,
             Some(called) => match called.take(visit, &permit, request).await {
@@ -100,7 +101,9 @@ async fn on_route(
             _ => challenged(visit, route, request, &challenge, ended).await,
         },
         Decision::Deny(denial) => denied(visit, route, denial),
-    }
+    };
+    with_nonce(&mut served.response, dpop_nonce);
+    served
 }
 
 /// A session and the cookie that opened it.
@@ -114,22 +117,27 @@ struct Judged {
     shown: Option<Secret>,
     /// Whose session it was that time has ended.
     ended: Option<RecordId>,
+    /// A nonce for the next DPoP proof.
+    dpop_nonce: Option<HeaderValue>,
 }
 
 /// Credential, authentication, decision.
-async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>) -> Result<Judged, Trouble> {
+async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>, info: &ConnectionInfo) -> Result<Judged, Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
-        return Ok(Judged { decision, session: None, shown: None, ended: None });
+        return Ok(Judged { decision, session: None, shown: None, ended: None, dpop_nonce: None });
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
+    let certificate = certificate_for(visit, accept, around.headers, info, OtherEnd::Sender)?;
+    let around = Around { certificate: certificate.as_deref(), ..around };
     let credential = present(&around.shown(), accept, &gateway.settings.style, gateway.settings.token_bytes);
     let shown = outbound::shown(route, &credential);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route), &around.beside(visit)).await?;
     let now = gateway.clock.now();
     let decision = decide(route, visit.facts, outcome.authentication, &Extra::at(now, gateway.settings.leeway));
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), now)?;
-    Ok(Judged { decision, session: outcome.session.zip(outcome.cookie), shown, ended: outcome.ended })
+    let (session, dpop_nonce) = (outcome.session.zip(outcome.cookie), outcome.dpop_nonce);
+    Ok(Judged { decision, session, shown, ended: outcome.ended, dpop_nonce })
 }
 
 /// A form that was sent must not fail over a token that ends on the way; what is only read may go on with the old one.
@@ -226,8 +234,11 @@ fn outgoing(
     if permit.reason() == Reason::Preflight {
         headers.remove(COOKIE);
         headers.remove(AUTHORIZATION);
+        headers.remove(DPOP);
     } else {
-        strip_credentials(headers, OwnCookies(&settings.style), |kind| route.accept().is_some_and(|it| it.takes_in_authorization(kind)));
+        let kept = forwards_proof(route, headers);
+        let read = |kind| route.accept().is_some_and(|accept| accept.takes_in_authorization(kind));
+        strip_credentials(headers, OwnCookies(&settings.style), |kind| read(kind) && !(kept && kind == CredentialKind::Bearer));
     }
     if let Some(accept) = route.accept() {
         token_places::strip(headers, accept);
@@ -258,6 +269,12 @@ fn outgoing(
     headers.insert(HOST, host);
     *request.uri_mut() = target(visit.facts)?;
     Ok(request)
+}
+
+/// Whether the upstream checks the DPoP proof again and so gets it, with its token.
+fn forwards_proof(route: &Route, headers: &HeaderMap) -> bool {
+    let shown = || headers.get(AUTHORIZATION).is_some_and(|value| after_scheme(value.as_bytes(), "dpop").is_some());
+    route.accept().is_some_and(|accept| accept.binding.proof == ProofFate::Forwarded) && shown()
 }
 
 /// Trailers are headers that come late: the identity family goes there too (a server may merge them, RFC 9110 §6.5.1).
@@ -332,12 +349,23 @@ const SECRET_WANTED: Words = Words {
     error: "credential_required",
 };
 
+/// The same where certificates are all there is.
+const CERTIFICATE_WANTED: Words = Words {
+    headline: "With a certificate only",
+    text: "This address takes a client certificate, which is shown as the connection begins. There is nothing to sign in to here.",
+    error: "certificate_required",
+};
+
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
     let challenges = login::unauthorized(visit, Some(route), headers, challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
-    let words = if route.takes(CredentialKind::Bearer) { TOKEN_WANTED } else { SECRET_WANTED };
+    let words = match route.accept() {
+        Some(accept) if accept.takes(CredentialKind::Bearer) => TOKEN_WANTED,
+        Some(accept) if accept.kinds == [CredentialKind::Certificate] => CERTIFICATE_WANTED,
+        _ => SECRET_WANTED,
+    };
     let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(words);
     let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)

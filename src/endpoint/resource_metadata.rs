@@ -16,7 +16,8 @@ use crate::fault::Fault;
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Preflight, RequestFacts};
 use crate::respond::bare;
-use crate::route::{Accept, Access, PathPattern, Route, TokenPlace};
+use crate::route::{Accept, Access, Bound, PathPattern, Route, TokenPlace};
+use crate::token::Algorithm;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -80,6 +81,14 @@ fn document(visit: &Visit<'_>, route: &Route, rest: &str) -> Option<Value> {
         list("scopes_supported", policy.scopes().into_iter().collect());
     }
     list("bearer_methods_supported", methods(accept));
+    // A token that is bound is held to that everywhere; here is told what has to be.
+    if accept.binding.dpop == Bound::Required {
+        list("dpop_signing_alg_values_supported", Algorithm::DEFAULT.map(Algorithm::as_str).to_vec());
+        document.insert("dpop_bound_access_tokens_required".to_owned(), json!(true));
+    }
+    if accept.binding.certificate == Bound::Required {
+        document.insert("tls_client_certificate_bound_access_tokens".to_owned(), json!(true));
+    }
     Some(Value::Object(document))
 }
 

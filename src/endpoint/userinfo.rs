@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use super::beside::Around;
+use super::beside::{Around, OtherEnd, certificate_for};
 use super::look::{Found, look, only};
 use super::{Served, Visit};
-use crate::authenticate::{Authenticator, OpenSession, Patience, present};
+use crate::authenticate::{Authenticator, CertificateMeans, OpenSession, Patience, present};
 use crate::clock::UnixTime;
 use crate::credential::{Authenticated, Authentication, Credential, CredentialKind};
 use crate::decision::TokenProblem;
@@ -18,15 +18,20 @@ use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Refusal, challenge};
 use crate::route::Accept;
+use crate::server::ConnectionInfo;
 use crate::session::end_of;
 
-pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
+pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Served {
     // JSON whoever asks: it is an interface, not a page.
     let facts = crate::request::RequestFacts { audience: Audience::Program, ..visit.facts.clone() };
     let visit = &Visit { facts: &facts, ..*visit };
     let gateway = visit.gateway;
     let accept = accept(&gateway.authenticator);
-    let around = Around::headers(headers);
+    let certificate = match certificate_for(visit, &accept, headers, info, OtherEnd::Sender) {
+        Ok(certificate) => certificate,
+        Err(fault) => return visit.refuse(&fault),
+    };
+    let around = Around { certificate: certificate.as_deref(), ..Around::headers(headers) };
     let credential = present(&around.shown(), &accept, &gateway.settings.style, gateway.settings.token_bytes);
     let credential = match credential {
         Credential::Session(cookies) => match look(visit, cookies).await {
@@ -57,6 +62,7 @@ fn accept(authenticator: &Authenticator) -> Accept {
     let mut kinds = vec![CredentialKind::Session, CredentialKind::Bearer];
     kinds.extend(authenticator.passwords.as_ref().map(|_| CredentialKind::Basic));
     kinds.extend(authenticator.api_keys.as_ref().map(|_| CredentialKind::ApiKey));
+    kinds.extend((authenticator.certificates.means == CertificateMeans::There).then_some(CredentialKind::Certificate));
     let accept = Accept::of(kinds);
     match &authenticator.api_keys {
         Some(keys) => Accept { api_key_header: keys.header().clone(), ..accept },
@@ -112,7 +118,7 @@ fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Ser
     let challenges = match problem {
         // Never `Basic`: scripts of pages ask here, and the browser's own dialog would come up.
         TokenProblem::None | TokenProblem::TooWeak | TokenProblem::OtherCredential => challenge::of_sessions(reason),
-        TokenProblem::InvalidToken => vec![challenge::invalid_token(reason)],
+        TokenProblem::InvalidToken | TokenProblem::InvalidDpopProof | TokenProblem::UseDpopNonce => challenge::of_tokens(problem, reason),
     };
     let login_url = Some(super::login::start_url(visit, None));
     let answer = visit.reply().refuse(reason, Refusal { challenges, login_url, ..Refusal::default() });

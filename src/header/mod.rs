@@ -1,8 +1,9 @@
 //! Headers towards the upstream, in this order: hop-by-hop ones go (`hop_by_hop`), the identity family goes (`strip`), ours are set
-//! (`identity`, `forwarded`). `cookies` reads and writes cookies; `names` says what the family is,
-//! `prepared` keeps ready-made ones, `assertion` is what a signed one tells, `user_agent` is for people's eyes.
+//! (`identity`, `forwarded`). `client_cert` reads the certificate that a proxy tells of; `cookies` reads and writes cookies; `names` says what the
+//! family is, `prepared` keeps ready-made ones, `assertion` is what a signed one tells, `user_agent` is for people's eyes.
 
 mod assertion;
+mod client_cert;
 pub mod cookies;
 mod forwarded;
 mod hop_by_hop;
@@ -13,6 +14,7 @@ mod strip;
 mod user_agent;
 
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
+pub use client_cert::forwarded_certificate;
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TOKEN_LIMIT, TokensToTell, encode_value};

@@ -31,6 +31,9 @@ const ALWAYS: &[&str] = &[
     "x-request-id",
     "proxy-authorization",
     "proxy",
+    // RFC 9440: a word on who somebody is, for those who believe the proxy that writes it.
+    "client-cert",
+    "client-cert-chain",
 ];
 
 /// Everything that starts so.

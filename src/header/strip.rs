@@ -6,6 +6,9 @@ use super::cookies::{self, CookieStyle};
 use super::names::IdentityFamily;
 use crate::credential::CredentialKind;
 
+/// The proof beside a token that is bound to a key (RFC 9449 §4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
 /// What becomes of header names with `_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnderscoreNames {
@@ -39,12 +42,13 @@ pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, undersco
 #[derive(Clone, Copy, Debug)]
 pub struct OwnCookies<'a>(pub &'a CookieStyle);
 
-/// Removes our own cookies, and a token that this route reads. An `Authorization` that it does not read is the app's own and stays.
+/// Removes our own cookies, and a token that this route reads, with its proof. An `Authorization` that it does not read is the app's own and stays.
 pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
     cookies::remove(headers, |name| own.0.is_ours(name));
     if read(CredentialKind::Bearer) {
         remove_scheme(headers, "bearer");
         remove_scheme(headers, "dpop");
+        headers.remove(DPOP);
     }
     if read(CredentialKind::Basic) {
         remove_scheme(headers, "basic");

@@ -8,7 +8,11 @@ use crate::fault::Fault;
 use crate::login::Asked;
 use crate::reason::Reason;
 use crate::respond::{status_of, words_of};
-use crate::route::Route;
+use crate::route::{Bound, Route};
+use crate::token::Algorithm;
+
+/// The scheme of tokens that are bound to a key (RFC 9449 §7.1).
+const DPOP: &str = "DPoP";
 
 /// RFC 7617 §2, §2.1.
 const BASIC: &str = "Basic realm=\"doorward\", charset=\"UTF-8\"";
@@ -41,13 +45,17 @@ pub enum Dialog {
 
 impl Asking<'_> {
     /// One challenge for each scheme that the route takes in `Authorization`, each a line of its own; where it takes none `Doorward-Session`, or for
-    /// keys alone `Doorward-Api-Key`. Without a token there is no `error` attribute (RFC 6750 §3.1).
+    /// keys alone `Doorward-Api-Key`, for certificates alone `Doorward-Certificate`. Without a token there is no `error` attribute (RFC 6750 §3.1).
     #[must_use]
     pub fn challenges(&self) -> Vec<HeaderValue> {
         let takes = |kind| self.route.is_some_and(|route| route.takes(kind));
         let mut challenges = Vec::new();
+        let dpop = self.route.and_then(Route::accept).map(|accept| accept.binding.dpop);
         if takes(CredentialKind::Bearer) {
-            challenges.push(self.challenge("Bearer", true));
+            if dpop != Some(Bound::Required) {
+                challenges.push(self.challenge("Bearer", true));
+            }
+            challenges.push(self.challenge(DPOP, true));
         }
         if takes(CredentialKind::Basic) && !self.keeps_quiet() {
             challenges.push(HeaderValue::from_static(BASIC));
@@ -56,6 +64,10 @@ impl Asking<'_> {
             let keys = self.route.and_then(Route::accept).filter(|_| takes(CredentialKind::ApiKey) && !takes(CredentialKind::Session));
             challenges.push(match keys {
                 Some(accept) => self.challenge(&format!("Doorward-Api-Key header=\"{}\",", accept.api_key_header), false),
+                // It is asked for in the handshake and by no scheme of HTTP; RFC 9110 §15.5.2 wants one named all the same.
+                None if takes(CredentialKind::Certificate) && !takes(CredentialKind::Session) => {
+                    self.challenge("Doorward-Certificate", false)
+                }
                 None => self.challenge("Doorward-Session", false),
             });
         }
@@ -75,6 +87,16 @@ impl Asking<'_> {
     fn challenge(&self, scheme: &str, of_tokens: bool) -> HeaderValue {
         let mut text = format!("{scheme} realm=\"doorward\"");
         let mut attribute = |name: &str, value: &str| text.push_str(&format!(", {name}=\"{}\"", quotable(value)));
+        let error = match self.problem {
+            TokenProblem::None | TokenProblem::TooWeak | TokenProblem::OtherCredential => None,
+            TokenProblem::InvalidToken => Some("invalid_token"),
+            // What is wrong with a proof is for those to know who show proofs.
+            TokenProblem::InvalidDpopProof => Some("invalid_dpop_proof").filter(|_| scheme == DPOP),
+            TokenProblem::UseDpopNonce => Some("use_dpop_nonce").filter(|_| scheme == DPOP),
+        };
+        if scheme == DPOP {
+            attribute("algs", &Algorithm::DEFAULT.map(Algorithm::as_str).join(" "));
+        }
         if !self.asks.is_nothing() {
             // RFC 9470 §3: `acr_values` in order of preference, spaces between; `max_age` in seconds.
             attribute("error", "insufficient_user_authentication");
@@ -85,8 +107,8 @@ impl Asking<'_> {
             if let Some(max_age) = self.asks.max_age {
                 attribute("max_age", &max_age.to_string());
             }
-        } else if of_tokens && self.problem == TokenProblem::InvalidToken {
-            attribute("error", "invalid_token");
+        } else if let Some(error) = error.filter(|_| of_tokens) {
+            attribute("error", error);
             attribute("error_description", words_of(self.reason).text);
         }
         if let Some(url) = self.resource_metadata.filter(|_| of_tokens) {
@@ -103,10 +125,11 @@ pub fn of_sessions(reason: Reason) -> Vec<HeaderValue> {
         .challenges()
 }
 
-/// 401 for a token that is no good (RFC 6750 §3.1).
+/// 401 of an endpoint of ours for a token that is no good (RFC 6750 §3.1, RFC 9449 §7.1).
 #[must_use]
-pub fn invalid_token(reason: Reason) -> HeaderValue {
-    bearer("invalid_token", words_of(reason).text, None, None)
+pub fn of_tokens(problem: TokenProblem, reason: Reason) -> Vec<HeaderValue> {
+    let asking = Asking { route: None, problem, reason, asks: &Asked::default(), resource_metadata: None, dialog: Dialog::None };
+    vec![asking.challenge("Bearer", true), asking.challenge(DPOP, true)]
 }
 
 /// What a refusal before any look at a credential says: of a token that cannot be read, where tokens are taken (`None`: an endpoint of ours, which

@@ -17,6 +17,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::AuthorizationMalformed
         | Reason::TokenRepeated
         | Reason::TokenUnreadable
+        | Reason::CertificateUnreadable
         | Reason::ParameterInvalid
         | Reason::GrantUnsupported
         | Reason::ParameterRepeated
@@ -87,6 +88,28 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::ForeignTokenAudience
         | Reason::ForeignTokenExpired
         | Reason::ForeignTokenSubject
+        | Reason::DpopUnbound
+        | Reason::DpopRequired
+        | Reason::DpopProofMissing
+        | Reason::DpopProofRepeated
+        | Reason::DpopProofMalformed
+        | Reason::DpopProofClaims
+        | Reason::DpopProofType
+        | Reason::DpopProofAlgorithm
+        | Reason::DpopProofKey
+        | Reason::DpopProofSignature
+        | Reason::DpopProofMethod
+        | Reason::DpopProofUrl
+        | Reason::DpopNonce
+        | Reason::DpopProofAge
+        | Reason::DpopProofToken
+        | Reason::DpopKeyMismatch
+        | Reason::DpopProofReplayed
+        | Reason::CertificateRequired
+        | Reason::CertificateMissing
+        | Reason::CertificateMismatch
+        | Reason::CertificateExpired
+        | Reason::CertificateNameless
         | Reason::LoginTooWeak
         | Reason::LoginTooOld
         | Reason::FormNotKept => StatusCode::UNAUTHORIZED,

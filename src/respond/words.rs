@@ -129,7 +129,48 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::TokenAudience => words("The token is for somebody else", "It was issued for another audience.", "invalid_token"),
         Reason::TokenExpired => words("The token has expired", "Fetch a new one.", "invalid_token"),
         Reason::TokenNotYetValid => words("The token is not valid yet", "Check the clocks on both sides.", "invalid_token"),
-        Reason::TokenBound => words("The token is bound to a key", "The proof that belongs to it cannot be checked here.", "invalid_token"),
+        Reason::TokenBound => {
+            words("The token is bound to a key", "It counts only together with the proof that belongs to it.", "invalid_token")
+        }
+        Reason::DpopUnbound => words("The token is bound to no key", "It was not issued for DPoP: show it as Bearer.", "invalid_token"),
+        Reason::DpopRequired => words("The token is bound to no key", "This address takes DPoP-bound tokens only.", "invalid_token"),
+        Reason::DpopProofMissing => {
+            words("The proof is missing", "A DPoP header has to prove the key that the token is bound to.", "invalid_dpop_proof")
+        }
+        Reason::DpopProofRepeated => words("Two DPoP proofs", "A request may show one.", "invalid_dpop_proof"),
+        Reason::DpopProofMalformed => words("The DPoP proof cannot be read", "It is not a signed JWT.", "invalid_dpop_proof"),
+        Reason::DpopProofClaims => words("The DPoP proof is not accepted", "A claim is missing or malformed.", "invalid_dpop_proof"),
+        Reason::DpopProofType => words("The DPoP proof is not accepted", "Its type is that of another token.", "invalid_dpop_proof"),
+        Reason::DpopProofAlgorithm => {
+            words("The DPoP proof is not accepted", "Its signature algorithm is not allowed.", "invalid_dpop_proof")
+        }
+        Reason::DpopProofKey => words("The DPoP proof is not accepted", "It has to bring one sound public key.", "invalid_dpop_proof"),
+        Reason::DpopProofSignature => words("The DPoP proof is not accepted", "Its signature does not verify.", "invalid_dpop_proof"),
+        Reason::DpopProofMethod => words("The DPoP proof is for something else", "Its htm is another method.", "invalid_dpop_proof"),
+        Reason::DpopProofUrl => words("The DPoP proof is for something else", "Its htu is another address.", "invalid_dpop_proof"),
+        Reason::DpopNonce => words("The DPoP proof needs a nonce", "Take the one in DPoP-Nonce and try again.", "use_dpop_nonce"),
+        Reason::DpopProofAge => words("The DPoP proof is not of now", "Check the clocks on both sides.", "invalid_dpop_proof"),
+        Reason::DpopProofToken => words("The DPoP proof is for something else", "Its ath is of another token.", "invalid_dpop_proof"),
+        Reason::DpopKeyMismatch => words("The token is bound to another key", "It is not the key of the DPoP proof.", "invalid_token"),
+        Reason::DpopProofReplayed => words("The DPoP proof was used before", "Each request needs a new one.", "invalid_dpop_proof"),
+        Reason::CertificateRequired => {
+            words("The token is bound to no certificate", "This address takes certificate-bound tokens only.", "invalid_token")
+        }
+        Reason::CertificateMissing => {
+            words("The token is bound to a certificate", "It counts only over a connection with that certificate.", "invalid_token")
+        }
+        Reason::CertificateMismatch => {
+            words("The token is bound to another certificate", "It is not the one of this connection.", "invalid_token")
+        }
+        Reason::CertificateUnreadable => {
+            words("The certificate cannot be read", "The proxy in front has to send it once, by RFC 9440.", "invalid_request")
+        }
+        Reason::CertificateExpired => {
+            words("The certificate is not valid now", "Its time is over, or has not begun.", "invalid_certificate")
+        }
+        Reason::CertificateNameless => {
+            words("The certificate names nobody", "It holds no name of the kind that counts here, or several.", "invalid_certificate")
+        }
         Reason::IssuedTokenMalformed => words("The token cannot be read", "It is not one that was given out here.", "invalid_token"),
         Reason::IssuedTokenUnknown => {
             words("The token is not known", "It was never given out here, or was ended. Sign in again.", "invalid_token")

@@ -1,8 +1,9 @@
 //! Routes: which one a request belongs to, and what it says of access.
 //!
-//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `outgoing` where calls that
-//! leave may go; `token_place` where bearer tokens are read.
+//! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
+//! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go.
 
+mod binding;
 mod outgoing;
 mod pattern;
 mod table;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+pub use binding::{Binding, Bound, NonceRule, ProofFate};
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
@@ -106,6 +108,8 @@ pub struct Accept {
     pub api_key_header: HeaderName,
     /// Where bearer tokens are read.
     pub bearer_in: Vec<TokenPlace>,
+    /// What a token has to be bound to.
+    pub binding: Binding,
 }
 
 /// `audience` of a route.
@@ -130,6 +134,7 @@ impl Accept {
             providers: None,
             api_key_header: API_KEY_HEADER,
             bearer_in: vec![TokenPlace::Authorization],
+            binding: Binding::AS_THE_TOKEN_SAYS,
         }
     }
 

@@ -28,6 +28,7 @@ use super::request_body::RequestBody;
 use super::socket::{Carrier, Link};
 use super::stream::{Stream, Watched, tell_protocol};
 use super::{ALPN_HTTP2, BoxError};
+use crate::credential::PeerCertificate;
 use crate::reason::Reason;
 use crate::telemetry::metrics::Cut;
 
@@ -54,6 +55,8 @@ pub struct ConnectionInfo {
     pub transport: Transport,
     /// By which listener.
     pub entrance: Entrance,
+    /// The certificate that was shown in the handshake and verified there.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// What a connection came in by.
@@ -147,7 +150,8 @@ where
         }
     };
     let activity = Activity::new(protocol);
-    let answer = Answer { core: Rc::clone(&core), info: Rc::new(accepted.info), activity: Arc::clone(&activity) };
+    let info = ConnectionInfo { certificate: certificate_of(&stream), ..accepted.info };
+    let answer = Answer { core: Rc::clone(&core), info: Rc::new(info), activity: Arc::clone(&activity) };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), accepted.place));
     let ended = match protocol {
         Protocol::Http1 => {
@@ -181,6 +185,13 @@ async fn shake_hands(socket: Link, config: Arc<rustls::ServerConfig>) -> io::Res
     let stream = TlsAcceptor::from(config).accept(socket).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     Ok((Stream::Tls(Box::new(stream)), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
+}
+
+/// What the other side showed of itself; rustls has verified it by then.
+fn certificate_of(stream: &Stream) -> Option<Arc<PeerCertificate>> {
+    let Stream::Tls(stream) = stream else { return None };
+    let shown = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(Arc::new(PeerCertificate::new(shown.to_vec())))
 }
 
 /// Gives `work` as long as `limit`, and no more than [`GRACE`] once the drain has begun.

@@ -151,7 +151,7 @@ async fn accept(socket: &Accepting, tls: Option<Arc<rustls::ServerConfig>>, entr
         match socket.accept().await {
             Ok((socket, peer, local)) => {
                 let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
-                let info = ConnectionInfo { peer: canonical(peer), local: canonical(local), transport, entrance };
+                let info = ConnectionInfo { peer: canonical(peer), local: canonical(local), transport, entrance, certificate: None };
                 cores.hand_over(socket, info, tls.clone(), place);
             }
             // The peer left before it was accepted.

@@ -1,7 +1,7 @@
 //! The way in: sockets, TLS, HTTP/1.1 and HTTP/2, and how all of it ends.
 //!
 //! The control runtime accepts (`listen`) and hands each `socket` to the core with the fewest connections (`cores`). There `connection` does the
-//! handshake (`tls`, `certificate`), tells the protocol and lets hyper speak it; `deadlines` keeps the times and ends what overstays
+//! handshake (`tls`, `certificate`, `client_ca`), tells the protocol and lets hyper speak it; `deadlines` keeps the times and ends what overstays
 //! (`limits`), by what `activity` is told from `stream` (bytes), `answer` (requests, panics) and `request_body`. `framing` refuses what two
 //! readers would read differently. `drain` is the process's coming and going;
 //! `admin` tells of it, and lists and ends sessions (`admin_sessions`).
@@ -11,6 +11,7 @@ pub mod admin;
 mod admin_sessions;
 mod answer;
 mod certificate;
+mod client_ca;
 mod connection;
 mod cores;
 mod deadlines;
@@ -30,6 +31,7 @@ use std::error::Error;
 
 pub use admin_sessions::AdminSessions;
 pub use certificate::{CertificateError, CertificateFiles};
+pub use client_ca::client_verifier;
 pub use connection::{ConnectionInfo, Entrance, Transport};
 pub use cores::{CoreService, Cores, ServerSettings};
 pub use drain::{Drain, Drained, Stage};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
 use tokio::task::spawn_blocking;
@@ -37,16 +38,17 @@ impl ServerCertificate {
         Ok((certificate, watch))
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, session tickets; no early data, since it can be replayed.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, session tickets; no early data, since it can be replayed. `clients` says whose certificates
+    /// are asked for; `None`: nobody is asked for one.
     ///
     /// # Errors
     /// When the cryptography is not there.
-    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub fn server_config(self: &Arc<Self>, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         config.ticketer = crypto::aws_lc_rs::Ticketer::new()?;

@@ -89,6 +89,16 @@ impl KeySet {
     }
 }
 
+/// The public key of one JWK, ready for `algorithm`; `None` where it is private, broken, weak or for something else.
+pub(super) fn ready(jwk: &Value, algorithm: Algorithm) -> Option<VerifyingKey> {
+    let raw: RawKey = serde_json::from_value(jwk.clone()).ok()?;
+    let own = raw.alg.as_deref().is_none_or(|own| Algorithm::from_name(own) == Some(algorithm));
+    if !own || !raw.for_signatures() || raw.d.is_some() {
+        return None;
+    }
+    VerifyingKey::new(algorithm, &raw.material()?)
+}
+
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
@@ -118,9 +128,7 @@ impl Key {
             return None;
         }
         let raw: RawKey = serde_json::from_value(jwk).ok()?;
-        let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
-            && raw.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-        if !for_signatures || raw.d.is_some() {
+        if !raw.for_signatures() || raw.d.is_some() {
             return None;
         }
         let material = raw.material()?;
@@ -134,6 +142,11 @@ impl Key {
 }
 
 impl RawKey {
+    fn for_signatures(&self) -> bool {
+        self.usage.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"))
+    }
+
     fn material(&self) -> Option<Material> {
         let bytes = |member: &Option<String>| member.as_deref().and_then(secret::decode);
         match (self.kty.as_str(), self.crv.as_deref()) {

@@ -2,17 +2,20 @@
 //!
 //! `jws` reads the compact form, `algorithm` is the closed list of signatures, `jwk` the issuer's keys, `signature` joins the three.
 //! `claims` reads claims by type, `confirmation` to what key a token is bound. `id_token`, `access_token` and `logout_token` are the kinds of token
-//! that the gateway takes, each with its specification's steps in order; nothing but those three turns bytes into claims that count. `signing` is
-//! the other direction: what the gateway says of itself and signs; `thumbprint` names a key by what it is made of.
+//! that the gateway takes, each with its specification's steps in order; nothing but those three turns bytes into claims that count. `dpop` judges
+//! the proof beside an access token, by the key that the proof brings (`proof_key`). `signing` is the other direction: what the gateway says of
+//! itself and signs; `thumbprint` names a key by what it is made of.
 
 pub mod access_token;
 mod algorithm;
 mod claims;
 mod confirmation;
+pub mod dpop;
 pub mod id_token;
 mod jwk;
 mod jws;
 pub mod logout_token;
+mod proof_key;
 mod signature;
 pub mod signing;
 mod thumbprint;

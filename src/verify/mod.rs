@@ -1,7 +1,8 @@
 //! Who vouches for a bearer token: one verifier for each configured issuer, chosen by the `iss` that the token claims to be of.
 //!
-//! `jwt` checks tokens by the issuer's keys. An issuer that the config does not name is never asked for anything.
+//! `jwt` checks tokens by the issuer's keys, `dpop` the proof beside a token that is bound to a key. An issuer that the config does not name is never asked for anything.
 
+pub mod dpop;
 mod jwt;
 
 use std::collections::HashMap;

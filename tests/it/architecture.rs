@@ -18,7 +18,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("identity", &["clock"]),
     ("credential", &["identity", "session", "secret", "fault", "reason"]),
     ("fault", &["reason"]),
-    ("respond", &["decision", "route"]),
+    ("respond", &["decision", "route", "token"]),
     ("decision", &["route", "policy"]),
     ("route", &["policy", "header"]),
     ("*", &["telemetry", "tasks"]),

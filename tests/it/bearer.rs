@@ -96,8 +96,11 @@ fn authorized(url: &str, value: &str) -> Request<TestBody> {
 
 fn challenge(answer: &Answer) -> String {
     let lines = answer.header_all("www-authenticate");
-    assert_eq!(lines.len(), 1, "{lines:?} with {}", answer.text());
-    lines.concat()
+    let of = |scheme: &str| lines.iter().filter(|line| line.starts_with(scheme)).count();
+    // On 401 those who bind their tokens are told as well (RFC 9449 §7.2).
+    let (bearer, dpop) = (of("Bearer "), of("DPoP "));
+    assert!(bearer == 1 && bearer + dpop == lines.len() && dpop <= 1, "{lines:?} with {}", answer.text());
+    lines.into_iter().find(|line| line.starts_with("Bearer ")).expect("a line for Bearer").to_owned()
 }
 
 #[track_caller]

@@ -20,10 +20,12 @@ mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cann
 mod bearer_places; // tokens in query, form, other headers and subprotocols: where the route says so, and never further
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
+mod certificates; // client certificates: tokens bound to one, somebody known by one, the header of a proxy
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
 mod commands; // what the commands print, where, and how they end
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
+mod dpop; // tokens that are bound to a key: every check of a proof alone, once on all replicas, nonces, the real provider
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
 mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins

@@ -71,7 +71,7 @@ async fn alpn_decides_between_http2_and_http1() {
     let folder = Folder::new();
     let trusted = issue(&folder.0);
     let (certificate, _) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 2, Some(certificate.server_config().unwrap()));
+    let server = TestServer::start_with(limits(), 2, Some(certificate.server_config(None).unwrap()));
     for alpn in [&[&b"http/1.1"[..]][..], &[]] {
         let text = get(handshake(server.address, &trusted, alpn).await.unwrap()).await;
         assert!(text.ends_with("Tls HTTP/1.1 127.0.0.1"), "{text}");
@@ -89,7 +89,7 @@ async fn a_certificate_swapped_on_disk_is_served_without_a_restart() {
     let folder = Folder::new();
     let first = issue(&folder.0);
     let (certificate, mut watch) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config().unwrap()));
+    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config(None).unwrap()));
     let open = handshake(server.address, &first, &[]).await.unwrap();
     assert_eq!(watch.look(), Look::Same);
 
@@ -131,7 +131,7 @@ async fn links_that_kubernetes_swaps_are_followed() {
         symlink(format!("..data/{file}"), folder.0.join(file)).unwrap();
     }
     let (certificate, watch) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config().unwrap()));
+    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config(None).unwrap()));
     Tasks::new(Handle::current()).background(watch.run());
     symlink("two", folder.0.join("..data_tmp")).unwrap();
     fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
@@ -149,7 +149,7 @@ async fn a_handshake_that_does_not_go_on_is_cut() {
     issue(&folder.0);
     let (certificate, _) = ServerCertificate::load(folder.files()).unwrap();
     let limits = ConnectionLimits { tls_handshake_timeout: Duration::from_millis(200), ..limits() };
-    let server = TestServer::start_with(limits, 1, Some(certificate.server_config().unwrap()));
+    let server = TestServer::start_with(limits, 1, Some(certificate.server_config(None).unwrap()));
     for opening in [&b""[..], b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
         let mut stream = server.connect().await;
         stream.write_all(opening).await.unwrap();

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PublicKeyData,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -56,11 +57,19 @@ impl CertificateAuthority {
     /// clients of mutual TLS. Its files live as long as the value.
     #[must_use]
     pub fn leaf(&self, names: &[&str]) -> Leaf {
+        self.leaf_with(names, |_| {})
+    }
+
+    /// The same with changes: other names, another time.
+    #[must_use]
+    pub fn leaf_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("the names fit into a certificate");
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, names.first().map_or("leaf", String::as_str));
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
         let dir = TempDir::new("certs");
@@ -115,6 +124,24 @@ impl Leaf {
     #[must_use]
     pub fn certificate_file(&self) -> &Path {
         &self.certificate_file
+    }
+
+    /// The certificate's bytes.
+    #[must_use]
+    pub fn der(&self) -> Vec<u8> {
+        self.load().0[0].to_vec()
+    }
+
+    /// Its thumbprint, as `cnf.x5t#S256` of a token holds it (RFC 8705 §3.1).
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        base64url(digest(&SHA256, &self.der()).as_ref())
+    }
+
+    /// The value of `Client-Cert` by which a proxy tells of it (RFC 9440 §2.2).
+    #[must_use]
+    pub fn client_cert(&self) -> String {
+        format!(":{}:", STANDARD.encode(self.der()))
     }
 
     /// The key's PEM file, mode 0600.
@@ -172,10 +199,6 @@ impl Leaf {
     #[must_use]
     pub fn pin(&self) -> String {
         STANDARD.encode(digest(&SHA256, &self.spki()).as_ref())
-    }
-
-    fn der(&self) -> CertificateDer<'static> {
-        CertificateDer::from_pem_file(&self.certificate_file).expect("our own PEM can be read")
     }
 
     fn spki(&self) -> Vec<u8> {

@@ -36,6 +36,7 @@ pub mod browser;
 pub mod certs;
 pub mod chromium;
 pub mod cookies;
+pub mod dpop;
 pub mod durations;
 pub mod fixtures;
 pub mod fronts;

@@ -80,6 +80,13 @@ impl OidcProviderBuilder {
         made
     }
 
+    /// Beside [`OidcProviderBuilder::tls`]: asks for certificates of this authority, and binds to them the tokens of clients that want it.
+    #[must_use]
+    pub fn client_certificates(mut self, authority: &CertificateAuthority) -> Self {
+        self.config["tls"]["client_ca_file"] = json!(authority.file());
+        self
+    }
+
     /// Sets a key of the provider's configuration (see `tests/provider/server.mjs`).
     #[must_use]
     pub fn set(mut self, key: &str, value: Value) -> Self {
