@@ -1,14 +1,14 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` makes whoever is asked on the network, `outbound` who gives tokens for
-//! upstreams, `edge` what the
-//! endpoints share. [`App`] starts them in order and ends them in order.
+//! `keys` finds or makes the sealing keys, `stores` opens the store, `providers` and `token_issuers` make whoever is asked on the network, `outbound`
+//! who gives tokens for upstreams, `edge` what the endpoints share. [`App`] starts them in order and ends them in order.
 
 mod edge;
 mod keys;
 mod outbound;
 mod providers;
 mod stores;
+mod token_issuers;
 
 use std::fmt;
 use std::io::Write;
@@ -150,7 +150,7 @@ impl App {
             store: stores::open(&config, control.handle(), &clock, &tasks, &metrics)?,
             ring: keys::ring(&config.keys, &tasks)?,
             people,
-            verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
+            verifiers: token_issuers::verifiers(&config, &clock, &tasks, &metrics),
         };
         let upstreams = edge::upstreams(&config)?;
         let upstream_settings = edge::upstream_settings(&config);

@@ -1,8 +1,8 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers`, `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables; `secret_file` reads
-//! secrets. `config.toml.example` is the reference of every key.
+//! `providers`, `token_issuers`, `users`, `api_keys`, `outbound`, `outgoing_listeners`, `routes`, `policies` and `storage` are the tables;
+//! `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -20,6 +20,7 @@ mod secret_file;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token_issuers;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,9 +35,10 @@ pub use limits::Limits;
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use problem::{Problem, Problems, Severity};
-pub use providers::{ClientAuth, Provider, ResponseMode, TokenIssuer, TokenTyp};
+pub use providers::{ClientAuth, Provider, ResponseMode};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
+pub use token_issuers::{Introspection, IntrospectionAuth, TokenIssuer, TokenKeys, TokenTyp};
 pub use users::Users;
 
 use layers::Layers;
@@ -136,7 +138,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let root = reading.root();
     let gateway = gateway::read(&root);
     let providers = providers::read_providers(&root);
-    let token_issuers = providers::read_token_issuers(&root, &providers);
+    let token_issuers = token_issuers::read(&root, &providers);
     let users = users::read(&root, gateway.as_ref(), &providers);
     let places = users::places(&providers, users.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);

@@ -2,14 +2,16 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own). `http` makes the calls, `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads
-//! their files again.
+//! a way of its own). `issuer_metadata` is the document of who only issues tokens, `introspection` asks them about one. `http` makes the calls,
+//! `times` times them. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again.
 
 pub mod api_keys;
 pub mod discovery;
 mod ending;
 mod exchange;
 pub mod http;
+pub mod introspection;
+pub mod issuer_metadata;
 pub mod keys;
 pub mod local;
 mod logout_url;

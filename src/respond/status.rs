@@ -75,6 +75,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenAudience
         | Reason::TokenExpired
         | Reason::TokenNotYetValid
+        | Reason::TokenInactive
         | Reason::TokenBound
         | Reason::LoginTooWeak
         | Reason::LoginTooOld

@@ -7,7 +7,7 @@
 //! - a person: [`browser`] with its [`visit`], [`page`], [`cookies`] and [`html`], or the real one, [`chromium`]
 //! - behind the gateway: [`upstream`] with its [`upstream_paths`], and [`guarded`], which wants a token, on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
-//!   signatures by [`jose`]
+//!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
@@ -66,6 +66,7 @@ pub mod scene;
 pub mod server;
 pub mod stalling;
 pub mod temp;
+pub mod token_issuer;
 pub mod twins;
 pub mod upstream;
 pub mod upstream_paths;
