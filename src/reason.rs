@@ -134,6 +134,8 @@ reasons! {
     TokenExpired = "token-expired",
     /// `nbf` or `iat` lies ahead.
     TokenNotYetValid = "token-not-yet-valid",
+    /// An opaque token that its issuer says is not active: over, revoked, or none of its.
+    TokenInactive = "token-inactive",
     /// A bound token (`cnf`) that this gateway has no means to check.
     TokenBound = "token-bound",
     /// A token shown as `DPoP` that is bound to no key.

@@ -1,8 +1,8 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` makes whoever is asked on
-//! the network, `outbound` who gives tokens for upstreams, `token` the token endpoint, `edge` what the endpoints share. [`App`] starts them in
-//! order and ends them in order.
+//! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` and `token_issuers` make
+//! whoever is asked on the network, `outbound` who gives tokens for upstreams, `token` the token endpoint, `edge` what the endpoints share. [`App`]
+//! starts them in order and ends them in order.
 
 mod assertion;
 mod edge;
@@ -11,6 +11,7 @@ mod outbound;
 mod providers;
 mod stores;
 mod token;
+mod token_issuers;
 
 use std::fmt;
 use std::io::Write;
@@ -155,7 +156,7 @@ impl App {
             store,
             ring,
             people,
-            verifiers: providers::of_tokens(&config, &clock, &tasks, &metrics),
+            verifiers: token_issuers::verifiers(&config, &clock, &tasks, &metrics),
         };
         let upstreams = edge::upstreams(&config)?;
         let upstream_settings = edge::upstream_settings(&config);

@@ -1,11 +1,11 @@
-//! Whoever is asked on the network: providers of people, issuers of tokens.
+//! Providers of people.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartError;
 use crate::clock::SharedClock;
-use crate::config::{Config, Provider, ResponseMode, TokenIssuer, TokenTyp};
+use crate::config::{Config, Provider, ResponseMode};
 use crate::credential::CredentialKind;
 use crate::header::PreparedHeaders;
 use crate::provider::api_keys::{ApiKeys, KeyFile};
@@ -18,8 +18,6 @@ use crate::provider::{self, CallTimes, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
-use crate::token::{AccessTokenRules, Audience, TokenType};
-use crate::verify::{JwtVerifier, TokenVerifier, Verifiers};
 
 /// How long to wait before a provider that did not answer is asked again at start; doubled each time up to the most.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -122,7 +120,7 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
 fn keys_of(http: &Http, times: CallTimes, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
     let discovery = Arc::clone(discovery);
     let resolve = Box::new(move || discovery::jwks_uri_of(Arc::clone(&discovery)));
-    JwksCache::new(over_http(http.clone(), times, resolve), Arc::clone(clock), tasks.clone())
+    JwksCache::new(over_http(http.clone(), times, None, resolve), Arc::clone(clock), tasks.clone())
 }
 
 /// Asks for the document until it is there, so that the first person does not wait for it and the log says early what is wrong.
@@ -142,33 +140,6 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MOST);
-    }
-}
-
-pub(super) fn of_tokens(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
-    let verifiers = config.token_issuers.iter().map(|issuer| {
-        let http = http(config, &issuer.tls, tasks);
-        let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
-        let (name, calls, call_times) = (issuer.issuer.clone(), http.clone(), times.clone());
-        let resolve = Box::new(move || discovery::jwks_uri(name.clone(), calls.clone(), call_times.clone()));
-        let keys = JwksCache::new(over_http(http, times, resolve), Arc::clone(clock), tasks.clone());
-        let verifier = JwtVerifier::new(rules(issuer, config.gateway.leeway), issuer.mapping.clone(), Arc::new(keys));
-        Arc::new(verifier) as Arc<dyn TokenVerifier>
-    });
-    Verifiers::new(verifiers.collect::<Vec<_>>(), Arc::clone(clock))
-}
-
-fn rules(issuer: &TokenIssuer, leeway: Duration) -> AccessTokenRules {
-    AccessTokenRules {
-        issuer: issuer.issuer.clone(),
-        audience: issuer.audience.clone().map_or(Audience::Any, Audience::AnyOf),
-        algorithms: issuer.algorithms.clone(),
-        typ: match issuer.typ {
-            TokenTyp::AtJwt => TokenType::AtJwt,
-            TokenTyp::Any => TokenType::Any,
-        },
-        client_id: issuer.client_id.clone(),
-        leeway,
     }
 }
 

@@ -1,9 +1,9 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers` (with `client_auth`), `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`, `routes` (with
-//! `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what concerns that in
-//! several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+//! `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
+//! `routes` (with `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
+//! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -28,6 +28,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_issuers;
 mod token_places;
 mod users;
 
@@ -46,10 +47,11 @@ pub use limits::Limits;
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use problem::{Problem, Problems, Severity};
-pub use providers::{Provider, ResponseMode, TokenIssuer, TokenTyp};
+pub use providers::{Provider, ResponseMode};
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 pub use token::{ErrorStatus, Issue, PasswordsAt, TokenEndpoint};
+pub use token_issuers::{Introspection, TokenIssuer, TokenKeys, TokenTyp};
 pub use users::Users;
 
 use layers::Layers;
@@ -155,7 +157,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let root = reading.root();
     let gateway = gateway::read(&root);
     let providers = providers::read_providers(&root);
-    let token_issuers = providers::read_token_issuers(&root, &providers);
+    let token_issuers = token_issuers::read(&root, &providers);
     let users = users::read(&root, gateway.as_ref(), &providers);
     let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
     let places = users::places(&providers, users.as_ref(), token.as_ref());

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::api_keys::{API_KEY, ApiKeys};
-use super::providers::TokenIssuer;
 use super::reader::Section;
+use super::token_issuers::TokenIssuer;
 use super::users::SignInAt;
 use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;

@@ -1,4 +1,4 @@
-//! `[provider]` and `[[token_issuer]]`.
+//! `[provider]`.
 
 use std::collections::BTreeSet;
 
@@ -54,34 +54,6 @@ pub enum ResponseMode {
     Query,
     /// As a form that the browser posts (OAuth 2.0 Form Post Response Mode §2).
     FormPost,
-}
-
-/// An issuer of bearer tokens.
-#[derive(Clone)]
-pub struct TokenIssuer {
-    /// Exactly as its tokens say it.
-    pub issuer: String,
-    /// Whose tokens are for us; `None`: `audience = "any"`.
-    pub audience: Option<Vec<String>>,
-    /// Signature algorithms.
-    pub algorithms: Vec<Algorithm>,
-    /// What `typ` has to be.
-    pub typ: TokenTyp,
-    /// Our own registration there, by which ID tokens are told under `typ = "any"`.
-    pub client_id: Option<String>,
-    /// Which claims say what.
-    pub mapping: ClaimMapping,
-    /// Whom to trust there, and who we are.
-    pub tls: TlsSettings,
-}
-
-/// `typ` of a token issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenTyp {
-    /// RFC 9068.
-    AtJwt,
-    /// For issuers that do not send it; what looks like an ID token is refused.
-    Any,
 }
 
 pub(super) fn read_providers(root: &Section<'_>) -> Vec<Provider> {
@@ -176,47 +148,6 @@ pub(super) fn refuse_to_tell_bound_tokens(root: &Section<'_>, providers: &[Provi
     }
 }
 
-pub(super) fn read_token_issuers(root: &Section<'_>, providers: &[Provider]) -> Vec<TokenIssuer> {
-    let mut known = BTreeSet::new();
-    let mut issuers = Vec::new();
-    for section in &root.sections("token_issuer") {
-        let issuer = read_issuer(section);
-        let audience = match section.list("audience") {
-            Some(list) if list == ["any"] => Some(None),
-            Some(list) => Some(Some(list)),
-            None if section.has("audience") => None,
-            None => {
-                section.problem(
-                    "audience",
-                    "is missing: what its tokens name us by, such as audience = \"orders\"; \"any\" where they name nobody",
-                );
-                None
-            }
-        };
-        let algorithms = read_algorithms(section);
-        let typ = section.choice("typ", TokenTyp::AtJwt, &[("at+jwt", TokenTyp::AtJwt), ("any", TokenTyp::Any)]);
-        let mapping = ClaimMapping {
-            user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
-            email: claim(section, "email_claim"),
-            groups: claim(section, "groups_claim"),
-            email_verification: EmailVerification::Required,
-        };
-        let tls = read_outgoing_tls(section);
-        section.finish();
-        // With gaps where there are problems, as a provider.
-        let audience = audience.unwrap_or_default();
-        if let Some(issuer) = &issuer
-            && !known.insert(issuer.clone())
-        {
-            section.problem("issuer", "is named twice");
-        }
-        let issuer = issuer.unwrap_or_default();
-        let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
-        issuers.push(TokenIssuer { issuer, audience, algorithms, typ, client_id, mapping, tls });
-    }
-    issuers
-}
-
 pub(super) fn read_issuer(section: &Section<'_>) -> Option<String> {
     section.required_text("issuer", "https://login.example.com")?;
     section.parsed("issuer", |text| {
@@ -233,7 +164,7 @@ pub(super) fn read_issuer(section: &Section<'_>) -> Option<String> {
     })
 }
 
-fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
+pub(super) fn read_algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     section.parsed_list("algorithms", str::parse::<Algorithm>).unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
 }
 

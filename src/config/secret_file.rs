@@ -27,16 +27,21 @@ pub fn read(section: &Section<'_>, key: &str, least: usize) -> Option<SecretSour
     if !by_file {
         return None;
     }
-    let path = section.file(&file_key)?;
+    read_from_file(section, &file_key, least)
+}
+
+/// Reads a secret that is taken from a file only. Problems are noted as by [`read`].
+pub fn read_from_file(section: &Section<'_>, file_key: &str, least: usize) -> Option<SecretSource> {
+    let path = section.file(file_key)?;
     let text = match read_file(&path) {
         Ok(text) => text,
         Err(error) => {
-            section.problem(&file_key, format!("{} cannot be read: {error}", path.display()));
+            section.problem(file_key, format!("{} cannot be read: {error}", path.display()));
             return None;
         }
     };
-    warn_if_open(section, &file_key, &path);
-    if !check(section, &file_key, &text, least) {
+    warn_if_open(section, file_key, &path);
+    if !check(section, file_key, &text, least) {
         return None;
     }
     Some(from_file(path, Secret::new(text), least))

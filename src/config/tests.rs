@@ -28,12 +28,12 @@ fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn load_text(name: &str, text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+pub(super) fn load_text(name: &str, text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
     let file = File::new(name, text);
     load(&Sources { file: Some(&file.0), environment: environment(variables), flags: Vec::new() })
 }
 
-fn problems(text: &str) -> Vec<(String, String)> {
+pub(super) fn problems(text: &str) -> Vec<(String, String)> {
     match load_text("config.toml", text, &[]) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.into_iter().map(|problem| (problem.path, problem.message)).collect(),

@@ -249,7 +249,7 @@ fn outgoing(
     if let Some(who) = permit.who() {
         match session {
             Some(session) => session.prepared.get(&session.session, route.index, Naming::Upstream, &route.headers)?.set(headers),
-            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::Upstream, &route.headers)?.set(headers),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::Upstream, &route.headers)?.set_once(headers),
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });

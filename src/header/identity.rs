@@ -162,7 +162,8 @@ impl IdentityHeaders {
     /// [`Reason::IdentityTooLarge`] beyond [`IDENTITY_LIMIT`].
     pub fn new(identity: &Identity, tokens: TokensToTell<'_>, naming: Naming, rules: &[HeaderRule]) -> Result<Self, Fault> {
         let [user, email, preferred_username, groups] = naming.names();
-        let mut made: Vec<(HeaderName, String)> = vec![(user, encode_value(&identity.user))];
+        let mut made: Vec<(HeaderName, String)> = Vec::with_capacity(4 + rules.len());
+        made.push((user, encode_value(&identity.user)));
         // What no policy would take for an address is not told as one (GHSA-c5c4).
         let sound = |address: &&str| address.matches('@').count() == 1 && !address.contains(char::is_whitespace);
         if let Some(address) = identity.email.verified().filter(sound) {
@@ -205,6 +206,13 @@ impl IdentityHeaders {
         values.collect::<Result<_, _>>().map(Self).map_err(|_| Fault::new(Reason::Internal, "an identity header is not printable"))
     }
 
+    /// Sets them once, as [`IdentityHeaders::set`] does again and again: nothing is copied.
+    pub fn set_once(self, headers: &mut HeaderMap) {
+        for (name, value) in self.0 {
+            headers.insert(name, value);
+        }
+    }
+
     /// Sets them; whatever was there under these names is replaced.
     pub fn set(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
@@ -214,18 +222,42 @@ impl IdentityHeaders {
 }
 
 fn join(items: &[String]) -> String {
-    items.iter().map(|item| encode_value(item).replace(',', "%2C")).collect::<Vec<_>>().join(",")
+    let mut out = String::with_capacity(items.iter().map(|item| item.len() + 1).sum());
+    for (number, item) in items.iter().enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        encode(item, Comma::Encoded, &mut out);
+    }
+    out
 }
 
 /// Printable ASCII stays; everything else, and `%`, is percent-encoded as UTF-8, so that a value survives every hop and nothing breaks a line.
 /// Spaces at the ends are encoded too, since servers trim them.
 #[must_use]
 pub fn encode_value(text: &str) -> String {
-    let last = text.len().saturating_sub(1);
     let mut out = String::with_capacity(text.len());
+    encode(text, Comma::Stays, &mut out);
+    out
+}
+
+/// What becomes of a `,`: in a list it would make two items of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comma {
+    Stays,
+    Encoded,
+}
+
+fn encode(text: &str, comma: Comma, out: &mut String) {
+    // Most values need nothing done.
+    if text.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'%' && byte != b',') {
+        return out.push_str(text);
+    }
+    let last = text.len().saturating_sub(1);
     for (at, byte) in text.bytes().enumerate() {
         let inner_space = byte == b' ' && at != 0 && at != last;
-        if inner_space || ((b'!'..=b'~').contains(&byte) && byte != b'%') {
+        let plain = (b'!'..=b'~').contains(&byte) && byte != b'%' && (byte != b',' || comma == Comma::Stays);
+        if inner_space || plain {
             out.push(char::from(byte));
         } else {
             use fmt::Write as _;
@@ -233,7 +265,6 @@ pub fn encode_value(text: &str) -> String {
             let _ = write!(out, "%{byte:02X}");
         }
     }
-    out
 }
 
 #[cfg(test)]

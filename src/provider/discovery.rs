@@ -14,7 +14,6 @@ use openidconnect::{AdditionalProviderMetadata, ProviderMetadata};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::CallTimes;
 use super::http::{Http, HttpError, HttpFailure};
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Fault, Outage, Trouble};
@@ -214,13 +213,13 @@ impl Discovery {
 }
 
 /// OpenID Connect Discovery §4: the well-known part follows the issuer's own path.
-fn well_known(issuer: &str) -> Result<Url, Trouble> {
+pub(super) fn well_known(issuer: &str) -> Result<Url, Trouble> {
     let text = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     Url::parse(&text).map_err(|_| wrong(format!("{issuer:?} is no URL")))
 }
 
 /// An https issuer's endpoints are https, and none has another scheme.
-fn secure_enough(issuer: &str, url: &Url) -> bool {
+pub(super) fn secure_enough(issuer: &str, url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && issuer.starts_with("http://"))
 }
 
@@ -243,37 +242,5 @@ pub fn jwks_uri_of(discovery: Arc<Discovery>) -> Pin<Box<dyn Future<Output = Res
             Ok(document) => Ok(document.jwks_uri().url().clone()),
             Err(trouble) => Err(Outage::keys(trouble.detail())),
         }
-    })
-}
-
-/// Where a token issuer's keys are: `jwks_uri` of its OpenID document, else of its RFC 8414 one. Needs nothing else of them, since an
-/// authorization server need not be an OpenID provider.
-pub fn jwks_uri(issuer: String, http: Http, times: CallTimes) -> Pin<Box<dyn Future<Output = Result<Url, Outage>> + Send>> {
-    #[derive(Deserialize)]
-    struct Keys {
-        issuer: String,
-        jwks_uri: Url,
-    }
-    Box::pin(async move {
-        let mut last = Outage::keys(format!("{issuer:?} is no URL"));
-        let openid = well_known(&issuer).ok();
-        // RFC 8414 §3.1 puts the well-known part between host and path.
-        let oauth = Url::parse(&issuer).ok().map(|mut url| {
-            let path = format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'));
-            url.set_path(&path);
-            url
-        });
-        for url in [openid, oauth].into_iter().flatten() {
-            match times.of("discovery", http.get_json(&url, None)).await {
-                Ok(answer) => match serde_json::from_value::<Keys>(answer) {
-                    Ok(keys) if keys.issuer == issuer && secure_enough(&issuer, &keys.jwks_uri) => return Ok(keys.jwks_uri),
-                    Ok(keys) if keys.issuer == issuer => last = Outage::keys(format!("{url} names {}, which is not https", keys.jwks_uri)),
-                    Ok(_) => last = Outage::keys(format!("{url} names another issuer than {issuer:?}")),
-                    Err(error) => last = Outage::keys(format!("{url} cannot be read: {error}")),
-                },
-                Err(error) => last = Outage::keys(error),
-            }
-        }
-        Err(last)
     })
 }

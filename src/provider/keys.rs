@@ -3,33 +3,24 @@
 //!
 //! Everything a stranger can send shares one refetch a minute, so that forged key names cost the issuer nothing (SECURITY 27).
 
-use std::future::Future;
-use std::pin::Pin;
+mod fetch;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::CACHE_CONTROL;
 use tokio::sync::watch;
-use url::Url;
 
-use super::CallTimes;
-use super::http::Http;
+pub use fetch::{FetchKeys, FetchedKeys, KeysFuture, ResolveJwksUri, over_http};
+
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
 use crate::tasks::Tasks;
 use crate::token::KeySet;
 
-/// How long keys are fresh where the issuer says nothing.
-const FRESH: Duration = Duration::from_secs(60 * 60);
-/// The bounds within which the issuer's `Cache-Control: max-age` counts.
-const FRESH_LEAST: Duration = Duration::from_secs(5 * 60);
-const FRESH_MOST: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long keys go on counting that cannot be refreshed: one that was withdrawn must not count for ever because nobody answers.
 const STALE_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long after that keys are used at once while newer ones are fetched beside it. Later, the first who needs them waits for the newer ones:
-/// what has not been looked at for long may have been withdrawn long ago.
-const REFRESH_BESIDE: Duration = Duration::from_secs(10 * 60);
 /// How long nothing is asked after a fetch that failed.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The time over which refetches are counted.
@@ -38,35 +29,30 @@ const PERIOD: Duration = Duration::from_secs(60);
 const STRANGER_REFETCHES: u32 = 1;
 const ID_TOKEN_REFETCHES: u32 = 6;
 
-/// A future of the keys' side, `Send` and boxed.
-pub type KeysFuture<T> = Pin<Box<dyn Future<Output = Result<T, Outage>> + Send>>;
-/// Says where the keys are; may wait for discovery.
-pub type ResolveJwksUri = Box<dyn Fn() -> KeysFuture<Url> + Send + Sync>;
-/// Fetches the keys.
-pub type FetchKeys = Box<dyn Fn() -> KeysFuture<FetchedKeys> + Send + Sync>;
-
-/// A key document as it came.
-#[derive(Clone, Debug)]
-pub struct FetchedKeys {
-    /// The JWK Set's bytes.
-    pub document: Vec<u8>,
-    /// How long the issuer says it is fresh.
-    pub max_age: Option<Duration>,
+/// How long a document of keys counts before it is looked at again.
+#[derive(Clone, Copy, Debug)]
+struct Freshness {
+    /// Where the issuer says nothing.
+    usual: Duration,
+    /// The bounds within which the issuer's `Cache-Control: max-age` counts.
+    least: Duration,
+    most: Duration,
+    /// How long after that keys are used at once while newer ones are fetched beside it. Later, the first who needs them waits for the newer
+    /// ones: what has not been looked at for long may have been withdrawn long ago.
+    beside: Duration,
 }
 
-/// Fetches a JWK Set from where `resolve` says.
-#[must_use]
-pub fn over_http(http: Http, times: CallTimes, resolve: ResolveJwksUri) -> FetchKeys {
-    let resolve = Arc::new(resolve);
-    Box::new(move || {
-        let (http, times, resolve) = (http.clone(), times.clone(), Arc::clone(&resolve));
-        Box::pin(async move {
-            let jwks_uri = resolve().await?;
-            let answer = times.of("keys", http.get(&jwks_uri, None)).await.map_err(Outage::keys)?;
-            Ok(FetchedKeys { max_age: max_age(answer.headers()), document: answer.into_body() })
-        })
-    })
-}
+/// Published by the issuer.
+const PUBLISHED: Freshness = Freshness {
+    usual: Duration::from_secs(60 * 60),
+    least: Duration::from_secs(5 * 60),
+    most: Duration::from_secs(6 * 60 * 60),
+    beside: Duration::from_secs(10 * 60),
+};
+
+/// In a file, which costs nobody anything to look at.
+const IN_A_FILE: Freshness =
+    Freshness { usual: Duration::from_secs(2), least: Duration::from_secs(2), most: Duration::from_secs(2), beside: Duration::ZERO };
 
 /// What a second look for a token's key came to.
 pub enum Looked {
@@ -95,8 +81,12 @@ pub struct JwksCache {
 
 struct Shared {
     fetch: FetchKeys,
+    freshness: Freshness,
     clock: SharedClock,
     state: Mutex<State>,
+    /// Which document counts and until when it is fresh, for those who only want to know whether it is another. The edition is written first.
+    edition: AtomicU64,
+    fresh_until: AtomicU64,
     /// Changes whenever a fetch has ended.
     ended: watch::Sender<()>,
 }
@@ -115,6 +105,8 @@ struct State {
 struct Current {
     keys: Arc<KeySet>,
     fresh_until: UnixTime,
+    /// The number of the fetch that brought it, from 1 on.
+    edition: u64,
 }
 
 struct Failure {
@@ -123,9 +115,19 @@ struct Failure {
 }
 
 impl JwksCache {
-    /// Nothing is fetched yet.
+    /// Keys that an issuer publishes. Nothing is fetched yet.
     #[must_use]
     pub fn new(fetch: FetchKeys, clock: SharedClock, tasks: Tasks) -> Self {
+        Self::with(fetch, PUBLISHED, clock, tasks)
+    }
+
+    /// Keys that lie in a file, which is read again while it is used: a change counts within seconds.
+    #[must_use]
+    pub fn of_file(path: PathBuf, clock: SharedClock, tasks: Tasks) -> Self {
+        Self::with(fetch::from_file(path), IN_A_FILE, clock, tasks)
+    }
+
+    fn with(fetch: FetchKeys, freshness: Freshness, clock: SharedClock, tasks: Tasks) -> Self {
         let state = State {
             current: None,
             failure: None,
@@ -134,7 +136,36 @@ impl JwksCache {
             strangers: Allowance::new(STRANGER_REFETCHES),
             id_tokens: Allowance::new(ID_TOKEN_REFETCHES),
         };
-        Self { shared: Arc::new(Shared { fetch, clock, state: Mutex::new(state), ended: watch::Sender::new(()) }), tasks }
+        let shared = Shared {
+            fetch,
+            freshness,
+            clock,
+            state: Mutex::new(state),
+            edition: AtomicU64::new(0),
+            fresh_until: AtomicU64::new(0),
+            ended: watch::Sender::new(()),
+        };
+        Self { shared: Arc::new(shared), tasks }
+    }
+
+    /// The number of the document that counts, if it is fresh at `now`: two that are the same hold the same keys. Takes no lock.
+    #[must_use]
+    pub fn fresh_edition(&self, now: UnixTime) -> Option<u64> {
+        let fresh_until = UnixTime(self.shared.fresh_until.load(Ordering::Acquire));
+        (now < fresh_until).then(|| self.shared.edition.load(Ordering::Acquire))
+    }
+
+    /// The keys that [`JwksCache::keys`] would give, with the number of their document, as long as it would neither wait nor ask anybody.
+    #[must_use]
+    pub fn at_hand(&self) -> Option<(Arc<KeySet>, u64)> {
+        let state = self.shared.lock();
+        let now = self.shared.clock.now();
+        let nobody_to_ask = || state.running() || state.paused(now).is_some();
+        let counts = match state.usable(now, self.shared.freshness)? {
+            Usable::Fresh => true,
+            Usable::Stale => nobody_to_ask(),
+        };
+        state.current.as_ref().filter(|_| counts).map(|current| (Arc::clone(&current.keys), current.edition))
     }
 
     /// The keys there are. Waits only for the first fetch, or where the keys have not been looked at for long; keys that could not be
@@ -143,10 +174,9 @@ impl JwksCache {
         let (usable, flight, mut ended) = {
             let mut state = self.shared.lock();
             let now = self.shared.clock.now();
-            let usable = match &state.current {
-                Some(current) if now < current.fresh_until => return Ok(Arc::clone(&current.keys)),
-                Some(current) if now < current.fresh_until.plus(REFRESH_BESIDE) => Some(Arc::clone(&current.keys)),
-                Some(current) if state.failure.is_some() && now < current.fresh_until.plus(STALE_MOST) => Some(Arc::clone(&current.keys)),
+            let usable = match (&state.current, state.usable(now, self.shared.freshness)) {
+                (Some(current), Some(Usable::Fresh)) => return Ok(Arc::clone(&current.keys)),
+                (Some(current), Some(Usable::Stale)) => Some(Arc::clone(&current.keys)),
                 _ => None,
             };
             let flight = match state.paused(now) {
@@ -240,7 +270,25 @@ impl Shared {
     }
 }
 
+/// What keys that are there are worth.
+enum Usable {
+    Fresh,
+    /// To be used while newer ones are asked for.
+    Stale,
+}
+
 impl State {
+    fn usable(&self, now: UnixTime, freshness: Freshness) -> Option<Usable> {
+        let fresh_until = self.current.as_ref()?.fresh_until;
+        if now < fresh_until {
+            Some(Usable::Fresh)
+        } else if now < fresh_until.plus(freshness.beside) || self.failure.is_some() && now < fresh_until.plus(STALE_MOST) {
+            Some(Usable::Stale)
+        } else {
+            None
+        }
+    }
+
     const fn running(&self) -> bool {
         self.begun != self.ended
     }
@@ -298,8 +346,11 @@ impl Drop for Flight {
                 if keys.is_empty() {
                     tracing::warn!("an issuer publishes no key that can be used");
                 }
-                let fresh = max_age.map_or(FRESH, |age| age.clamp(FRESH_LEAST, FRESH_MOST));
-                state.current = Some(Current { keys: Arc::new(keys), fresh_until: now.plus(fresh) });
+                let Freshness { usual, least, most, .. } = self.shared.freshness;
+                let fresh_until = now.plus(max_age.map_or(usual, |age| age.clamp(least, most)));
+                state.current = Some(Current { keys: Arc::new(keys), fresh_until, edition: self.number });
+                self.shared.edition.store(self.number, Ordering::Release);
+                self.shared.fresh_until.store(fresh_until.0, Ordering::Release);
                 state.failure = None;
             }
             Err(outage) => {
@@ -339,15 +390,6 @@ impl Allowance {
 /// Whether less than `period` has passed since `at`. A clock that was set back counts as time passed: nothing may be held up for hours.
 fn within(at: UnixTime, now: UnixTime, period: Duration) -> bool {
     at <= now && now.since(at) < period
-}
-
-/// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1).
-fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).find_map(|directive| {
-        let (name, value) = directive.split_once('=')?;
-        let seconds = value.trim().trim_matches('"').parse().ok()?;
-        name.trim().eq_ignore_ascii_case("max-age").then(|| Duration::from_secs(seconds))
-    })
 }
 
 #[cfg(test)]

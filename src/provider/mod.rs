@@ -2,10 +2,11 @@
 //!
 //! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
 //! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own), `direct` signs people in without a browser. `http` makes the calls over `tls`, `times` times them, `own_calls` are those that only our registration may make: proven by
-//! `client_authentication`, with a `client_assertion` or a secret, and with `dpop` where tokens are bound; `pushed` is the request that goes to
-//! the provider before the browser does. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again,
-//! `watched` makes keys and certificates anew from theirs.
+//! a way of its own), `direct` signs people in without a browser. `http` makes the calls over `tls`, `times` times them, `own_calls` are those that
+//! only our registration may make: proven by `client_authentication`, with a `client_assertion` or a secret, and with `dpop` where tokens are bound;
+//! `pushed` is the request that goes to the provider before the browser does. `issuer_metadata` is the document of who only issues tokens,
+//! `introspection` asks them about one. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again, `watched`
+//! makes keys and certificates anew from theirs.
 
 pub mod api_keys;
 mod client_assertion;
@@ -16,6 +17,8 @@ mod dpop;
 mod ending;
 mod exchange;
 pub mod http;
+pub mod introspection;
+pub mod issuer_metadata;
 pub mod keys;
 pub mod local;
 mod logout_url;

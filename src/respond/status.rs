@@ -79,6 +79,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenAudience
         | Reason::TokenExpired
         | Reason::TokenNotYetValid
+        | Reason::TokenInactive
         | Reason::TokenBound
         | Reason::IssuedTokenMalformed
         | Reason::IssuedTokenUnknown

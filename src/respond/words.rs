@@ -129,6 +129,7 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::TokenAudience => words("The token is for somebody else", "It was issued for another audience.", "invalid_token"),
         Reason::TokenExpired => words("The token has expired", "Fetch a new one.", "invalid_token"),
         Reason::TokenNotYetValid => words("The token is not valid yet", "Check the clocks on both sides.", "invalid_token"),
+        Reason::TokenInactive => words("The token does not count", "Its issuer says that it is over, or not its own.", "invalid_token"),
         Reason::TokenBound => {
             words("The token is bound to a key", "It counts only together with the proof that belongs to it.", "invalid_token")
         }

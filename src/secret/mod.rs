@@ -7,8 +7,6 @@ mod seal;
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 pub use digest::{HmacKey, hex, hmac_sha256, sha256};
 pub use seal::{SealKey, SealRing};
 
@@ -17,18 +15,28 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// A text that must not be seen: no `Debug`, no `Display`, no `Serialize`; wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(String);
 
 impl Secret {
     /// Takes the text into custody.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+        Self(text.into())
     }
 
     /// The text itself, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    /// Fills it whole, spare room included: every request with a token makes one, and `zeroize` itself goes byte by byte.
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        bytes.resize(bytes.capacity(), 0);
+        bytes.fill(0);
+        zeroize::optimization_barrier(bytes.as_slice());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Access tokens in the form of JWTs, by RFC 9068 §4, and those of issuers that do not follow it.
+//! Access tokens in the form of JWTs, by RFC 9068 §4, and those of issuers that do not follow it; ID tokens where they are taken in place of one.
 //!
 //! In three stages, so that nothing is done twice or too early: [`AccessTokenRules::read`] looks at the form (no key is needed, none is
 //! fetched for nonsense), [`Presented::verify`] at signature and claims (costly, once a token), [`Terms::judge`] at times and audience
@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use super::claims::{self, ClaimsError, brief};
 use super::confirmation::Confirmation;
-use super::jwk::KeySet;
+use super::jwk::{Found, KeyMark, KeySet};
 use super::jws::{self, Jws, JwsError};
+use super::scopes;
 use crate::clock::UnixTime;
 use crate::fault::Fault;
-use crate::identity::Claims;
+use crate::identity::{ClaimPath, Claims};
 use crate::reason::Reason;
 
 /// What one issuer's access tokens must be like.
@@ -33,6 +33,8 @@ pub struct AccessTokenRules {
     pub typ: TokenType,
     /// The gateway's own `client_id` at this issuer, where people also log in through it: what is meant for that is an ID token.
     pub client_id: Option<String>,
+    /// Where its tokens hold their scopes; `None`: `scope`, else `scp`.
+    pub scope_claim: Option<ClaimPath>,
     /// How far the issuer's clock may be from ours.
     pub leeway: Duration,
 }
@@ -53,6 +55,9 @@ pub enum TokenType {
     AtJwt,
     /// Whatever the issuer sends: what looks like an ID token or names another kind of JWT is refused all the same.
     Any,
+    /// ID tokens (OpenID Connect Core §2), for old programs that show one in place of an access token. `nonce` and `at_hash` belong to whoever
+    /// fetched it and are not looked at.
+    IdToken,
 }
 
 /// A token whose form is right and that names its issuer. Nothing of it is verified.
@@ -74,6 +79,8 @@ pub struct AccessToken {
     pub terms: Terms,
     /// To what key it is bound; `None`: to none.
     pub confirmation: Option<Confirmation>,
+    /// The key that signed it; `None` where the issuer itself was asked.
+    pub key: Option<KeyMark>,
 }
 
 /// When and for whom a token counts.
@@ -87,27 +94,6 @@ pub struct Terms {
     pub audience: Vec<String>,
     /// How far the issuer's clock may be from ours.
     pub leeway: Duration,
-}
-
-/// Why a token does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessTokenError {
-    /// No key of the set is its key: newer keys may help. The fault is what to say when they do not.
-    KeyUnknown(Fault),
-    /// It is refused.
-    Refused(Fault),
-}
-
-impl From<Fault> for AccessTokenError {
-    fn from(fault: Fault) -> Self {
-        Self::Refused(fault)
-    }
-}
-
-impl From<ClaimsError> for AccessTokenError {
-    fn from(error: ClaimsError) -> Self {
-        Self::Refused(bad_claims(error))
-    }
 }
 
 /// The `iss` that a token claims to be of, unverified: good for choosing who checks it and for nothing else. `None` for what is no JWT
@@ -152,6 +138,8 @@ impl AccessTokenRules {
         let typ = typ.map(str::to_ascii_lowercase);
         let kind = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
         let fits = match (self.typ, kind) {
+            // OpenID Connect Core names no `typ` for ID tokens; `JWT` is what is written there.
+            (TokenType::IdToken, kind) => kind.is_none_or(|kind| kind == "jwt"),
             (_, Some("at+jwt")) => true,
             (TokenType::AtJwt, _) => false,
             // A name like `logout+jwt` or `dpop+jwt` says that the JWT is for something else (RFC 8725 §3.11).
@@ -161,21 +149,32 @@ impl AccessTokenRules {
             return Ok(());
         }
         let found = typ.as_deref().map_or_else(|| "missing".to_owned(), |typ| format!("{:?}", brief(typ)));
-        Err(Fault::new(Reason::TokenType, format!("typ is {found}, not an access token's")))
+        let expected = if self.typ == TokenType::IdToken { "an ID token's" } else { "an access token's" };
+        Err(Fault::new(Reason::TokenType, format!("typ is {found}, not {expected}")))
     }
 }
 
 impl Presented<'_> {
-    /// Checks the signature with the issuer's keys, then the claims. May be called again with newer keys.
-    pub fn verify(&self, keys: &KeySet) -> Result<AccessToken, AccessTokenError> {
-        let algorithm = self.algorithm;
-        let key = keys
-            .find(algorithm, self.jws.header.kid.as_deref())
-            .map_err(|why| AccessTokenError::KeyUnknown(Fault::new(Reason::TokenKeyUnknown, format!("{why} for {algorithm}"))))?;
-        if !key.verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
-            return Err(Fault::new(Reason::TokenSignature, format!("the {algorithm} signature does not verify")).into());
-        }
+    /// The issuer's key that the header points at. A refusal says that newer keys may help.
+    pub fn find_key<'k>(&self, keys: &'k KeySet) -> Result<Found<'k>, Fault> {
+        let (algorithm, kid) = (self.algorithm, self.jws.header.kid.as_deref());
+        keys.find(algorithm, kid).map_err(|why| Fault::new(Reason::TokenKeyUnknown, format!("{why} for {algorithm}")))
+    }
 
+    /// Checks the signature with `found`, then the claims.
+    pub fn verify(self, found: &Found<'_>) -> Result<AccessToken, Fault> {
+        if !found.verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
+            return Err(Fault::new(Reason::TokenSignature, format!("the {} signature does not verify", self.algorithm)));
+        }
+        let key = found.mark(self.jws.header.kid.as_deref());
+        self.claims(key).map_err(|error| match error {
+            Wrong::Claims(error) => bad_claims(error),
+            Wrong::Token(fault) => fault,
+        })
+    }
+
+    /// The claims of a token whose signature is right.
+    fn claims(self, key: KeyMark) -> Result<AccessToken, Wrong> {
         let claims = &self.claims;
         let expires_at = claims::time(claims, "exp")?;
         let not_before = claims::optional_time(claims, "nbf")?;
@@ -193,13 +192,25 @@ impl Presented<'_> {
                 claims::text(claims, "jti")?;
             }
             TokenType::Any => self.refuse_id_token(&audience)?,
+            TokenType::IdToken => {
+                // OpenID Connect Core §2: `aud` and `iat` are required beside `iss`, `sub` and `exp`.
+                if audience.is_empty() {
+                    return Err(claims::missing("aud").into());
+                }
+                issued_at.ok_or_else(|| claims::missing("iat"))?;
+            }
+        }
+        // RFC 8417 §2.2: what has `events` tells of something that happened, a logout say, and lets nobody in.
+        if claims.contains_key("events") {
+            return Err(Fault::new(Reason::TokenType, "it has events, as security event tokens do").into());
         }
 
         // RFC 7800 §3.1: a bound token counts only with proof of the key it is bound to.
         let confirmation = Confirmation::of(claims)?;
 
         let terms = Terms { expires_at, valid_from: not_before.max(issued_at), audience, leeway: self.rules.leeway };
-        Ok(AccessToken { scopes: scopes(claims), claims: claims.clone(), terms, confirmation })
+        let scopes = scopes::of(claims, self.rules.scope_claim.as_ref());
+        Ok(AccessToken { scopes, claims: self.claims, terms, confirmation, key: Some(key) })
     }
 
     /// Without `typ` an ID token shows itself by what only ID tokens carry, or by being meant for us as relying party.
@@ -234,13 +245,21 @@ impl Terms {
     }
 }
 
-/// `scope`, else `scp`: a text with spaces between (RFC 9068 §2.2.3, RFC 8693 §4.2), or a list as some issuers send it.
-fn scopes(claims: &Claims) -> BTreeSet<String> {
-    let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-    match claims.get("scope").or_else(|| claims.get("scp")) {
-        Some(Value::String(text)) => words(text).into_iter().collect(),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).flat_map(words).collect(),
-        _ => BTreeSet::new(),
+/// What may be wrong with claims.
+enum Wrong {
+    Claims(ClaimsError),
+    Token(Fault),
+}
+
+impl From<ClaimsError> for Wrong {
+    fn from(error: ClaimsError) -> Self {
+        Self::Claims(error)
+    }
+}
+
+impl From<Fault> for Wrong {
+    fn from(fault: Fault) -> Self {
+        Self::Token(fault)
     }
 }
 

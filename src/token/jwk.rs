@@ -21,9 +21,35 @@ pub struct KeySet {
 
 struct Key {
     kid: Option<String>,
-    material: Material,
+    /// Tells keys apart.
+    material: [u8; 32],
     /// One for each algorithm that this key may be used with.
     ready: Vec<VerifyingKey>,
+}
+
+/// A key of a set that fits a header.
+pub struct Found<'k> {
+    material: &'k [u8; 32],
+    ready: &'k VerifyingKey,
+}
+
+/// Names one key of an issuer across documents: which algorithm, which `kid` it was found by, which key it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMark {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    material: [u8; 32],
+}
+
+impl Found<'_> {
+    /// Whether `signature` is this key's over `message`.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.ready.verifies(message, signature)
+    }
+
+    pub(super) fn mark(&self, kid: Option<&str>) -> KeyMark {
+        KeyMark { algorithm: self.ready.algorithm(), kid: kid.map(str::to_owned), material: *self.material }
+    }
 }
 
 /// The bytes are no JWK Set at all: no JSON object with a list `keys`.
@@ -78,14 +104,21 @@ impl KeySet {
 
     /// The one key that a header's `alg` and `kid` point at. With `kid`: the key of that very name which fits `alg`; without: the only key
     /// that fits `alg`. Two that fit are none (OpenID Connect Core §10.1 wants a `kid` where there are several).
-    pub(super) fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&VerifyingKey, NoKey> {
+    pub(super) fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Found<'_>, NoKey> {
         let mut fitting = self.keys.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid).filter_map(|key| {
             let ready = key.ready.iter().find(|ready| ready.algorithm() == algorithm)?;
             Some((key, ready))
         });
         let (key, ready) = fitting.next().ok_or(NoKey::Unknown)?;
         // The same key listed twice is one key, not an ambiguity.
-        if fitting.all(|(other, _)| other.material == key.material) { Ok(ready) } else { Err(NoKey::Ambiguous) }
+        let one = fitting.all(|(other, _)| other.material == key.material);
+        if one { Ok(Found { material: &key.material, ready }) } else { Err(NoKey::Ambiguous) }
+    }
+
+    /// Whether a token that points at the marked key would still be checked by that very key.
+    #[must_use]
+    pub fn still_has(&self, mark: &KeyMark) -> bool {
+        self.find(mark.algorithm, mark.kid.as_deref()).is_ok_and(|found| *found.material == mark.material)
     }
 }
 
@@ -137,7 +170,7 @@ impl Key {
             Some(own) => VerifyingKey::new(Algorithm::from_name(own)?, &material).into_iter().collect(),
             None => Algorithm::ALL.into_iter().filter_map(|algorithm| VerifyingKey::new(algorithm, &material)).collect(),
         };
-        (!ready.is_empty()).then_some(Self { kid: raw.kid, material, ready })
+        (!ready.is_empty()).then_some(Self { kid: raw.kid, material: material.hash(), ready })
     }
 }
 

@@ -3,6 +3,7 @@
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 
 use super::algorithm::Algorithm;
+use crate::secret;
 
 /// What an algorithm computes, by the type of key it needs. The key's type is thereby fixed by the algorithm, never by the token.
 enum Computation {
@@ -46,7 +47,6 @@ const fn computation(algorithm: Algorithm) -> Computation {
 }
 
 /// What a JWK holds, before an algorithm is chosen for it.
-#[derive(PartialEq, Eq)]
 pub(super) enum Material {
     /// Modulus and public exponent, big-endian.
     Rsa { n: Vec<u8>, e: Vec<u8> },
@@ -54,6 +54,23 @@ pub(super) enum Material {
     Ec { curve: Curve, x: Vec<u8>, y: Vec<u8> },
     /// The public key of RFC 8032.
     Ed25519 { x: Vec<u8> },
+}
+
+impl Material {
+    /// Tells keys apart: SHA-256 over its numbers, each preceded by its length.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        let (kind, parts): (u8, [&[u8]; 2]) = match self {
+            Self::Rsa { n, e } => (0, [unpadded(n), unpadded(e)]),
+            Self::Ec { curve, x, y } => (1 + *curve as u8, [x, y]),
+            Self::Ed25519 { x } => (4, [x, &[]]),
+        };
+        let mut bytes = vec![kind];
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        secret::sha256(&bytes)
+    }
 }
 
 /// A public key made ready for one algorithm.

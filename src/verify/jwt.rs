@@ -2,49 +2,41 @@
 
 use std::sync::Arc;
 
-use super::{TokenVerifier, VerifiedToken, VerifyFuture};
-use crate::fault::{Fault, Trouble};
-use crate::identity::{ClaimMapping, Identity, Source};
+use super::memory::TokenMemory;
+use super::{TokenVerifier, VerifyFuture, identity};
+use crate::fault::Trouble;
+use crate::identity::ClaimMapping;
 use crate::provider::keys::{Budget, JwksCache};
-use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::token::{AccessToken, AccessTokenError, AccessTokenRules, Audience};
+use crate::token::{AccessToken, AccessTokenRules, Audience};
 
 /// Verifies one issuer's JWTs.
 pub struct JwtVerifier {
     rules: AccessTokenRules,
+    audience: Arc<Audience>,
     mapping: ClaimMapping,
     keys: Arc<JwksCache>,
+    memory: Arc<TokenMemory>,
 }
 
 impl JwtVerifier {
-    /// `mapping` says which of its claims count; `keys` are this issuer's.
+    /// `mapping` says which of its claims count; `keys` are this issuer's; what it verified is told to `memory`.
     #[must_use]
-    pub const fn new(rules: AccessTokenRules, mapping: ClaimMapping, keys: Arc<JwksCache>) -> Self {
-        Self { rules, mapping, keys }
+    pub fn new(rules: AccessTokenRules, mapping: ClaimMapping, keys: Arc<JwksCache>, memory: Arc<TokenMemory>) -> Self {
+        Self { audience: Arc::new(rules.audience.clone()), rules, mapping, keys, memory }
     }
 
     async fn check(&self, token: &str) -> Result<AccessToken, Trouble> {
         // What is wrong in form fetches nothing.
         let presented = self.rules.read(token)?;
         let keys = self.keys.keys().await?;
-        let unknown = match presented.verify(&keys) {
-            Ok(token) => return Ok(token),
-            Err(AccessTokenError::Refused(fault)) => return Err(fault.into()),
-            Err(AccessTokenError::KeyUnknown(fault)) => fault,
+        let unknown = match presented.find_key(&keys) {
+            Ok(found) => return Ok(presented.verify(&found)?),
+            Err(unknown) => unknown,
         };
         let Some(newer) = self.keys.keys_after_unknown(Budget::Stranger, &keys).await? else { return Err(unknown.into()) };
-        presented.verify(&newer).map_err(|error| match error {
-            AccessTokenError::Refused(fault) | AccessTokenError::KeyUnknown(fault) => fault.into(),
-        })
-    }
-
-    fn identity(&self, token: AccessToken) -> Result<VerifiedToken, Fault> {
-        let issuer = &self.rules.issuer;
-        let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.clone()), &self.mapping, token.claims)
-            .ok_or_else(|| Fault::new(Reason::TokenClaims, format!("{} names nobody", self.mapping.user)))?;
-        identity.scopes = token.scopes;
-        Ok(VerifiedToken { identity: Arc::new(identity), terms: token.terms, confirmation: token.confirmation })
+        let found = presented.find_key(&newer)?;
+        Ok(presented.verify(&found)?)
     }
 }
 
@@ -54,10 +46,18 @@ impl TokenVerifier for JwtVerifier {
     }
 
     fn audience(&self) -> &Audience {
-        &self.rules.audience
+        &self.audience
     }
 
     fn verify<'a>(&'a self, token: &'a Secret) -> VerifyFuture<'a> {
-        Box::pin(async move { Ok(self.identity(self.check(token.expose()).await?)?) })
+        Box::pin(async move {
+            let checked = self.check(token.expose()).await?;
+            let key = checked.key.clone();
+            let verified = identity(&self.rules.issuer, &self.mapping, checked)?;
+            if let Some(key) = key {
+                self.memory.remember(token, &verified, &self.audience, key, &self.keys);
+            }
+            Ok(verified)
+        })
     }
 }

@@ -38,7 +38,7 @@ impl Issuer {
         self.fetches.load(Ordering::SeqCst)
     }
 
-    fn verifier(&self, clock: &SharedClock, groups: Option<&str>) -> Arc<dyn TokenVerifier> {
+    fn verifier(&self, clock: &SharedClock, memory: &Arc<TokenMemory>, groups: Option<&str>) -> Arc<dyn TokenVerifier> {
         let (fetches, script) = (Arc::clone(&self.fetches), Arc::clone(&self.script));
         let fetch = Box::new(move || {
             fetches.fetch_add(1, Ordering::SeqCst);
@@ -53,13 +53,14 @@ impl Issuer {
             algorithms: Algorithm::DEFAULT.to_vec(),
             typ: TokenType::AtJwt,
             client_id: None,
+            scope_claim: None,
             leeway: Duration::from_secs(60),
         };
         let path = |text| ClaimPath::parse(text).unwrap();
         let mapping =
             ClaimMapping { user: path("sub"), email: None, groups: groups.map(path), email_verification: EmailVerification::Required };
         let cache = JwksCache::new(fetch, Arc::clone(clock), Tasks::new(Handle::current()));
-        Arc::new(JwtVerifier::new(rules, mapping, Arc::new(cache)))
+        Arc::new(JwtVerifier::new(rules, mapping, Arc::new(cache), Arc::clone(memory)))
     }
 
     fn token(&self, clock: &ManualClock, change: &Value) -> Secret {
@@ -79,6 +80,7 @@ struct World {
     a: Issuer,
     b: Issuer,
     clock: Arc<ManualClock>,
+    memory: Arc<TokenMemory>,
     verifiers: Verifiers,
 }
 
@@ -86,8 +88,10 @@ fn world() -> World {
     let clock = Arc::new(ManualClock::default());
     let shared: SharedClock = clock.clone();
     let (a, b) = (Issuer::new("https://a.test"), Issuer::new("https://b.test"));
-    let verifiers = Verifiers::new([a.verifier(&shared, Some("groups")), b.verifier(&shared, None)], shared);
-    World { a, b, clock, verifiers }
+    let memory = Arc::new(TokenMemory::new());
+    let by_keys = [a.verifier(&shared, &memory, Some("groups")), b.verifier(&shared, &memory, None)];
+    let verifiers = Verifiers::new(by_keys, None, Arc::clone(&memory), shared);
+    World { a, b, clock, memory, verifiers }
 }
 
 impl World {
@@ -221,4 +225,98 @@ async fn a_token_whose_user_claim_names_nobody_is_refused() {
     for change in [json!({"sub": ""}), json!({"sub": null}), json!({"sub": 7})] {
         assert_eq!(world.reason(&world.a.token(&world.clock, &change)).await, Some(Reason::TokenClaims), "{change}");
     }
+}
+
+#[tokio::test]
+async fn a_repeated_token_is_remembered_and_still_judged_by_time_and_audience() {
+    let world = world();
+    let token = world.a.token(&world.clock, &json!({}));
+    let first = world.verifiers.verify(&token, None).await.unwrap();
+    assert_eq!(world.memory.len(), 1);
+    let again = world.verifiers.verify(&token, None).await.unwrap();
+    assert!(Arc::ptr_eq(&first.identity, &again.identity), "it was verified a second time");
+    let elsewhere = Audience::AnyOf(vec!["invoices".into()]);
+    let refused = world.verifiers.verify(&token, Some(&elsewhere)).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::TokenAudience);
+    let here = Audience::AnyOf(vec!["orders".into()]);
+    assert!(Arc::ptr_eq(&world.verifiers.verify(&token, Some(&here)).await.unwrap().identity, &first.identity));
+    world.clock.advance(Duration::from_secs(360));
+    assert_eq!(world.reason(&token).await, Some(Reason::TokenExpired));
+    assert!(world.memory.is_empty(), "a token that is over is still remembered");
+    // One byte more or less is another token.
+    let longer = Secret::new(format!("{}A", world.a.token(&world.clock, &json!({})).expose()));
+    assert_ne!(world.reason(&longer).await, None);
+    assert!(world.memory.is_empty());
+}
+
+#[tokio::test]
+async fn what_does_not_count_is_not_remembered() {
+    let world = world();
+    let forged = Signer::new(Algorithm::Es256);
+    let header = with(&forged.header("k"), &json!({"typ": "at+jwt"}));
+    let forged = Secret::new(forged.token(&header, &world.a.claims(&world.clock)));
+    for _ in 0..2 {
+        assert_eq!(world.reason(&forged).await, Some(Reason::TokenSignature));
+        assert_eq!(world.reason(&world.a.token(&world.clock, &json!({"sub": 7}))).await, Some(Reason::TokenClaims));
+    }
+    assert!(world.memory.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_forgets_its_tokens() {
+    let world = world();
+    let (of_a, of_b) = (world.a.token(&world.clock, &json!({"exp": u32::MAX})), world.b.token(&world.clock, &json!({"exp": u32::MAX})));
+    for token in [&of_a, &of_b, &of_a, &of_b] {
+        assert_eq!(world.reason(token).await, None);
+    }
+    assert_eq!(world.memory.len(), 2);
+    // A document with the same key in another place changes nothing; one with another key of that name does.
+    let other = Signer::new(Algorithm::Es256);
+    world.a.publishes([Some(jwks(&[other.jwk("other"), world.a.signer.jwk("k")]))]);
+    world.b.publishes([Some(jwks(&[other.jwk("k")]))]);
+    let before = world.verifiers.verify(&of_a, None).await.unwrap().identity;
+    world.clock.advance(Duration::from_secs(2 * 60 * 60));
+    for _ in 0..2 {
+        assert_eq!(world.reason(&of_b).await, Some(Reason::TokenSignature));
+    }
+    assert_eq!(world.memory.len(), 1);
+    assert_eq!(world.reason(&of_a).await, None);
+    // The wait for the newer keys went past the memory; from now on it is used again.
+    let after = world.verifiers.verify(&of_a, None).await.unwrap().identity;
+    assert!(!Arc::ptr_eq(&before, &after) && Arc::ptr_eq(&after, &world.verifiers.verify(&of_a, None).await.unwrap().identity));
+    world.a.publishes([Some(jwks(&[other.jwk("other")]))]);
+    world.clock.advance(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(world.reason(&of_a).await, Some(Reason::TokenKeyUnknown));
+    assert_eq!(world.reason(&of_a).await, Some(Reason::TokenKeyUnknown));
+    assert_eq!(world.memory.len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_found_gone_for_one_token_is_gone_for_all() {
+    let world = world();
+    let token = world.a.token(&world.clock, &json!({}));
+    assert_eq!(world.reason(&token).await, None);
+    // A forged key name makes the keys be looked at again before their time.
+    let other = Signer::new(Algorithm::Es256);
+    world.a.publishes([Some(jwks(&[other.jwk("new")]))]);
+    let header = with(&other.header("new"), &json!({"typ": "at+jwt"}));
+    let rotated = Secret::new(other.token(&header, &world.a.claims(&world.clock)));
+    assert_eq!(world.reason(&rotated).await, None);
+    assert_eq!(world.reason(&token).await, Some(Reason::TokenKeyUnknown));
+}
+
+#[tokio::test]
+async fn remembered_tokens_go_on_while_the_issuer_is_down_and_not_for_ever() {
+    let world = world();
+    let token = world.a.token(&world.clock, &json!({"exp": u32::MAX}));
+    assert_eq!(world.reason(&token).await, None);
+    world.a.publishes([None]);
+    for _ in 0..20 {
+        world.clock.advance(Duration::from_secs(60 * 60));
+        // Whoever finds the keys old looks first; the failure then lets the old ones count.
+        let _ = world.reason(&token).await;
+        assert_eq!(world.reason(&token).await, None);
+    }
+    world.clock.advance(Duration::from_secs(6 * 60 * 60));
+    assert_eq!(world.reason(&token).await, Some(Reason::KeysUnreachable));
 }

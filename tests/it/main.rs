@@ -34,6 +34,8 @@ mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
+mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
+mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive
 mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out

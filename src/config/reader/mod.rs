@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use figment::value::{Dict, Num, Value};
 
+pub use scalar::TrueOr;
+
 use super::layers::{Layers, Origin};
 use super::problem::{Problem, Problems, Severity};
 

@@ -8,7 +8,29 @@ use figment::value::Value;
 
 use super::{Section, whole};
 
+/// A switch that may also say more.
+pub enum TrueOr<T> {
+    /// `true`.
+    True,
+    /// What was written instead.
+    Other(T),
+}
+
 impl Section<'_> {
+    /// `true`, or a text read by `parse`.
+    pub fn true_or<T, E: std::fmt::Display>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<TrueOr<T>> {
+        let value = self.value(key)?;
+        match value {
+            Value::Bool(_, true) => Some(TrueOr::True),
+            Value::String(_, text) if self.is_text(value) && text == "true" => Some(TrueOr::True),
+            Value::Bool(_, false) => {
+                self.problem(key, "is false; leave it out instead");
+                None
+            }
+            _ => self.parsed(key, parse).map(TrueOr::Other),
+        }
+    }
+
     /// A text.
     pub fn text(&self, key: &str) -> Option<String> {
         match self.value(key)? {

@@ -18,7 +18,7 @@ use crate::provider::oidc::OpenIdProvider;
 use crate::provider::own_calls::{Endpoint, Unanswered};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::token::{AccessTokenError, AccessTokenRules, Audience, Nonce, TokenType};
+use crate::token::{AccessTokenRules, Audience, Nonce, TokenType};
 
 /// RFC 8693 §2.1.
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -149,20 +149,19 @@ impl OpenIdProvider {
             algorithms: self.settings.algorithms.clone(),
             typ: TokenType::Any,
             client_id: None,
+            scope_claim: None,
             leeway: self.settings.leeway,
         };
         let presented = rules.read(token.expose())?;
         let keys = self.keys.keys().await?;
-        let verified = match presented.verify(&keys) {
-            Err(AccessTokenError::KeyUnknown(fault)) => match self.keys.keys_after_unknown(Budget::IdToken, &keys).await? {
-                Some(newer) => presented.verify(&newer),
-                None => Err(AccessTokenError::Refused(fault)),
-            },
-            verified => verified,
+        let verified = match presented.find_key(&keys) {
+            Ok(found) => presented.verify(&found)?,
+            Err(unknown) => {
+                let newer = self.keys.keys_after_unknown(Budget::IdToken, &keys).await?.ok_or(unknown)?;
+                let found = presented.find_key(&newer)?;
+                presented.verify(&found)?
+            }
         };
-        let verified = verified.map_err(|error| match error {
-            AccessTokenError::Refused(fault) | AccessTokenError::KeyUnknown(fault) => fault,
-        })?;
         verified.terms.judge(&Audience::Any, self.clock.now())?;
         if verified.confirmation.is_some() != bound {
             return Err(Fault::new(Reason::TokenBound, "the token of the exchange is not bound as it was asked for").into());

@@ -1,12 +1,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::fetch::max_age;
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock as _, ManualClock};
 use crate::fault::Dependency;
 use crate::token::Algorithm;
 use crate::token::testing::{Signer, jwks};
@@ -194,7 +196,7 @@ async fn without_any_keys_it_is_an_outage_asked_again_after_a_pause() {
 
 #[tokio::test]
 async fn the_issuers_max_age_counts_within_bounds() {
-    for (max_age, fresh) in [(0, FRESH_LEAST), (60, FRESH_LEAST), (1000, Duration::from_secs(1000)), (u64::MAX, FRESH_MOST)] {
+    for (max_age, fresh) in [(0, PUBLISHED.least), (60, PUBLISHED.least), (1000, Duration::from_secs(1000)), (u64::MAX, PUBLISHED.most)] {
         let issuer = Issuer::answering([Answer::Keys(1, Some(Duration::from_secs(max_age)))]);
         issuer.keys().await;
         issuer.pass(fresh.as_secs() - 10);
@@ -343,4 +345,50 @@ fn a_runtime_that_is_ending_fails_the_fetch_and_holds_nobody() {
     let cache = JwksCache::new(fetch, Arc::new(ManualClock::default()), Tasks::new(handle));
     let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert!(here.block_on(cache.keys()).is_err());
+}
+
+#[tokio::test]
+async fn keys_are_at_hand_while_nobody_need_be_asked() {
+    let issuer = Issuer::answering([Answer::Keys(1, None), Answer::Down, Answer::Keys(2, None)]);
+    let cache = &issuer.cache;
+    assert!(cache.at_hand().is_none() && cache.fresh_edition(issuer.clock.now()).is_none());
+    cache.keys().await.unwrap();
+    let (keys, edition) = cache.at_hand().unwrap();
+    assert_eq!((keys.len(), cache.fresh_edition(issuer.clock.now())), (1, Some(edition)));
+    // Stale: somebody has to ask first. They fail, and the old keys go on for a while.
+    issuer.clock.advance(PUBLISHED.usual + PUBLISHED.beside);
+    assert!(cache.at_hand().is_none() && cache.fresh_edition(issuer.clock.now()).is_none());
+    assert!(cache.keys().await.is_err() || cache.keys().await.is_ok());
+    assert_eq!(cache.at_hand().unwrap().1, edition);
+    assert!(cache.fresh_edition(issuer.clock.now()).is_none());
+    issuer.clock.advance(PAUSE);
+    assert!(cache.at_hand().is_none());
+    cache.keys().await.unwrap();
+    while cache.fresh_edition(issuer.clock.now()).is_none() {
+        tokio::task::yield_now().await;
+    }
+    let (newer, next) = cache.at_hand().unwrap();
+    assert_eq!((newer.len(), cache.fresh_edition(issuer.clock.now())), (2, Some(next)));
+    assert!(next > edition);
+}
+
+#[tokio::test]
+async fn keys_in_a_file_are_read_again_when_it_changes() {
+    let file = std::env::temp_dir().join(format!("doorward-keys-{}.json", std::process::id()));
+    std::fs::write(&file, document(1)).unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let cache = JwksCache::of_file(file.clone(), clock.clone(), Tasks::new(Handle::current()));
+    assert_eq!(cache.keys().await.unwrap().len(), 1);
+    std::fs::write(&file, document(3)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    // The first who comes waits for the newer ones: a key that was taken out counts no more.
+    assert_eq!(cache.keys().await.unwrap().len(), 3);
+    std::fs::write(&file, "half a docum").unwrap();
+    clock.advance(Duration::from_secs(2));
+    let _ = cache.keys().await;
+    assert_eq!(cache.keys().await.unwrap().len(), 3);
+    std::fs::remove_file(&file).unwrap();
+    clock.advance(STALE_MOST);
+    clock.advance(IN_A_FILE.usual);
+    assert_eq!(cache.keys().await.err().unwrap().dependency, Dependency::Keys);
 }

@@ -14,6 +14,7 @@ fn rules(typ: TokenType) -> AccessTokenRules {
         algorithms: Algorithm::DEFAULT.to_vec(),
         typ,
         client_id: Some("gateway".into()),
+        scope_claim: None,
         leeway: Duration::from_secs(60),
     }
 }
@@ -39,19 +40,21 @@ fn signer() -> &'static (Signer, KeySet) {
 }
 
 /// All three stages, as a request runs through them.
-fn take(rules: &AccessTokenRules, header: &Value, claims: &Value) -> Result<AccessToken, AccessTokenError> {
+fn take(rules: &AccessTokenRules, header: &Value, claims: &Value) -> Result<AccessToken, Fault> {
     let (signer, keys) = signer();
-    let token = signer.token(header, claims);
-    let token = rules.read(&token)?.verify(keys)?;
+    let token = verified(rules, &signer.token(header, claims), keys)?;
     token.terms.judge(&rules.audience, NOW)?;
     Ok(token)
 }
 
-fn reason(result: Result<AccessToken, AccessTokenError>) -> Option<Reason> {
-    match result {
-        Ok(_) => None,
-        Err(AccessTokenError::Refused(fault) | AccessTokenError::KeyUnknown(fault)) => Some(fault.reason),
-    }
+fn verified(rules: &AccessTokenRules, token: &str, keys: &KeySet) -> Result<AccessToken, Fault> {
+    let presented = rules.read(token)?;
+    let found = presented.find_key(keys)?;
+    presented.verify(&found)
+}
+
+fn reason(result: Result<AccessToken, Fault>) -> Option<Reason> {
+    result.err().map(|fault| fault.reason)
 }
 
 #[test]
@@ -125,11 +128,66 @@ fn claims_are_judged_by_the_kind_of_token() {
         (json!({"aud": "gateway"}), Some(Audience), Some(IdToken)),
         (json!({"aud": ["orders", "gateway"]}), None, Some(IdToken)),
         (json!({"azp": "gateway"}), None, None),
+        (json!({"events": {"x": {}}}), Some(Reason::TokenType), Some(Reason::TokenType)),
     ] {
         let claims = with(&claims(), &change);
         assert_eq!(reason(take(&rules(TokenType::AtJwt), &header(), &claims)), at_jwt, "at+jwt {change}");
         assert_eq!(reason(take(&rules(TokenType::Any), &header(), &claims)), any, "any {change}");
     }
+}
+
+#[test]
+fn an_id_token_counts_where_it_is_written_out_and_nothing_else_does() {
+    use Reason::{
+        TokenAudience as Audience, TokenClaims as BadClaims, TokenExpired as Expired, TokenIssuerUnknown as Issuer,
+        TokenNotYetValid as NotYet, TokenType as Type,
+    };
+    let now = NOW.0;
+    let id_token = json!({
+        "iss": ISSUER, "sub": "alice", "aud": "orders", "exp": now + 300, "iat": now, "nonce": "n", "at_hash": "h", "azp": "phone",
+    });
+    let rules = AccessTokenRules { client_id: Some("orders".into()), ..rules(TokenType::IdToken) };
+    for (typ, expected) in [
+        (json!(null), None),
+        (json!("JWT"), None),
+        (json!("application/jwt"), None),
+        (json!("at+jwt"), Some(Type)),
+        (json!("logout+jwt"), Some(Type)),
+        (json!("ID"), Some(Type)),
+    ] {
+        assert_eq!(reason(take(&rules, &with(&header(), &json!({ "typ": typ })), &id_token)), expected, "{typ}");
+    }
+    for (change, expected) in [
+        (json!({"nonce": null, "at_hash": null}), None),
+        (json!({"aud": ["x", "orders"]}), None),
+        (json!({"aud": "x"}), Some(Audience)),
+        (json!({"aud": null}), Some(BadClaims)),
+        (json!({"aud": []}), Some(BadClaims)),
+        (json!({"iss": "https://other.test"}), Some(Issuer)),
+        (json!({"sub": null}), Some(BadClaims)),
+        (json!({"iat": null}), Some(BadClaims)),
+        (json!({"exp": null}), Some(BadClaims)),
+        (json!({"exp": now - 60}), Some(Expired)),
+        (json!({"iat": now + 61}), Some(NotYet)),
+        (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), Some(Type)),
+    ] {
+        let claims = with(&id_token, &change);
+        assert_eq!(reason(take(&rules, &with(&header(), &json!({ "typ": "JWT" })), &claims)), expected, "{change}");
+    }
+}
+
+#[test]
+fn a_key_is_known_again_in_a_later_document_and_missed_when_it_is_another() {
+    let (signer, keys) = signer();
+    let token = take(&rules(TokenType::AtJwt), &header(), &claims()).unwrap();
+    let mark = token.key.unwrap();
+    assert!(keys.still_has(&mark));
+    let other = Signer::new(Algorithm::Es256);
+    assert!(key_set(&[other.jwk("o"), signer.jwk("k")]).still_has(&mark));
+    assert!(!key_set(&[other.jwk("k")]).still_has(&mark));
+    assert!(!key_set(&[signer.jwk("k2")]).still_has(&mark));
+    assert!(!key_set(&[signer.jwk("k"), other.jwk("k")]).still_has(&mark));
+    assert!(!key_set(&[]).still_has(&mark));
 }
 
 #[test]
@@ -188,7 +246,7 @@ fn scopes_are_read_from_scope_else_scp() {
 fn what_no_key_of_the_issuer_signed_is_refused() {
     let rules = rules(TokenType::AtJwt);
     let (signer, keys) = signer();
-    let verify = |token: &str| reason(rules.read(token).map_err(Into::into).and_then(|presented| presented.verify(keys)));
+    let verify = |token: &str| reason(verified(&rules, token, keys));
     let payload = encode(claims().to_string().as_bytes());
     for (alg, expected) in [("none", Reason::TokenAlgorithm), ("HS256", Reason::TokenAlgorithm), ("ES384", Reason::TokenAlgorithm)] {
         let head = encode(json!({"alg": alg, "kid": "k", "typ": "at+jwt"}).to_string().as_bytes());
@@ -228,10 +286,7 @@ proptest! {
         let (signer, keys) = signer();
         for token in [text, signer.token_of(&header(), &payload), signer.token_of(&header(), json.as_bytes())] {
             let _ = peek_issuer(&token);
-            let rules = rules(TokenType::Any);
-            if let Ok(presented) = rules.read(&token) {
-                let _ = presented.verify(keys);
-            }
+            let _ = verified(&rules(TokenType::Any), &token, keys);
         }
     }
 }

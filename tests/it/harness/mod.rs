@@ -7,7 +7,7 @@
 //! - a person: [`browser`] with its [`visit`], [`page`], [`cookies`] and [`html`], or the real one, [`chromium`]
 //! - behind the gateway: [`upstream`] with its [`upstream_paths`], and [`guarded`], which wants a token, on [`server`]
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
-//!   signatures by [`jose`]
+//!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
@@ -70,6 +70,7 @@ pub mod scene;
 pub mod server;
 pub mod stalling;
 pub mod temp;
+pub mod token_issuer;
 pub mod twins;
 pub mod upstream;
 pub mod upstream_paths;

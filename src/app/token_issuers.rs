@@ -1,0 +1,110 @@
+//! Issuers of bearer tokens: by their keys, by asking them, or both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::providers::http;
+use crate::clock::SharedClock;
+use crate::config::{self, Config, TokenIssuer, TokenKeys, TokenTyp};
+use crate::fault::Outage;
+use crate::provider::CallTimes;
+use crate::provider::http::Http;
+use crate::provider::introspection::{IntrospectionEndpoint, IntrospectionPlace};
+use crate::provider::issuer_metadata::IssuerMetadata;
+use crate::provider::keys::{JwksCache, ResolveJwksUri, over_http};
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+use crate::token::{AccessTokenRules, Audience, IntrospectionRules, TokenType};
+use crate::verify::{IntrospectionVerifier, JwtVerifier, OpaqueTokens, TokenMemory, TokenVerifier, Verifiers};
+
+/// What all issuers are made with.
+struct Around<'a> {
+    clock: &'a SharedClock,
+    tasks: &'a Tasks,
+    leeway: Duration,
+}
+
+pub(super) fn verifiers(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
+    let around = Around { clock, tasks, leeway: config.gateway.leeway };
+    let memory = Arc::new(TokenMemory::new());
+    let mut by_keys: Vec<Arc<dyn TokenVerifier>> = Vec::new();
+    let mut opaque: Option<Arc<dyn TokenVerifier>> = None;
+    for issuer in &config.token_issuers {
+        let http = http(config, &issuer.tls, tasks);
+        let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
+        let metadata = IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
+        let metadata = Arc::new(metadata);
+        let keys = around.keys(issuer, &http, &times, &metadata);
+        by_keys.push(Arc::new(JwtVerifier::new(around.rules(issuer), issuer.mapping.clone(), keys, Arc::clone(&memory))));
+        if let Some(introspection) = &issuer.introspection {
+            opaque = Some(Arc::new(around.introspection(issuer, introspection, http, times, metadata)));
+        }
+    }
+    Verifiers::new(by_keys, opaque, memory, Arc::clone(clock))
+}
+
+impl Around<'_> {
+    fn keys(&self, issuer: &TokenIssuer, http: &Http, times: &CallTimes, metadata: &Arc<IssuerMetadata>) -> Arc<JwksCache> {
+        let resolve: ResolveJwksUri = match &issuer.keys {
+            TokenKeys::File(file) => return Arc::new(JwksCache::of_file(file.clone(), Arc::clone(self.clock), self.tasks.clone())),
+            TokenKeys::At(uri) => {
+                let uri = uri.clone();
+                Box::new(move || {
+                    let uri = uri.clone();
+                    Box::pin(async move { Ok(uri) })
+                })
+            }
+            TokenKeys::Discovered => {
+                let metadata = Arc::clone(metadata);
+                Box::new(move || {
+                    let metadata = Arc::clone(&metadata);
+                    Box::pin(async move { metadata.jwks_uri().await.map_err(Outage::keys) })
+                })
+            }
+        };
+        let fetch = over_http(http.clone(), times.clone(), issuer.bearer.clone(), resolve);
+        Arc::new(JwksCache::new(fetch, Arc::clone(self.clock), self.tasks.clone()))
+    }
+
+    fn rules(&self, issuer: &TokenIssuer) -> AccessTokenRules {
+        AccessTokenRules {
+            issuer: issuer.issuer.clone(),
+            audience: audience(issuer),
+            algorithms: issuer.algorithms.clone(),
+            typ: match issuer.typ {
+                TokenTyp::AtJwt => TokenType::AtJwt,
+                TokenTyp::Any => TokenType::Any,
+                TokenTyp::IdToken => TokenType::IdToken,
+            },
+            client_id: issuer.client_id.clone(),
+            scope_claim: issuer.scope_claim.clone(),
+            leeway: self.leeway,
+        }
+    }
+
+    fn introspection(
+        &self,
+        issuer: &TokenIssuer,
+        introspection: &config::Introspection,
+        http: Http,
+        times: CallTimes,
+        metadata: Arc<IssuerMetadata>,
+    ) -> IntrospectionVerifier {
+        let place = introspection.endpoint.clone().map_or(IntrospectionPlace::Discovered(metadata), IntrospectionPlace::At);
+        let registration = (introspection.client_id.clone(), introspection.auth.clone());
+        let endpoint = IntrospectionEndpoint::new(place, issuer.issuer.clone(), registration, (http, times), Arc::clone(self.clock));
+        let user = &issuer.mapping.user;
+        let rules = IntrospectionRules {
+            issuer: issuer.issuer.clone(),
+            scope_claim: issuer.scope_claim.clone(),
+            user_claim: (user.as_str() != "sub").then(|| user.clone()),
+            leeway: self.leeway,
+        };
+        let tokens = OpaqueTokens { rules, audience: audience(issuer), mapping: issuer.mapping.clone(), cache: introspection.cache };
+        IntrospectionVerifier::new(tokens, endpoint, Arc::clone(self.clock), self.tasks.clone())
+    }
+}
+
+fn audience(issuer: &TokenIssuer) -> Audience {
+    issuer.audience.clone().map_or(Audience::Any, Audience::AnyOf)
+}
