@@ -11,7 +11,7 @@ use super::gateway::is_loopback;
 use super::outgoing::read_outgoing_tls;
 use super::providers::{Provider, parse_id, parse_scope, read_issuer};
 use super::reader::Section;
-use super::routes::reserved;
+use super::route_parts::reserved;
 use crate::credential::CredentialKind;
 use crate::header::HeaderRule;
 use crate::provider::ClientAuthentication;

@@ -4,7 +4,7 @@ use http::HeaderName;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHORIZATION};
 
 use super::reader::Section;
-use super::routes::reserved;
+use super::route_parts::reserved;
 use crate::header::IdentityFamily;
 use crate::route::TokenPlace;
 

@@ -168,8 +168,11 @@ async fn what_is_no_good_key_is_401_with_its_reason_and_goes_nowhere() {
     assert_eq!(challenge(&world.show("/machines/", NOBODYS).await), "Doorward-Session realm=\"doorward\"");
     // No token was shown, so that none is called invalid.
     let metadata = world.scene.url("/.well-known/oauth-protected-resource/mixed");
-    let bearer = format!("Bearer realm=\"doorward\", resource_metadata=\"{metadata}\"");
-    assert_eq!(challenge(&world.show("/mixed/", NOBODYS).await), bearer);
+    let tokens = format!(
+        "Bearer realm=\"doorward\", resource_metadata=\"{metadata}\" | \
+         DPoP realm=\"doorward\", algs=\"RS256 ES256 PS256 EdDSA\", resource_metadata=\"{metadata}\""
+    );
+    assert_eq!(challenge(&world.show("/mixed/", NOBODYS).await), tokens);
     let answer = world.scene.get("/api/", &[]).await;
     assert_eq!(
         (refused(&answer), challenge(&answer)),

@@ -185,11 +185,13 @@ async fn a_wrong_password_and_a_name_that_nobody_has_are_told_the_same() {
 async fn a_401_says_which_schemes_the_route_takes_and_no_dialog_comes_up_where_people_sign_in() {
     let scene = scene();
     let session = "Doorward-Session realm=\"doorward\"";
-    let bearer = format!("Bearer realm=\"doorward\", resource_metadata=\"{}\"", scene.url("/.well-known/oauth-protected-resource/mixed"));
+    let metadata = format!("resource_metadata=\"{}\"", scene.url("/.well-known/oauth-protected-resource/mixed"));
+    let bearer = format!("Bearer realm=\"doorward\", {metadata}");
+    let dpop = format!("DPoP realm=\"doorward\", algs=\"RS256 ES256 PS256 EdDSA\", {metadata}");
     for (path, headers, expected) in [
         ("/api/", &[][..], &[CHALLENGE][..]),
         ("/api/", &[("sec-fetch-mode", "navigate"), ("accept", "text/html")], &[CHALLENGE]),
-        ("/mixed/", &[], &[bearer.as_str(), CHALLENGE]),
+        ("/mixed/", &[], &[bearer.as_str(), dpop.as_str(), CHALLENGE]),
         ("/both/", &[], &[CHALLENGE]),
         ("/both/", &[("sec-fetch-mode", "cors")], &[session]),
         ("/people/", &[], &[session]),
@@ -198,7 +200,7 @@ async fn a_401_says_which_schemes_the_route_takes_and_no_dialog_comes_up_where_p
         assert_eq!((answer.status.as_u16(), challenges(&answer)), (401, expected.to_vec()), "{path} {headers:?}");
     }
     // A wrong one: no token was shown, so that none is called invalid; a browser forgets what it had.
-    assert_eq!(challenges(&show(&scene, "/mixed/", "ann", "wrong").await), [bearer.as_str(), CHALLENGE]);
+    assert_eq!(challenges(&show(&scene, "/mixed/", "ann", "wrong").await), [bearer.as_str(), dpop.as_str(), CHALLENGE]);
     let wrong = basic("ann", "wrong");
     let answer = scene.get("/both/", &[("authorization", &wrong), ("sec-fetch-mode", "cors")]).await;
     assert_eq!(challenges(&answer), [CHALLENGE]);

@@ -101,10 +101,11 @@ impl Program {
     }
 }
 
-/// The challenges by scheme: those for `Bearer`, those for `DPoP`.
+/// The challenges by scheme, those for `Bearer` and those for `DPoP`; without the resource's metadata, which all of them name.
 fn challenges(answer: &Answer) -> (String, String) {
     let lines = answer.header_all("www-authenticate");
-    let of = |scheme: &str| lines.iter().filter(|line| line.starts_with(scheme)).copied().collect::<Vec<_>>().join("|");
+    let told = |line: &str| line.split(", resource_metadata=").next().unwrap_or_default().to_owned();
+    let of = |scheme: &str| lines.iter().filter(|line| line.starts_with(scheme)).map(|line| told(line)).collect::<Vec<_>>().join("|");
     (of("Bearer "), of("DPoP "))
 }
 

@@ -42,7 +42,7 @@ def send(base, method, path, headers=None, body=None):
     return {
         "status": answer.status if hasattr(answer, "status") else answer.code,
         "body": content,
-        "headers": {name.lower(): value for name, value in answer.headers.items()},
+        "headers": {name.lower(): ", ".join(answer.headers.get_all(name)) for name in answer.headers},
     }
 
 

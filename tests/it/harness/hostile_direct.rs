@@ -43,6 +43,10 @@ pub enum Exchanged {
 /// A grant without a browser; `None`: the request asks for none of these.
 pub fn grant(inner: &mut Inner, form: &Params, now: u64) -> Option<Result<Grant, &'static str>> {
     let get = |name: &str| form.get(name).cloned().unwrap_or_default();
+    // Where no token of others is known an exchange is one between programs.
+    if get("grant_type") == TOKEN_EXCHANGE && inner.direct.foreign.is_empty() && inner.direct.refusal.is_none() {
+        return None;
+    }
     let good = match get("grant_type").as_str() {
         "password" => inner.direct.passwords.get(&get("username").to_lowercase()).is_some_and(|right| *right == get("password")),
         TOKEN_EXCHANGE => !get("subject_token_type").is_empty() && inner.direct.foreign.contains(&get("subject_token")),

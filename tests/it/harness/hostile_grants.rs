@@ -36,9 +36,6 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
             Lie::RefreshInvalidClient if refreshing => return invalid_client("<i>refused</i> as told"),
             _ => {}
         }
-        if let Some(answer) = hostile_machine::answer(&mut inner, &form, now) {
-            return answer;
-        }
         match hostile_direct::grant(&mut inner, &form, now) {
             Some(Ok(grant)) => {
                 drop(inner);
@@ -49,6 +46,9 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
                 return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": "<i>refused</i>" }));
             }
             None => {}
+        }
+        if let Some(answer) = hostile_machine::answer(&mut inner, &form, now) {
+            return answer;
         }
         let found = match get("grant_type").as_str() {
             "authorization_code" => redeem(&mut inner, &form),

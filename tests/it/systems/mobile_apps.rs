@@ -12,14 +12,7 @@ use crate::local_accounts::CHEAP;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where the app puts its token, and what its route says of that: as far as routes can say it.
-fn places() -> (&'static [&'static str], &'static str) {
-    if include_str!("../../../config.toml.example").contains("\n#bearer_in") {
-        (&["header", "query", "body"], "bearer_in = [\"header\", \"query\", \"body\"]\n")
-    } else {
-        (&["header"], "")
-    }
-}
+const PLACES: [&str; 3] = ["header", "query", "body"];
 
 /// The app of `tests/mobile/app.py`, which knows nothing but the gateway's address.
 struct MobileApp {
@@ -72,7 +65,6 @@ fn assert_unauthorized(answer: &Value, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn login_for_mobile_apps_by_password_or_facebook_token_for_one_opaque_token_in_header_query_or_body() {
-    let (places, bearer_in) = places();
     for (table, status) in [("", 401), ("error_status = 400", 400)] {
         let graph = Graph::start();
         let tables = format!(
@@ -80,11 +72,10 @@ async fn login_for_mobile_apps_by_password_or_facebook_token_for_one_opaque_toke
              [[foreign_token]]\nid = \"facebook\"\nkind = \"facebook\"\napp_id = \"{APP_ID}\"\napp_secret = \"{APP_SECRET}\"\ngraph_url = \"{}\"\n",
             graph.url()
         );
-        let routes = format!(
-            "[[route]]\nid = \"data\"\npath = \"/data/\"\nupstream = \"@UPSTREAM@\"\naccept = [\"bearer\"]\nallow = \"any-authenticated\"\n{bearer_in}\
-             [[route]]\nid = \"site\"\nupstream = \"@UPSTREAM@\"\nallow = {{ emails = [\"nobody@example.test\"], provider = [\"default\"] }}\n"
-        );
-        let world = World::shaped(Shape { tables: &tables, routes: Some(&routes), ..Shape::default() }, |provider| provider);
+        let routes = "[[route]]\nid = \"data\"\npath = \"/data/\"\nupstream = \"@UPSTREAM@\"\naccept = [\"bearer\"]\nallow = \"any-authenticated\"\n\
+             bearer_in = [\"header\", \"query\", \"body\"]\n\
+             [[route]]\nid = \"site\"\nupstream = \"@UPSTREAM@\"\nallow = { emails = [\"nobody@example.test\"], provider = [\"default\"] }\n";
+        let world = World::shaped(Shape { tables: &tables, routes: Some(routes), ..Shape::default() }, |provider| provider);
         let app = MobileApp::start(&world.gateway.url);
         graph.give("EAAB-ann", json!({}), json!({}));
 
@@ -110,7 +101,7 @@ async fn login_for_mobile_apps_by_password_or_facebook_token_for_one_opaque_toke
             (json!({ "facebook_token": "EAAB-ann" }), "json", "10215241773831025"),
         ] {
             let token = app.token(with, kind).await;
-            for place in places.iter().copied() {
+            for place in PLACES {
                 let answer = app.data(Some(&token), place).await;
                 assert_eq!(answer["status"], 200, "{place}: {answer}");
                 let seen = world.upstream.last();
@@ -120,14 +111,14 @@ async fn login_for_mobile_apps_by_password_or_facebook_token_for_one_opaque_toke
             tokens.push(token);
         }
         let reached = world.upstream.count();
-        for place in places.iter().copied() {
+        for place in PLACES {
             assert_unauthorized(&app.data(Some("made-up"), place).await, "token-malformed");
             assert_unauthorized(&app.data(Some(&format!("doorward_st_{}", "A".repeat(64))), place).await, "issued-token-unknown");
         }
 
         // There is no renewal: after its time the app signs in again.
         world.advance(30 * DAY + Duration::from_secs(60));
-        for place in places.iter().copied() {
+        for place in PLACES {
             assert_unauthorized(&app.data(Some(&tokens[0]), place).await, "issued-token-expired");
         }
         let renewal = json!({ "grant_type": "refresh_token", "refresh_token": tokens[0] });
