@@ -35,7 +35,7 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$jsAm5nlH+xspNzm7EUYjTA$gs9bE8
 pub fn stand_in(text: &str, dir: &TempDir) -> String {
     let authority = CertificateAuthority::new();
     let leaf = authority.leaf(&["localhost"]);
-    let file = Regex::new(r#"(\w+_file)(\s*=\s*)"(/[^"]+)""#).expect("a sound pattern");
+    let file = Regex::new(r#"\b(\w+_file|file)(\s*=\s*)"(/[^"]+)""#).expect("a sound pattern");
     file.replace_all(text, |found: &regex::Captures<'_>| {
         let name = Path::new(&found[3]).file_name().expect("a file").to_string_lossy();
         let content = match &found[1] {
@@ -47,6 +47,9 @@ pub fn stand_in(text: &str, dir: &TempDir) -> String {
             "users_file" => {
                 format!("ann:{HASH}\n")
             }
+            "client_ca_file" => authority.pem(),
+            "file" => format!("[[key]]\nname = \"backup\"\nsha256 = \"{}\"\n", "0".repeat(64)),
+            "app_secret_file" => "0123456789abcdef0123456789abcdef".to_owned(),
             "logo_file" => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_owned(),
             _ => "a-secret-that-stands-in".to_owned(),
         };
