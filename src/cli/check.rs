@@ -56,6 +56,16 @@ fn describe(config: &Config) {
     for issuer in &config.token_issuers {
         say(format!("takes tokens   of {}", issuer.issuer));
     }
+    if let Some(keys) = &config.api_keys {
+        say(format!("takes keys     of {} in {}", keys.file.display(), keys.header));
+    }
+    if let Some(token) = &config.token {
+        let more = token.path.iter().map(|path| format!(" and {first}{path}")).collect::<String>();
+        say(format!("gives tokens   at {first}{prefix}/token{more}"));
+    }
+    if config.routes.table.routes().iter().any(|route| route.assertion.is_some()) {
+        say(format!("signs who it is; keys at {first}{prefix}/jwks"));
+    }
     let store = match &config.store.kind {
         StoreKind::Embedded { path } => format!("in {}", path.display()),
         StoreKind::Memory => "in memory: they end with the process".to_owned(),

@@ -91,12 +91,28 @@ id = "api"
 host = "api.example.com"
 upstream = "http://127.0.0.1:8082"
 access = "public"
+[[route]]
+id = "mobile"
+path = "/mobile/"
+upstream = "http://127.0.0.1:8083"
+accept = ["bearer"]
+allow = "any-authenticated"
+assertion = true
+[token]
+path = "/oauth/token"
+provider = "default"
 "#;
     let (ran, _) = with_config(&["check"], &format!("{SOUND}{routes}"));
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
     let at = |id: &str| ran.stdout.lines().position(|line| line.trim_start().starts_with(id)).unwrap_or_else(|| panic!("no {id}"));
     assert!(at("api") < at("orders") && at("orders") < at("everything"), "{}", ran.stdout);
-    for told in ["https://app.example.com/oauth2/callback", "https://app.example.com/oauth2/signed_out", "https://login.example.com"] {
+    for told in [
+        "https://app.example.com/oauth2/callback",
+        "https://app.example.com/oauth2/signed_out",
+        "https://login.example.com",
+        "https://app.example.com/oauth2/token and https://app.example.com/oauth/token",
+        "https://app.example.com/oauth2/jwks",
+    ] {
         assert!(ran.stdout.contains(told), "{told} is missing:\n{}", ran.stdout);
     }
     assert!(!ran.stdout.contains("a-secret-of-the-test"));
