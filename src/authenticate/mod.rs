@@ -90,6 +90,8 @@ pub struct Outcome {
     pub authentication: Authentication,
     /// The session behind it, with its ready-made headers.
     pub session: Option<Arc<OpenSession>>,
+    /// Ready-made headers of a token that is remembered.
+    pub prepared: Option<Arc<PreparedHeaders>>,
     /// The cookie that opened it, for what stays open in its name.
     pub cookie: Option<SessionCookie>,
     /// Why the session's tokens are over and no new ones are there. Whatever needs them cannot go on.
@@ -102,7 +104,7 @@ pub struct Outcome {
 
 impl Outcome {
     const fn without_session(authentication: Authentication) -> Self {
-        Self { authentication, session: None, cookie: None, without_tokens: None, ended: None, dpop_nonce: None }
+        Self { authentication, session: None, prepared: None, cookie: None, without_tokens: None, ended: None, dpop_nonce: None }
     }
 }
 
@@ -188,14 +190,22 @@ impl Authenticator {
             Ok(()) => Authentication::Authenticated(Authenticated { identity: verified.identity, by: CredentialKind::Bearer }),
             Err(fault) => Authentication::Rejected(fault),
         };
-        Ok(Outcome { dpop_nonce: nonce, ..Outcome::without_session(authentication) })
+        Ok(Outcome { dpop_nonce: nonce, prepared: Some(verified.prepared), ..Outcome::without_session(authentication) })
     }
 }
 
 fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, by: CredentialKind, without_tokens: Option<Outage>) -> Outcome {
     let who = Authenticated { identity: Arc::clone(&session.session.identity), by };
     let authentication = Authentication::Authenticated(who);
-    Outcome { authentication, session: Some(session), cookie: Some(cookie.clone()), without_tokens, ended: None, dpop_nonce: None }
+    Outcome {
+        authentication,
+        session: Some(session),
+        prepared: None,
+        cookie: Some(cookie.clone()),
+        without_tokens,
+        ended: None,
+        dpop_nonce: None,
+    }
 }
 
 /// A credential of a kind that no route can take yet.

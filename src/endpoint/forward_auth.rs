@@ -145,7 +145,10 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
     }
     if let Some(who) = permit.who() {
         let made = match session {
-            Some(session) => session.prepared.get(&session.session, route.index, Naming::ForwardAuth, &route.headers),
+            Some(open) => {
+                let on = (route.index, route.headers.as_slice());
+                open.prepared.get(&open.session.identity, TokensToTell::of(&open.session), on, Naming::ForwardAuth)
+            }
             None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::ForwardAuth, &route.headers).map(Arc::new),
         };
         match made {

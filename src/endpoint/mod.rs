@@ -8,7 +8,7 @@
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
-//! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave.
+//! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave; `wanted` is said where nobody can sign in.
 
 mod access;
 mod assertion;
@@ -40,6 +40,7 @@ mod token;
 mod token_places;
 mod tokens;
 mod userinfo;
+mod wanted;
 
 use std::time::Duration;
 

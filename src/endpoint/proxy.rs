@@ -13,19 +13,19 @@ use http_body_util::BodyExt as _;
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::login::{self, append, here, own_url};
 use super::token_places::{self, Aside};
-use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, resource_metadata, tokens};
+use super::{Body, Core, Gateway, Served, Visit, assertion, kept_form, logout, outbound, resource_metadata, tokens, wanted};
 use crate::authenticate::{OpenSession, Patience, present, with_nonce};
 use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::Kept;
 use crate::header::{
-    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, remove_hop_by_hop, set_forwarded,
-    strip_credentials, strip_identity,
+    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, PreparedHeaders, TokensToTell, after_scheme, remove_hop_by_hop,
+    set_forwarded, strip_credentials, strip_identity,
 };
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts, Upgrade};
-use crate::respond::{Action, DeniedPage, Refusal, Words, bare, challenge, words_of};
+use crate::respond::{Action, DeniedPage, Refusal, bare, challenge, words_of};
 use crate::route::{ProofFate, Route};
 use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
@@ -109,12 +109,20 @@ async fn on_route(
 /// A session and the cookie that opened it.
 type Known = (Arc<OpenSession>, SessionCookie);
 
+/// What a caller without a session has.
+#[derive(Default)]
+struct Shown {
+    /// Their token, where the route needs it.
+    token: Option<Secret>,
+    /// Headers that say who they are, kept with a token that is remembered.
+    prepared: Option<Arc<PreparedHeaders>>,
+}
+
 /// A decision, and what it was made of.
 struct Judged {
     decision: Decision,
     session: Option<Known>,
-    /// The token that was shown, where the route needs it.
-    shown: Option<Secret>,
+    shown: Shown,
     /// Whose session it was that time has ended.
     ended: Option<RecordId>,
     /// A nonce for the next DPoP proof.
@@ -124,19 +132,20 @@ struct Judged {
 /// Credential, authentication, decision.
 async fn judge(visit: &Visit<'_>, route: &Arc<Route>, around: Around<'_>, info: &ConnectionInfo) -> Result<Judged, Trouble> {
     if let Some(decision) = decide_unauthenticated(route, visit.facts) {
-        return Ok(Judged { decision, session: None, shown: None, ended: None, dpop_nonce: None });
+        return Ok(Judged { decision, session: None, shown: Shown::default(), ended: None, dpop_nonce: None });
     }
     let gateway = visit.gateway;
     let accept = route.accept().ok_or_else(|| Fault::new(Reason::Internal, "a route without credentials was not decided"))?;
     let certificate = certificate_for(visit, accept, around.headers, info, OtherEnd::Sender)?;
     let around = Around { certificate: certificate.as_deref(), ..around };
     let credential = present(&around.shown(), accept, &gateway.settings.style, gateway.settings.token_bytes);
-    let shown = outbound::shown(route, &credential);
+    let token = outbound::shown(route, &credential);
     let outcome = gateway.authenticator.authenticate(credential, accept, patience(visit.facts, route), &around.beside(visit)).await?;
     let now = gateway.clock.now();
     let decision = decide(route, visit.facts, outcome.authentication, &Extra::at(now, gateway.settings.leeway));
     let decision = tokens::with_tokens(route, decision, outcome.session.as_deref(), outcome.without_tokens.as_ref(), now)?;
     let (session, dpop_nonce) = (outcome.session.zip(outcome.cookie), outcome.dpop_nonce);
+    let shown = Shown { token, prepared: outcome.prepared };
     Ok(Judged { decision, session, shown, ended: outcome.ended, dpop_nonce })
 }
 
@@ -154,7 +163,7 @@ async fn pass(
     core: &Core,
     visit: &Visit<'_>,
     permit: Permit,
-    (session, shown): (Option<Known>, Option<Secret>),
+    (session, shown): (Option<Known>, Shown),
     request: Request<RequestBody>,
     info: &ConnectionInfo,
 ) -> Served {
@@ -172,12 +181,12 @@ async fn pass(
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
     let open = session.as_ref().map(|(open, _)| &**open);
-    let addition = match outbound::for_permit(gateway, &permit, open, shown.as_ref()).await {
+    let addition = match outbound::for_permit(gateway, &permit, open, shown.token.as_ref()).await {
         Ok(addition) => addition,
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
-    let mut outgoing = match outgoing(visit, &permit, (open, shown.as_ref()), request, info, &core.ids) {
+    let mut outgoing = match outgoing(visit, &permit, (open, &shown), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
@@ -218,7 +227,7 @@ fn with_who(served: Served, permit: &Permit) -> Served {
 fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
-    (session, shown): (Option<&OpenSession>, Option<&Secret>),
+    (session, shown): (Option<&OpenSession>, &Shown),
     mut request: Request<RequestBody>,
     info: &ConnectionInfo,
     ids: &Ids,
@@ -247,9 +256,12 @@ fn outgoing(
         headers.remove(&accept.api_key_header);
     }
     if let Some(who) = permit.who() {
-        match session {
-            Some(session) => session.prepared.get(&session.session, route.index, Naming::Upstream, &route.headers)?.set(headers),
-            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::Upstream, &route.headers)?.set_once(headers),
+        let (naming, tokens) = (Naming::Upstream, TokensToTell::shown(shown.token.as_ref()));
+        let on = (route.index, route.headers.as_slice());
+        match (session, &shown.prepared) {
+            (Some(open), _) => open.prepared.get(&who.identity, TokensToTell::of(&open.session), on, naming)?.set(headers),
+            (None, Some(prepared)) => prepared.get(&who.identity, tokens, on, naming)?.set(headers),
+            (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, &route.headers)?.set_once(headers),
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
@@ -335,38 +347,12 @@ async fn challenged(
     served.detail(challenge.detail.clone())
 }
 
-/// Where nobody can sign in, nobody is asked to.
-const TOKEN_WANTED: Words = Words {
-    headline: "For programs only",
-    text: "This address takes a Bearer token. There is nothing to sign in to here.",
-    error: "token_required",
-};
-
-/// The same where passwords or keys are taken and no tokens.
-const SECRET_WANTED: Words = Words {
-    headline: "For programs only",
-    text: "This address takes a password or a key with each request. There is no page to sign in on.",
-    error: "credential_required",
-};
-
-/// The same where certificates are all there is.
-const CERTIFICATE_WANTED: Words = Words {
-    headline: "With a certificate only",
-    text: "This address takes a client certificate, which is shown as the connection begins. There is nothing to sign in to here.",
-    error: "certificate_required",
-};
-
 fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
     let challenges = login::unauthorized(visit, Some(route), headers, challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
-    let words = match route.accept() {
-        Some(accept) if accept.takes(CredentialKind::Bearer) => TOKEN_WANTED,
-        Some(accept) if accept.kinds == [CredentialKind::Certificate] => CERTIFICATE_WANTED,
-        _ => SECRET_WANTED,
-    };
-    let words = (!sessions && challenge.reason == Reason::NoCredential).then_some(words);
+    let words = (!sessions && challenge.reason == Reason::NoCredential).then(|| wanted::words(route));
     let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }

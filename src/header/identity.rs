@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::identity::{ClaimPath, Groups, Identity, texts};
 use crate::reason::Reason;
 use crate::secret::Secret;
+use crate::session::Session;
 
 /// Names and values together may not be longer, in bytes; beyond it the request is refused, never cut.
 pub const IDENTITY_LIMIT: usize = 8 * 1024;
@@ -45,6 +46,12 @@ pub struct TokensToTell<'a> {
 }
 
 impl<'a> TokensToTell<'a> {
+    /// Those that a session holds.
+    #[must_use]
+    pub fn of(session: &'a Session) -> Self {
+        Self { access_token: session.tokens.as_ref().map(|tokens| &tokens.access_token), id_token: Some(&session.id_token) }
+    }
+
     /// Of a caller without a session: the token that they showed.
     #[must_use]
     pub const fn shown(token: Option<&'a Secret>) -> Self {

@@ -1,15 +1,15 @@
-//! Ready-made identity headers, kept with the session they belong to.
+//! Ready-made identity headers, kept with the session or the remembered token that they belong to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{HeaderRule, IdentityHeaders, Naming, TokensToTell};
 use crate::fault::Fault;
-use crate::session::Session;
+use crate::identity::Identity;
 
-/// How many routes' headers one session keeps; a person seldom uses more at a time.
+/// How many routes' headers are kept for one; a person seldom uses more at a time.
 const KEPT: usize = 8;
 
-/// For one session: the headers of the routes it used lately, by route and naming.
+/// For one session or token: the headers of the routes it was used on lately, by route and naming.
 #[derive(Debug, Default)]
 pub struct PreparedHeaders(Mutex<Vec<Prepared>>);
 
@@ -21,18 +21,22 @@ struct Prepared {
 }
 
 impl PreparedHeaders {
-    /// The headers for a route, made at its first use.
+    /// The headers for a route, made at its first use. Identity and tokens are those of the session or token, the same at every call.
     ///
     /// # Errors
     /// As [`IdentityHeaders::new`].
-    pub fn get(&self, session: &Session, route: usize, naming: Naming, rules: &[HeaderRule]) -> Result<Arc<IdentityHeaders>, Fault> {
+    pub fn get(
+        &self,
+        identity: &Identity,
+        tokens: TokensToTell<'_>,
+        (route, rules): (usize, &[HeaderRule]),
+        naming: Naming,
+    ) -> Result<Arc<IdentityHeaders>, Fault> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.iter().find(|known| known.route == route && known.naming == naming) {
             return Ok(Arc::clone(&known.headers));
         }
-        let tokens =
-            TokensToTell { access_token: session.tokens.as_ref().map(|tokens| &tokens.access_token), id_token: Some(&session.id_token) };
-        let headers = Arc::new(IdentityHeaders::new(&session.identity, tokens, naming, rules)?);
+        let headers = Arc::new(IdentityHeaders::new(identity, tokens, naming, rules)?);
         if kept.len() >= KEPT {
             kept.remove(0);
         }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
+use crate::header::PreparedHeaders;
 use crate::identity::{ClaimMapping, Identity, Source};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -35,6 +36,8 @@ pub struct VerifiedToken {
     pub terms: Arc<Terms>,
     /// What has to be proven each time the token is shown; `None`: nothing.
     pub confirmation: Option<Confirmation>,
+    /// Headers that say who it is, made ready at their first use.
+    pub prepared: Arc<PreparedHeaders>,
 }
 
 /// What [`TokenVerifier::verify`] returns.
@@ -112,7 +115,8 @@ fn identity(issuer: &str, mapping: &ClaimMapping, token: AccessToken) -> Result<
     let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.to_owned()), mapping, token.claims)
         .ok_or_else(|| Fault::new(Reason::TokenClaims, format!("{} names nobody", mapping.user)))?;
     identity.scopes = token.scopes;
-    Ok(VerifiedToken { identity: Arc::new(identity), terms: Arc::new(token.terms), confirmation: token.confirmation })
+    let AccessToken { terms, confirmation, .. } = token;
+    Ok(VerifiedToken { identity: Arc::new(identity), terms: Arc::new(terms), confirmation, prepared: Arc::default() })
 }
 
 #[cfg(test)]
