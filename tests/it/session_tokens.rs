@@ -54,6 +54,13 @@ access = "optional"
 accept = ["bearer"]
 dpop = "required"
 [[route]]
+id = "telling"
+path = "/telling/"
+upstream = "@UPSTREAM@"
+accept = ["session", "bearer"]
+allow = "any-authenticated"
+headers = { "X-Forwarded-Access-Token" = "{access_token}" }
+[[route]]
 id = "people"
 path = "/people/"
 upstream = "@UPSTREAM@"
@@ -155,7 +162,7 @@ async fn what_a_token_opened_ends_with_it_and_nothing_else_does() {
     // By the list.
     let (bob, alice) = (token(&world, "bob").await, of_alice().await);
     let (of_bob, others) = (streams(&world, &bob).await, streams(&world, &alice).await);
-    end_all_of(&format!("http://{}/sessions", world.gateway.admin), "bob").await;
+    end_all_of(&format!("{}/sessions", world.gateway.admin), "bob").await;
     end_within(&of_bob, AT_ONCE).await;
     go_on(&others).await;
     assert_eq!(with_token(&world, "/api/x", &bob).await, (401, "issued-token-unknown".to_owned()));
@@ -363,4 +370,21 @@ async fn a_name_that_was_guessed_out_at_one_process_is_at_the_other_even_where_t
     // One more guess tells the other process; from then on a right one is not told from a wrong one.
     assert_eq!(show(Side::Other, "guess-7").await, 429);
     assert_eq!((show(Side::Other, "correct horse").await, show(Side::One, "correct horse").await), (429, 429));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_session_has_no_tokens_to_tell_is_no_way_to_a_login_page() {
+    let world = world("", "[token]\n");
+    let token = token(&world, "bob").await;
+    let before = world.upstream.count();
+    for method in ["GET", "POST"] {
+        let request = Request::builder().method(method).uri(world.at("/telling/x")).header("authorization", format!("Bearer {token}"));
+        let request = request.header("accept", "text/html").header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document");
+        let request = request.header("content-type", FORM).header("sec-fetch-site", "same-origin");
+        let answer = fetch(request.body(full("a=b".to_owned())).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), answer.location()), (401, None), "{method}");
+        assert!(answer.header("www-authenticate").unwrap().contains("error=\"invalid_token\""), "{method}");
+        assert!(answer.set_cookies().is_empty());
+    }
+    assert_eq!(world.upstream.count(), before);
 }
