@@ -137,6 +137,10 @@ mod tests {
             ("Bearer abc", false, true),
             ("Basic abc", true, true),
             ("Bearerish abc", true, true),
+            ("Bearer doorward_st_abc", false, false),
+            ("dpop  doorward_st_abc", false, false),
+            ("Bearer xdoorward_st_abc", false, true),
+            ("Basic doorward_st_abc", false, true),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(AUTHORIZATION, HeaderValue::from_static(value));
