@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Authenticator, Kept, Outcome, Patience, somebody};
+use super::{Authenticator, Beside, Kept, Outcome, Patience, somebody};
 use crate::credential::{Authentication, CredentialKind, PresentedToken, TokenScheme};
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
+use crate::route::Accept;
 use crate::session::{SessionCookie, ShownAs, TOKEN_PREFIX};
 use crate::store::Loaded;
 
@@ -27,7 +28,13 @@ impl SessionTokens {
 
 impl Authenticator {
     /// What this token opens. There is no way back to a login here: whoever showed it signs in again for a new one.
-    pub(super) async fn by_session_token(&self, shown: &PresentedToken, patience: Patience) -> Result<Outcome, Trouble> {
+    pub(super) async fn by_session_token(
+        &self,
+        shown: &PresentedToken,
+        accept: &Accept,
+        patience: Patience,
+        beside: &Beside<'_>,
+    ) -> Result<Outcome, Trouble> {
         let rejected = |reason, detail: &str| Ok(Outcome::without_session(Authentication::Rejected(Fault::new(reason, detail))));
         if self.session_tokens == SessionTokens::Refused {
             return rejected(Reason::IssuedTokenUnknown, "a session token, and no token endpoint gives them out");
@@ -35,6 +42,10 @@ impl Authenticator {
         // RFC 9449 §7.1: what is bound to no key is not shown by this scheme.
         if shown.scheme == TokenScheme::Dpop {
             return rejected(Reason::TokenBound, "a session token is bound to no key; it is shown as Bearer");
+        }
+        // A route that takes bound tokens only takes none of these: whoever stole one could show it.
+        if let Err(fault) = self.confirm(shown, None, accept, beside).await?.proven {
+            return Ok(Outcome::without_session(Authentication::Rejected(fault)));
         }
         let Some(cookie) = SessionCookie::parse_token(&shown.token) else {
             return rejected(Reason::IssuedTokenMalformed, "expected the prefix of session tokens and 64 characters of base64url");

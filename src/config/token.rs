@@ -6,6 +6,7 @@ use super::foreign_tokens::{self, ForeignKind, ForeignToken};
 use super::providers::Provider;
 use super::reader::Section;
 use super::users::Users;
+use crate::provider::Binding;
 use crate::provider::local::LOCAL;
 use crate::request::CanonicalPath;
 
@@ -123,6 +124,15 @@ pub(super) fn read(root: &Section<'_>, prefix: Option<&str>, providers: &[Provid
             section.problem(
                 "issue",
                 "is \"provider\", and local accounts have no tokens to pass on; name the provider, provider = \"ID\", or leave issue out",
+            );
+        }
+        if let Some(provider) = providers.iter().filter(|provider| provider.binding == Binding::Dpop).find(|provider| {
+            let exchanged = |one: &ForeignToken| matches!(&one.kind, ForeignKind::Exchange { provider: id, .. } if *id == provider.id);
+            passwords == Some(PasswordsAt::Provider(provider.id.clone())) || foreign.iter().any(exchanged)
+        }) {
+            section.problem(
+                "issue",
+                format!("is \"provider\", and dpop = true of provider {:?} binds its tokens to a key that only the gateway has; remove one of them", provider.id),
             );
         }
         if let Some(one) = foreign.iter().find(|one| one.issuer().is_some()) {

@@ -5,6 +5,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use super::cookies::{self, CookieStyle};
 use super::names::IdentityFamily;
 use crate::credential::CredentialKind;
+use crate::session::TOKEN_PREFIX;
 
 /// The proof beside a token that is bound to a key (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -42,7 +43,8 @@ pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, undersco
 #[derive(Clone, Copy, Debug)]
 pub struct OwnCookies<'a>(pub &'a CookieStyle);
 
-/// Removes our own cookies, and a token that this route reads, with its proof. An `Authorization` that it does not read is the app's own and stays.
+/// Removes our own cookies, our own session tokens, and a token that this route reads, with its proof. Any other `Authorization` that it does not
+/// read is the app's own and stays.
 pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
     cookies::remove(headers, |name| own.0.is_ours(name));
     if read(CredentialKind::Bearer) {
@@ -53,6 +55,15 @@ pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: imp
     if read(CredentialKind::Basic) {
         remove_scheme(headers, "basic");
     }
+    // As our cookies: an app that reads no token of ours must not be able to use one elsewhere.
+    if headers.get(AUTHORIZATION).is_some_and(|value| is_session_token(value.as_bytes())) {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+fn is_session_token(authorization: &[u8]) -> bool {
+    let shown = ["bearer", "dpop"].into_iter().find_map(|scheme| after_scheme(authorization, scheme));
+    shown.is_some_and(|shown| shown.trim_ascii_start().starts_with(TOKEN_PREFIX.as_bytes()))
 }
 
 fn remove_scheme(headers: &mut HeaderMap, scheme: &str) {
@@ -126,6 +137,10 @@ mod tests {
             ("Bearer abc", false, true),
             ("Basic abc", true, true),
             ("Bearerish abc", true, true),
+            ("Bearer doorward_st_abc", false, false),
+            ("dpop  doorward_st_abc", false, false),
+            ("Bearer xdoorward_st_abc", false, true),
+            ("Basic doorward_st_abc", false, true),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(AUTHORIZATION, HeaderValue::from_static(value));

@@ -56,6 +56,7 @@ mod refresh; // new tokens before the old ones end: what ends a session, what do
 mod refresh_together; // the same over several processes: one refresh token is spent once
 mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
+mod session_tokens; // sessions that programs show: their streams, endings by the provider, bound routes, guesses at two places
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
 mod smuggling; // one message is never two requests; floods and limits

@@ -13,6 +13,11 @@ const EXCHANGE: &str =
 
 /// A gateway with a provider and an app for programs; `token`, `foreign` and `user` are JSON, empty ones are not there.
 fn read(token: &str, foreign: &str, user: &str, allow: &str) -> Result<Config, Vec<Problem>> {
+    read_with("", token, foreign, user, allow)
+}
+
+/// The same; `dpop` is the provider's.
+fn read_with(dpop: &str, token: &str, foreign: &str, user: &str, allow: &str) -> Result<Config, Vec<Problem>> {
     let route = format!(r#"[{{"id": "api", "upstream": "http://127.0.0.1:1", "accept": ["bearer"], "allow": {allow}}}]"#);
     let pairs = [
         ("DOORWARD_PUBLIC_URL", "https://app.test"),
@@ -21,6 +26,7 @@ fn read(token: &str, foreign: &str, user: &str, allow: &str) -> Result<Config, V
         ("DOORWARD_PROVIDER__ISSUER", "https://login.test"),
         ("DOORWARD_PROVIDER__CLIENT_ID", "app"),
         ("DOORWARD_PROVIDER__CLIENT_SECRET", "s3cret"),
+        ("DOORWARD_PROVIDER__DPOP", dpop),
         ("DOORWARD_ROUTE", &route),
         ("DOORWARD_TOKEN", token),
         ("DOORWARD_FOREIGN_TOKEN", foreign),
@@ -147,4 +153,16 @@ fn a_rule_says_whose_where_tokens_of_several_count() {
         let config = read(token, foreign, "", allow).map_err(|problems| format!("{problems:?}")).unwrap();
         assert!(config.routes.table.routes()[0].takes(CredentialKind::Bearer));
     }
+}
+
+#[test]
+fn tokens_that_only_the_gateway_can_show_are_given_to_nobody() {
+    let exchange = format!("[{EXCHANGE}]");
+    for (token, foreign) in [(r#"{"provider": "corp", "issue": "provider"}"#, ""), (r#"{"issue": "provider"}"#, exchange.as_str())] {
+        let told = |dpop| read_with(dpop, token, foreign, "", r#""any-authenticated""#).err().unwrap_or_default();
+        let is_it = |problem: &Problem| problem.path == "token.issue" && problem.message.contains("dpop = true of provider \"corp\"");
+        assert!(told("true").iter().any(is_it) && !told("false").iter().any(is_it), "{token}: {:?}", told("true"));
+    }
+    // A session shows them inside.
+    assert!(read_with("true", r#"{"provider": "corp"}"#, &exchange, "", r#""any-authenticated""#).is_ok());
 }

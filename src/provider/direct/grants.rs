@@ -122,22 +122,28 @@ impl OpenIdProvider {
     pub async fn sign_in(&self, granted: Granted) -> Result<SignedIn, Trouble> {
         let document = self.discovery.document().await?;
         let Granted { tokens, speaks, key } = granted;
-        let (claims, kept) = match speaks {
+        let (signed, told, kept) = match speaks {
             Speaks::IdToken => return self.somebody(&document, tokens, key.as_ref(), Nonce::Original(None)).await,
-            Speaks::IdTokenAlone => (self.verify_id_token(&tokens.access_token, &tokens.access_token, Nonce::Original(None)).await?, None),
+            Speaks::IdTokenAlone => {
+                let signed = self.verify_id_token(&tokens.access_token, &tokens.access_token, Nonce::Original(None)).await?;
+                (signed, Claims::new(), None)
+            }
             Speaks::AccessToken => {
-                let claims = self.verified_access_token(&tokens.access_token, key.is_some()).await?;
-                let sub = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+                let signed = self.verified_access_token(&tokens.access_token, key.is_some()).await?;
+                let sub = signed.get("sub").and_then(Value::as_str).unwrap_or_default();
                 let told = self.ask_userinfo(&document, &tokens.access_token, key.as_ref(), sub).await?.unwrap_or_default();
-                (exchange::join(claims, told), Some(tokens.kept(None, self.clock.now())))
+                (signed, told, Some(tokens.kept(None, self.clock.now())))
             }
         };
+        // By it the provider says that its own session has ended: there are those whose access tokens name it too.
+        let sid = signed.get("sid").and_then(Value::as_str).map(str::to_owned);
+        let claims = exchange::join(signed, told);
         let source = Source::Provider(self.settings.id.clone());
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims);
         let identity = identity.ok_or_else(|| Fault::new(Reason::IdTokenClaims, "what came of the exchange names nobody"))?;
         let identity = Identity { scopes: tokens.scopes.unwrap_or_default(), ..identity };
         let client_id = self.settings.client_id.clone();
-        Ok(SignedIn { identity, client_id, sid: None, id_token: Secret::new(String::new()), tokens: kept })
+        Ok(SignedIn { identity, client_id, sid, id_token: Secret::new(String::new()), tokens: kept })
     }
 
     /// It came from the token endpoint itself, in answer to our own registration, so that its audience is not what it is judged by: that is

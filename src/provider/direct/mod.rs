@@ -89,7 +89,7 @@ pub struct Typed {
 impl Direct {
     /// Failures are counted in the store of `sessions`.
     #[must_use]
-    pub const fn new(settings: DirectSettings, sessions: Arc<Sessions<PreparedHeaders>>, clock: SharedClock) -> Self {
+    pub fn new(settings: DirectSettings, sessions: Arc<Sessions<PreparedHeaders>>, clock: SharedClock) -> Self {
         let guesses = Throttle::new(sessions, settings.guesses, clock);
         Self { settings, guesses }
     }
@@ -134,8 +134,8 @@ impl Direct {
             Some(Passwords::Provider(provider)) => {
                 // Providers do not tell `Ann@` from `ann@`, so that each spelling must not be a name with guesses of its own.
                 let counted = name.to_lowercase();
-                let guess = Guess { at: Guessed::Password, name: &counted, from };
-                self.guesses.admit(guess).await?;
+                let guess = Guess { at: Guessed::Password, place: provider.id(), name: &counted, from };
+                let _under_way = self.guesses.admit(guess).await?;
                 match provider.password_grant(&name, &password).await {
                     Ok(granted) => {
                         self.guesses.succeeded(guess).await?;
@@ -156,7 +156,7 @@ impl Direct {
     /// # Errors
     /// Why not.
     pub async fn by_foreign_token(&self, foreign: &ForeignToken, token: &Secret, from: IpAddr) -> Result<Given, Denied> {
-        self.guesses.admit_token(from).await?;
+        let _under_way = self.guesses.admit_token(from).await?;
         let given = match &foreign.how {
             HowChecked::Facebook(facebook) => facebook.signed_in(token).await.map(|signed_in| Given::SignedIn(Box::new(signed_in))),
             HowChecked::Check(check) => check.signed_in(token).await.map(|signed_in| Given::SignedIn(Box::new(signed_in))),

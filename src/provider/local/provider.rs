@@ -123,9 +123,9 @@ impl LocalProvider {
 
     /// The same, with the fingerprint of the hash that the password was right for.
     pub(super) async fn check_and_fingerprint(&self, name: &str, password: Secret, from: IpAddr) -> Result<(Proof, [u8; 32]), Denied> {
-        let guess = Guess { at: Guessed::Password, name, from };
+        let guess = Guess { at: Guessed::Password, place: &self.settings.id, name, from };
         let place = self.hashing.place().map_err(Denied::Refused)?;
-        self.throttle.admit(guess).await?;
+        let _under_way = self.throttle.admit(guess).await?;
         let (accounts, wanted, now) = (Arc::clone(&self.accounts), name.to_owned(), self.clock.now().0);
         let checked = self.hashing.run(place, move || {
             let accounts = accounts.current();
@@ -189,9 +189,9 @@ impl LocalProvider {
     /// # Errors
     /// Why not.
     pub async fn check_code(&self, name: &str, code: &str, from: IpAddr) -> Result<Proof, Denied> {
-        let guess = Guess { at: Guessed::Code, name, from };
+        let guess = Guess { at: Guessed::Code, place: &self.settings.id, name, from };
         let place = self.hashing.place().map_err(Denied::Refused)?;
-        self.throttle.admit(guess).await?;
+        let _under_way = self.throttle.admit(guess).await?;
         let (accounts, wanted, now) = (Arc::clone(&self.accounts), name.to_owned(), self.clock.now());
         // As people type it: apps show six digits in two groups.
         let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();

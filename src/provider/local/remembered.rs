@@ -71,6 +71,11 @@ impl Misses {
         misses.1 = before.saturating_add(u64::from(!fits));
         before
     }
+
+    fn at_least(&self, slot: u64, count: u64) {
+        let mut misses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *misses = (slot, if misses.0 == slot { misses.1.max(count) } else { count });
+    }
 }
 
 impl Remembered {
@@ -90,7 +95,7 @@ impl Remembered {
     pub(super) fn known(&self, tagged: &Tagged, now: UnixTime) -> Known {
         let Some(entry) = self.entries.get(&tagged.place) else { return Known::Nothing };
         let fits = same(&entry.all, &tagged.all);
-        let slot = now.0 / self.limits.window.as_secs().max(1);
+        let slot = self.slot(now);
         let closed = entry.misses.in_slot(slot, fits) >= self.limits.per_name;
         // Also where the clock was set back.
         let over = now >= entry.hashed_at.plus(KEPT) || now < entry.hashed_at;
@@ -99,6 +104,17 @@ impl Remembered {
             true => Known::RightFor(entry.fingerprint),
             false => Known::Nothing,
         }
+    }
+
+    /// The guesses at this name are used up, perhaps on another replica: the entry answers nobody in this slot either.
+    pub(super) fn close(&self, tagged: &Tagged, now: UnixTime) {
+        if let Some(entry) = self.entries.get(&tagged.place) {
+            entry.misses.at_least(self.slot(now), self.limits.per_name);
+        }
+    }
+
+    fn slot(&self, now: UnixTime) -> u64 {
+        now.0 / self.limits.window.as_secs().max(1)
     }
 
     /// It was hashed, and right for the hash of this fingerprint.

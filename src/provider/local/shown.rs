@@ -105,7 +105,13 @@ impl Shared {
             self.remembered.looked(tagged, &identity, self.clock.now());
             return Ok(identity);
         }
-        let (proof, fingerprint) = self.local.check_and_fingerprint(name, password, from).await?;
+        let checked = self.local.check_and_fingerprint(name, password, from).await;
+        if let Err(Denied::Slowed(fault, _)) = &checked
+            && fault.reason == Reason::GuessesOfName
+        {
+            self.remembered.close(tagged, self.clock.now());
+        }
+        let (proof, fingerprint) = checked?;
         let identity = Arc::new(self.local.identity_of(proof)?);
         self.remembered.hashed(tagged, fingerprint, &identity, self.clock.now());
         Ok(identity)

@@ -3,8 +3,9 @@
 //! A name that reached its bound is refused until the time slot ends, whoever asks and whether or not anybody has it. So that a stranger
 //! cannot keep its owner out by guessing, networks from which the owner signed in before have a count of their own.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Denied;
@@ -16,6 +17,9 @@ use crate::store::Sessions;
 
 /// How long a network counts as one that somebody signs in from.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Whoever comes while too many guesses of their address are looked at may try again after this.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What is counted by address.
 const GUESSES: &[u8] = b"guesses-of-address";
@@ -52,8 +56,18 @@ impl Guessed {
 #[derive(Clone, Copy)]
 pub(in crate::provider) struct Guess<'a> {
     pub(in crate::provider) at: Guessed,
+    /// Who knows the name, by its `id` in the config: people of two places may have one name, and whoever has it at one must not win guesses
+    /// at the other.
+    pub(in crate::provider) place: &'a str,
     pub(in crate::provider) name: &'a str,
     pub(in crate::provider) from: IpAddr,
+}
+
+impl<'a> Guess<'a> {
+    /// The mark of a network that its owner signs in from.
+    fn known_from(&self, network: &'a [u8]) -> [&'a [u8]; 5] {
+        [b"signs-in-from", self.at.word(), self.place.as_bytes(), self.name.as_bytes(), network]
+    }
 }
 
 /// The counts. They lie in the store, so that all who hold one count together: the form, HTTP Basic, the token endpoint, on all replicas.
@@ -61,29 +75,49 @@ pub(in crate::provider) struct Throttle {
     sessions: Arc<Sessions<PreparedHeaders>>,
     limits: GuessLimits,
     clock: SharedClock,
+    /// Guesses that are looked at, by network. They are no failures yet: without this a hundred at the same moment would be one.
+    under_way: Mutex<HashMap<Vec<u8>, u64>>,
+}
+
+/// A guess that is looked at. To be held until it has failed or succeeded.
+pub(in crate::provider) struct UnderWay<'a> {
+    throttle: &'a Throttle,
+    network: Vec<u8>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.throttle.under_way();
+        if let Some(count) = under_way.get_mut(&self.network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                under_way.remove(&self.network);
+            }
+        }
+    }
 }
 
 impl Throttle {
-    pub(in crate::provider) const fn new(sessions: Arc<Sessions<PreparedHeaders>>, limits: GuessLimits, clock: SharedClock) -> Self {
-        Self { sessions, limits, clock }
+    pub(in crate::provider) fn new(sessions: Arc<Sessions<PreparedHeaders>>, limits: GuessLimits, clock: SharedClock) -> Self {
+        Self { sessions, limits, clock, under_way: Mutex::default() }
     }
 
     /// Counts a guess of this name before it is looked at, so that guesses made at the same moment count each other. What the address has to
     /// its name is failures alone: an office behind one address signs in every morning.
-    pub(in crate::provider) async fn admit(&self, guess: Guess<'_>) -> Result<(), Denied> {
+    pub(in crate::provider) async fn admit(&self, guess: Guess<'_>) -> Result<UnderWay<'_>, Denied> {
         let (slot, left) = self.slot();
-        self.admit_address(GUESSES, guess.from).await?;
+        let under_way = self.admit_token(guess.from).await?;
         let counted = self.of_name(guess).await?;
         if self.sessions.count(&parts(&counted, &slot), self.limits.window).await? > self.limits.per_name {
             return Err(Denied::Slowed(Fault::new(Reason::GuessesOfName, "limits.guesses_per_name is reached"), left));
         }
-        Ok(())
+        Ok(under_way)
     }
 
     /// Whether an address may still show keys that are wrong. They have a count of their own: a program with an old key must not keep the
     /// people behind the same address from signing in.
     pub(in crate::provider) async fn admit_key(&self, from: IpAddr) -> Result<(), Denied> {
-        self.admit_address(KEYS, from).await
+        self.admit_address(KEYS, from, 0).await
     }
 
     /// A key was wrong.
@@ -91,12 +125,30 @@ impl Throttle {
         self.failed_from(KEYS, from).await
     }
 
-    async fn admit_address(&self, what: &[u8], from: IpAddr) -> Result<(), Denied> {
+    async fn admit_address(&self, what: &[u8], from: IpAddr, under_way: u64) -> Result<(), Denied> {
         let (slot, left) = self.slot();
-        if self.sessions.counted(&[what, &network(from), &slot]).await? >= self.limits.per_address {
+        let failed = self.sessions.counted(&[what, &network(from), &slot]).await?;
+        if failed >= self.limits.per_address {
             return Err(Denied::Slowed(Fault::new(Reason::GuessesOfAddress, "limits.guesses_per_address is reached"), left));
         }
+        if failed.saturating_add(under_way) >= self.limits.per_address {
+            let fault = Fault::new(Reason::GuessesOfAddress, "with those that are looked at now limits.guesses_per_address is reached");
+            return Err(Denied::Slowed(fault, BUSY));
+        }
         Ok(())
+    }
+
+    /// One more of this network; how many there are beside it.
+    fn begin(&self, network: Vec<u8>) -> (UnderWay<'_>, u64) {
+        let mut under_way = self.under_way();
+        let count = under_way.entry(network.clone()).or_default();
+        let others = *count;
+        *count = others.saturating_add(1);
+        (UnderWay { throttle: self, network }, others)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Vec<u8>, u64>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn failed_from(&self, what: &[u8], from: IpAddr) -> Result<(), Outage> {
@@ -105,8 +157,10 @@ impl Throttle {
     }
 
     /// The same for a password without a name: a token of others.
-    pub(in crate::provider) async fn admit_token(&self, from: IpAddr) -> Result<(), Denied> {
-        self.admit_address(GUESSES, from).await
+    pub(in crate::provider) async fn admit_token(&self, from: IpAddr) -> Result<UnderWay<'_>, Denied> {
+        let (under_way, others) = self.begin(network(from));
+        self.admit_address(GUESSES, from, others).await?;
+        Ok(under_way)
     }
 
     /// It was wrong.
@@ -126,14 +180,15 @@ impl Throttle {
         let counted = self.of_name(guess).await?;
         self.sessions.forget_count(&parts(&counted, &slot)).await?;
         let until = self.clock.now().plus(KNOWN_FOR);
-        self.sessions.remember(&[b"signs-in-from", guess.at.word(), guess.name.as_bytes(), &network(guess.from)], until).await.map(drop)
+        self.sessions.remember(&guess.known_from(&network(guess.from)), until).await.map(drop)
     }
 
     /// Under what the name is counted: by itself, or with a network that it is known from.
     async fn of_name(&self, guess: Guess<'_>) -> Result<Vec<Vec<u8>>, Outage> {
-        let mut counted = vec![b"guesses-of-name".to_vec(), guess.at.word().to_vec(), guess.name.as_bytes().to_vec()];
+        let Guess { at, place, name, .. } = guess;
+        let mut counted = vec![b"guesses-of-name".to_vec(), at.word().to_vec(), place.as_bytes().to_vec(), name.as_bytes().to_vec()];
         let network = network(guess.from);
-        if self.sessions.remembered(&[b"signs-in-from", guess.at.word(), guess.name.as_bytes(), &network]).await? {
+        if self.sessions.remembered(&guess.known_from(&network)).await? {
             counted.push(network);
         }
         Ok(counted)

@@ -59,6 +59,8 @@ pub fn grant(inner: &mut Inner, form: &Params, now: u64) -> Option<Result<Grant,
         return Some(Err(if get("grant_type") == TOKEN_EXCHANGE { "invalid_request" } else { "invalid_grant" }));
     }
     inner.grant_count += 1;
+    let sid = random();
+    inner.last_sid = Some(sid.clone());
     Some(Ok(Grant {
         number: inner.grant_count,
         redirect_uri: String::new(),
@@ -66,7 +68,7 @@ pub fn grant(inner: &mut Inner, form: &Params, now: u64) -> Option<Result<Grant,
         code_challenge: String::new(),
         scope: get("scope"),
         claims: inner.claims.clone(),
-        sid: random(),
+        sid,
         auth_time: now,
         acr: None,
     }))
@@ -87,8 +89,7 @@ pub fn exchanged(state: &State, grant: &Grant) -> Option<Response<TestBody>> {
             let mut inner = state.lock();
             let iss = if kind == Exchanged::AccessJwt { inner.issuer.clone() } else { "https://another-issuer.test".to_owned() };
             let header = merged(&inner.key.header(), &json!({ "typ": "at+jwt" }));
-            let claims =
-                json!({ "iss": iss, "aud": "api", "iat": now, "exp": now + 300, "jti": random(), "client_id": state.settings.client_id });
+            let claims = json!({ "iss": iss, "aud": "api", "iat": now, "exp": now + 300, "jti": random(), "sid": grant.sid, "client_id": state.settings.client_id });
             let token = signed(&state.settings, &mut inner, header, &merged(&grant.claims, &claims));
             (token, "Bearer", urn("access_token"))
         }
