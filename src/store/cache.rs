@@ -79,11 +79,33 @@ pub struct Mark {
     removals: u64,
 }
 
+/// What happened to sessions of one part of the cache.
+#[derive(Default)]
+struct Stripe {
+    /// How often something was removed.
+    removals: u64,
+    /// How many of them are being deleted from the store right now.
+    deletions: usize,
+}
+
+/// A session that is being deleted from the store: out of the cache from before to after, so that an answer from meanwhile lets nobody in.
+pub struct Deletion<'a, P> {
+    cache: &'a SessionCache<P>,
+    id: RecordId,
+}
+
+impl<P> Drop for Deletion<'_, P> {
+    fn drop(&mut self) {
+        self.cache.with_stripe(&self.id, |stripe| stripe.deletions = stripe.deletions.saturating_sub(1));
+        self.cache.remove(&self.id);
+    }
+}
+
 /// A bounded number of opened sessions.
 pub struct SessionCache<P> {
     entries: Cache<RecordId, Arc<CachedSession<P>>, UnitWeighter, BuildHasherDefault<IdHasher>>,
-    /// How often something was removed, by the id's first byte.
-    removals: [Mutex<u64>; STRIPES],
+    /// By the id's first byte.
+    stripes: [Mutex<Stripe>; STRIPES],
     /// Odd while the store tells of every change. Each change of that is an era of its own.
     era: AtomicU64,
     /// Until when that may be believed without another word, in seconds; `None`: for ever.
@@ -112,7 +134,7 @@ impl<P> SessionCache<P> {
             era: AtomicU64::new(era),
             believed_until,
             entries: Cache::with(entries, entries as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default()),
-            removals: std::array::from_fn(|_| Mutex::new(0)),
+            stripes: std::array::from_fn(|_| Mutex::default()),
         }
     }
 
@@ -164,7 +186,7 @@ impl<P> SessionCache<P> {
         // Always `Some`, so this cannot fail.
         let _ = self.era.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
         // Whoever inserts has its stripe: after this nobody is still inserting what was read in an era before.
-        for stripe in &self.removals {
+        for stripe in &self.stripes {
             drop(stripe.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.entries.clear();
@@ -173,15 +195,15 @@ impl<P> SessionCache<P> {
     /// To be taken before the store is asked.
     #[must_use]
     pub fn mark(&self, id: &RecordId) -> Mark {
-        Mark { era: self.era.load(Ordering::SeqCst), removals: self.with_removals(id, |removals| *removals) }
+        Mark { era: self.era.load(Ordering::SeqCst), removals: self.with_stripe(id, |stripe| stripe.removals) }
     }
 
     /// Keeps what the store answered, unless something was removed since `mark`: an answer from before a removal must not bring a session
     /// back. A removal of a neighbour only costs one more question.
     pub fn insert(&self, id: RecordId, mark: Mark, session: Arc<CachedSession<P>>) {
-        self.with_removals(&id, |removals| {
-            let now = Mark { era: self.era.load(Ordering::SeqCst), removals: *removals };
-            if now.era % 2 == 1 && (now.era, now.removals) == (mark.era, mark.removals) {
+        self.with_stripe(&id, |stripe| {
+            let now = Mark { era: self.era.load(Ordering::SeqCst), removals: stripe.removals };
+            if stripe.deletions == 0 && now.era % 2 == 1 && (now.era, now.removals) == (mark.era, mark.removals) {
                 self.entries.insert(id, session);
             }
         });
@@ -189,16 +211,25 @@ impl<P> SessionCache<P> {
 
     /// Forgets a session.
     pub fn remove(&self, id: &RecordId) {
-        self.with_removals(id, |removals| {
-            *removals = removals.wrapping_add(1);
+        self.with_stripe(id, |stripe| {
+            stripe.removals = stripe.removals.wrapping_add(1);
             self.entries.remove(id);
         });
     }
 
+    /// Forgets a session, and keeps it out until the deletion is dropped. Whoever ends the same session meanwhile, and finds the store without
+    /// it, may then say that nobody is let in.
+    #[must_use]
+    pub fn deletion(&self, id: &RecordId) -> Deletion<'_, P> {
+        self.with_stripe(id, |stripe| stripe.deletions += 1);
+        self.remove(id);
+        Deletion { cache: self, id: *id }
+    }
+
     #[expect(clippy::indexing_slicing, reason = "a remainder is below its divisor")]
-    fn with_removals<T>(&self, id: &RecordId, with: impl FnOnce(&mut u64) -> T) -> T {
-        let removals = &self.removals[usize::from(id[0]) % STRIPES];
-        with(&mut removals.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_stripe<T>(&self, id: &RecordId, with: impl FnOnce(&mut Stripe) -> T) -> T {
+        let stripe = &self.stripes[usize::from(id[0]) % STRIPES];
+        with(&mut stripe.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -255,6 +286,26 @@ mod tests {
         cache.remove(&id);
         cache.insert(id, mark, entry(&cookie));
         assert!(cache.get(&id).is_none());
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        assert!(cache.get(&id).is_some());
+    }
+
+    #[test]
+    fn while_a_session_is_being_deleted_no_answer_brings_it_back() {
+        let (cookie, cache) = (SessionCookie::new(), SessionCache::new(10));
+        let id = cookie.record_id();
+        cache.insert(id, cache.mark(&id), entry(&cookie));
+        let (first, second) = (cache.deletion(&id), cache.deletion(&id));
+        assert!(cache.get(&id).is_none());
+        for deletion in [first, second] {
+            // The store may still have it, or have it no more and not have said so.
+            let mark = cache.mark(&id);
+            cache.insert(id, mark, entry(&cookie));
+            assert!(cache.get(&id).is_none());
+            drop(deletion);
+            cache.insert(id, mark, entry(&cookie));
+            assert!(cache.get(&id).is_none());
+        }
         cache.insert(id, cache.mark(&id), entry(&cookie));
         assert!(cache.get(&id).is_some());
     }

@@ -322,13 +322,11 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     }
 }
 
-/// From the cache before and after: before, so that nobody is let in by it while the store deletes; after, so that nothing read meanwhile
-/// stays.
+/// Out of the cache from before to after: nobody is let in by it while the store deletes, and nothing read meanwhile stays.
 async fn delete<P>(store: &dyn SessionStore, cache: Option<&SessionCache<P>>, streams: &Streams, id: RecordId) -> Result<bool, Outage> {
-    let forget = || cache.map_or((), |cache| cache.remove(&id));
-    forget();
+    let kept_out = cache.map(|cache| cache.deletion(&id));
     let deleted = store.delete_session(id).await;
-    forget();
+    drop(kept_out);
     if deleted.is_ok() {
         streams.end(&id);
     }
