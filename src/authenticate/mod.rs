@@ -124,7 +124,7 @@ impl Authenticator {
             Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             Credential::Unreadable(fault) => Err(fault.into()),
             Credential::Session(cookies) => self.by_session(&cookies, patience).await,
-            Credential::Token(token) if SessionTokens::is_one(&token) => self.by_session_token(&token, patience).await,
+            Credential::Token(token) if SessionTokens::is_one(&token) => self.by_session_token(&token, accept, patience).await,
             Credential::Token(token) => self.by_token(&token, accept, beside).await,
             Credential::Password(shown) => self.by_password(&shown, beside).await,
             Credential::ApiKey(shown) => self.by_api_key(&shown, beside).await,

@@ -6,6 +6,7 @@ use super::{Authenticator, Kept, Outcome, Patience, somebody};
 use crate::credential::{Authentication, CredentialKind, PresentedToken, TokenScheme};
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
+use crate::route::{Accept, Bound};
 use crate::session::{SessionCookie, ShownAs, TOKEN_PREFIX};
 use crate::store::Loaded;
 
@@ -27,7 +28,7 @@ impl SessionTokens {
 
 impl Authenticator {
     /// What this token opens. There is no way back to a login here: whoever showed it signs in again for a new one.
-    pub(super) async fn by_session_token(&self, shown: &PresentedToken, patience: Patience) -> Result<Outcome, Trouble> {
+    pub(super) async fn by_session_token(&self, shown: &PresentedToken, accept: &Accept, patience: Patience) -> Result<Outcome, Trouble> {
         let rejected = |reason, detail: &str| Ok(Outcome::without_session(Authentication::Rejected(Fault::new(reason, detail))));
         if self.session_tokens == SessionTokens::Refused {
             return rejected(Reason::IssuedTokenUnknown, "a session token, and no token endpoint gives them out");
@@ -35,6 +36,13 @@ impl Authenticator {
         // RFC 9449 §7.1: what is bound to no key is not shown by this scheme.
         if shown.scheme == TokenScheme::Dpop {
             return rejected(Reason::TokenBound, "a session token is bound to no key; it is shown as Bearer");
+        }
+        // A route that asks for a binding asks it of every token, and there is none here to prove.
+        if accept.binding.dpop == Bound::Required {
+            return rejected(Reason::DpopRequired, "the route takes DPoP-bound tokens only, and a session token is bound to no key");
+        }
+        if accept.binding.certificate == Bound::Required {
+            return rejected(Reason::CertificateRequired, "the route takes certificate-bound tokens only, and a session token is none");
         }
         let Some(cookie) = SessionCookie::parse_token(&shown.token) else {
             return rejected(Reason::IssuedTokenMalformed, "expected the prefix of session tokens and 64 characters of base64url");
