@@ -383,6 +383,15 @@ async fn the_real_providers_opaque_and_jwt_tokens_are_taken_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_in_the_place_of_a_token_is_told_to_nobody() {
+    let world = World::start();
+    world.says(json!({}));
+    world.refused("api", &format!("dwk_{}", "0".repeat(64)), "token-malformed").await;
+    world.refused("api", "dwk_x", "token-malformed").await;
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_made_up_tokens_drives_out_no_good_one() {
     let world = World::start();
     world.says(json!({}));
