@@ -2,6 +2,7 @@
 
 use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
+use crate::credential::CredentialKind;
 use crate::decision::{Challenge, CookieFate, Decision, TokenProblem};
 use crate::fault::Outage;
 use crate::login::Asked;
@@ -17,18 +18,22 @@ pub(super) fn with_tokens(
     without_tokens: Option<&Outage>,
     now: UnixTime,
 ) -> Result<Decision, Outage> {
-    let (Decision::Permit(_), Some(session), true) = (&decision, session, route.tells_tokens()) else { return Ok(decision) };
+    let (Decision::Permit(permit), Some(session), true) = (&decision, session, route.tells_tokens()) else { return Ok(decision) };
     if let Some(outage) = without_tokens {
         return Err(outage.clone());
     }
     if session.session.tokens.as_ref().is_some_and(|tokens| !tokens.are_over(now)) {
         return Ok(decision);
     }
+    // Who showed the session as a token gets a new one where they got that: it is bad here, and no login in a browser mends it.
+    let shown = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
+    let (reason, token) =
+        if shown { (Reason::IssuedTokenEnded, TokenProblem::InvalidToken) } else { (Reason::SessionTokenEnded, TokenProblem::None) };
     Ok(Decision::Challenge(Challenge {
-        reason: Reason::SessionTokenEnded,
+        reason,
         detail: "the route tells the provider's tokens, and the session has none that are good".to_owned(),
         cookie: CookieFate::Kept,
-        token: TokenProblem::None,
+        token,
         asks: Asked::default(),
     }))
 }

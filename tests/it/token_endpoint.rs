@@ -537,6 +537,29 @@ async fn a_password_of_the_provider_begins_a_session_whose_tokens_are_renewed_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_session_has_nothing_to_tell_is_told_so_and_led_to_no_login() {
+    let routes = ROUTES.replacen(
+        "accept = [\"bearer\"]\nallow = \"any-authenticated\"\nheaders",
+        "accept = [\"session\", \"bearer\"]\nallow = \"any-authenticated\"\nheaders",
+        1,
+    );
+    assert_ne!(routes, ROUTES);
+    let tables = "[token]\nprovider = \"default\"\n";
+    let world = World::shaped(Shape { tables, routes: Some(&routes), ..Shape::default() }, |provider| provider);
+    world.provider.set_password("alice@example.test", "correct horse");
+    world.provider.set_expires_in(600, true);
+    let (token, _) = granted(&post(&world.at("/oauth2/token"), FORM, password("alice@example.test", "correct horse")).await);
+    assert_eq!(world.with_token("/telling/x", &token).await.status, 200);
+    world.advance(20 * MINUTE);
+    assert_eq!(world.with_token("/api/x", &token).await.status, 200);
+    world.is_refused("/telling/x", &token, "issued-token-ended").await;
+    let shown = format!("Bearer {token}");
+    let browsing = [("authorization", &*shown), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("accept", "text/html")];
+    let answer = get(&world.at("/telling/x"), &browsing).await;
+    assert_eq!((answer.status.as_u16(), answer.location()), (401, None), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_no_help_is_an_outage_and_what_it_lies_is_refused() {
     let world = at_provider("", |provider| provider);
     let sign_in = async |typed: &str| {
