@@ -8,6 +8,9 @@ use crate::reason::Reason;
 use crate::secret::{self, Secret};
 use crate::session::SessionCookie;
 
+/// What every API key of ours begins with, so that people, logs and secret scanners know one when they see it.
+pub const API_KEY_PREFIX: &str = "dwk_";
+
 /// The one credential that counts for a request. Which places are read at all is the route's to say.
 pub enum Credential {
     /// Nothing was shown that this route reads.

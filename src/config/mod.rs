@@ -164,6 +164,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let places = users::places(&providers, users.as_ref(), token.as_ref());
     let api_keys = api_keys::read(&root, gateway.as_ref(), &providers);
     let certificates = gateway.as_ref().filter(|gateway| gateway.sees_certificates()).map(|gateway| gateway.client_certificates.name);
+    if certificates.is_some() && providers.iter().any(|provider| provider.id == policies::CERTIFICATE) {
+        root.problem("provider", format!("the id {:?} is that of client certificates; choose another", policies::CERTIFICATE));
+    }
     let policies = policies::read_named(&root, &places, &token_issuers, api_keys.as_ref(), certificates);
     let outbounds = outbound::read(&root, &providers);
     let mut routes = routes::read(&root, &places, &token_issuers, &policies, api_keys.as_ref(), &outbounds, certificates);

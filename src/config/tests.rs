@@ -347,6 +347,11 @@ fn bound_tokens_and_certificates_need_who_shows_them() {
     let trusted = format!("trusted_proxies = [\"10.0.0.1\"]\n{header}");
     assert!(told(&trusted, &route("accept = [\"certificate\"]\nprovider = [\"certificate\"]")).is_empty());
     assert_eq!(told("", &route("provider = [\"certificate\"]")), ["route[0].provider"]);
+    // Nor is a provider of that name taken for them.
+    let named = with_provider(&format!("{TOP}{trusted}"), &route("")).replace("[provider]", "[provider]\nid = \"certificate\"");
+    assert_eq!(paths(&named), ["provider"]);
+    let named = with_provider(TOP, &route("")).replace("[provider]", "[provider]\nid = \"certificate\"");
+    assert!(paths(&named).is_empty());
     for wrong in ["header = \"Cookie\"", "header = \"X_Cert\"", "header = \"a b\""] {
         let top = format!("trusted_proxies = [\"10.0.0.1\"]\nclient_certificate = {{ {wrong} }}\n");
         assert_eq!(told(&top, &route("")), ["client_certificate.header"], "{wrong}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::header::{FORWARDED, HeaderMap, HeaderName};
 
 use super::{Gateway, Visit};
 use crate::authenticate::{Beside, Shown};
@@ -11,6 +11,8 @@ use crate::fault::Fault;
 use crate::header::forwarded_certificate;
 use crate::route::Accept;
 use crate::server::ConnectionInfo;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Where a request may show something, and what comes beside it.
 #[derive(Clone, Copy)]
@@ -52,7 +54,8 @@ pub(super) enum OtherEnd {
 }
 
 /// The certificate of whoever sent a request. Where the config names a header for it (RFC 9440), a trusted proxy is believed and its own
-/// certificate counts for nothing; a header from anybody else is not even read.
+/// certificate counts for nothing; a header from anybody else is not even read. Where it names none, a trusted proxy that says that it speaks for
+/// somebody else shows nobody's certificate: its own is not theirs.
 pub(super) fn certificate(
     gateway: &Gateway,
     headers: &HeaderMap,
@@ -62,9 +65,13 @@ pub(super) fn certificate(
     let settings = &gateway.settings;
     match &settings.client_certificate_header {
         Some(name) if settings.trusted_proxies.hold(info.peer.ip()) => Ok(forwarded_certificate(headers, name)?.map(Arc::new)),
-        _ if other_end == OtherEnd::FrontProxy => Ok(None),
+        _ if other_end == OtherEnd::FrontProxy || speaks_for_another(gateway, headers, info) => Ok(None),
         _ => Ok(info.certificate.clone()),
     }
+}
+
+fn speaks_for_another(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> bool {
+    gateway.settings.trusted_proxies.hold(info.peer.ip()) && [X_FORWARDED_FOR, FORWARDED].iter().any(|name| headers.contains_key(name))
 }
 
 /// The same where the route may need it.

@@ -23,6 +23,7 @@ use crate::header::{
     DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, PreparedHeaders, TokensToTell, after_scheme, remove_hop_by_hop,
     set_forwarded, strip_credentials, strip_identity,
 };
+use crate::provider::api_keys::ApiKeys;
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts, Upgrade};
 use crate::respond::{Action, DeniedPage, Refusal, bare, challenge, words_of};
@@ -249,12 +250,7 @@ fn outgoing(
         let read = |kind| route.accept().is_some_and(|accept| accept.takes_in_authorization(kind));
         strip_credentials(headers, OwnCookies(&settings.style), |kind| read(kind) && !(kept && kind == CredentialKind::Bearer));
     }
-    if let Some(accept) = route.accept() {
-        token_places::strip(headers, accept);
-    }
-    if let Some(accept) = route.accept().filter(|accept| accept.takes(CredentialKind::ApiKey)) {
-        headers.remove(&accept.api_key_header);
-    }
+    token_places::strip(headers, route, gateway.authenticator.api_keys.as_ref().map(ApiKeys::header));
     if let Some(who) = permit.who() {
         let (naming, tokens) = (Naming::Upstream, TokensToTell::shown(shown.token.as_ref()));
         let on = (route.index, route.headers.as_slice());

@@ -3,15 +3,16 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRAILER,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRAILER,
 };
 use http::{Method, Request, Response, StatusCode};
 
 use super::form::FormKind;
 use super::small_body;
+use crate::credential::{API_KEY_PREFIX, CredentialKind};
 use crate::fault::Fault;
 use crate::request::{RequestFacts, parameter};
-use crate::route::{ACCESS_TOKEN, Accept, Route, SUBPROTOCOL_PREFIX, TokenPlace};
+use crate::route::{ACCESS_TOKEN, Route, SUBPROTOCOL_PREFIX, TokenPlace};
 use crate::server::RequestBody;
 
 /// The longest form that is read for its token.
@@ -93,8 +94,14 @@ fn may_hold_token(request: &Request<RequestBody>) -> bool {
     plain && kind == Some(FormKind::Urlencoded) && !matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-/// Takes out of the headers what the route reads as tokens there.
-pub(super) fn strip(headers: &mut HeaderMap, accept: &Accept) {
+/// Takes out of the headers what the route reads as tokens and keys there. `keys_in` is where keys stand on the routes that take them: elsewhere that
+/// header is the app's own, but a key of ours in it is not.
+pub(super) fn strip(headers: &mut HeaderMap, route: &Route, keys_in: Option<&HeaderName>) {
+    let is_key = |value: &HeaderValue| value.as_bytes().starts_with(API_KEY_PREFIX.as_bytes());
+    if let Some(name) = keys_in.filter(|name| route.takes(CredentialKind::ApiKey) || headers.get_all(*name).iter().any(is_key)) {
+        headers.remove(name);
+    }
+    let Some(accept) = route.accept() else { return };
     for place in accept.bearer_in.iter().filter(|place| accept.reads_tokens_in(place)) {
         match place {
             TokenPlace::Header(name) => drop(headers.remove(name)),

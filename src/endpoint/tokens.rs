@@ -25,11 +25,12 @@ pub(super) fn with_tokens(
     if session.session.tokens.as_ref().is_some_and(|tokens| !tokens.are_over(now)) {
         return Ok(decision);
     }
-    // Whoever showed a session token signs in again for a new one; a page to sign in on is of no use to it.
-    let by_token = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
-    let token = if by_token { TokenProblem::InvalidToken } else { TokenProblem::None };
+    // Who showed the session as a token gets a new one where they got that: it is bad here, and no login in a browser mends it.
+    let shown = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
+    let (reason, token) =
+        if shown { (Reason::IssuedTokenEnded, TokenProblem::InvalidToken) } else { (Reason::SessionTokenEnded, TokenProblem::None) };
     Ok(Decision::Challenge(Challenge {
-        reason: Reason::SessionTokenEnded,
+        reason,
         detail: "the route tells the provider's tokens, and the session has none that are good".to_owned(),
         cookie: CookieFate::Kept,
         token,

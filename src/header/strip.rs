@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, TRAILER};
 
 use super::cookies::{self, CookieStyle};
 use super::names::IdentityFamily;
-use crate::credential::CredentialKind;
+use crate::credential::{API_KEY_PREFIX, CredentialKind};
 use crate::session::TOKEN_PREFIX;
 
 /// The proof beside a token that is bound to a key (RFC 9449 §4.1).
@@ -43,10 +43,14 @@ pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, undersco
 #[derive(Clone, Copy, Debug)]
 pub struct OwnCookies<'a>(pub &'a CookieStyle);
 
-/// Removes our own cookies, our own session tokens, and a token that this route reads, with its proof. Any other `Authorization` that it does not
-/// read is the app's own and stays.
+/// Removes our own cookies, session tokens and API keys, and a token that this route reads, with its proof. Any other `Authorization` that it
+/// does not read is the app's own and stays.
 pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
     cookies::remove(headers, |name| own.0.is_ours(name));
+    // A program shows its token or key to whatever it calls here. It opens what it opens on other routes: like a cookie of ours it goes nowhere.
+    if headers.get(AUTHORIZATION).is_some_and(is_own) {
+        headers.remove(AUTHORIZATION);
+    }
     if read(CredentialKind::Bearer) {
         remove_scheme(headers, "bearer");
         remove_scheme(headers, "dpop");
@@ -55,15 +59,11 @@ pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: imp
     if read(CredentialKind::Basic) {
         remove_scheme(headers, "basic");
     }
-    // As our cookies: an app that reads no token of ours must not be able to use one elsewhere.
-    if headers.get(AUTHORIZATION).is_some_and(|value| is_session_token(value.as_bytes())) {
-        headers.remove(AUTHORIZATION);
-    }
 }
 
-fn is_session_token(authorization: &[u8]) -> bool {
-    let shown = ["bearer", "dpop"].into_iter().find_map(|scheme| after_scheme(authorization, scheme));
-    shown.is_some_and(|shown| shown.trim_ascii_start().starts_with(TOKEN_PREFIX.as_bytes()))
+fn is_own(value: &HeaderValue) -> bool {
+    let shown = ["bearer", "dpop"].into_iter().find_map(|scheme| after_scheme(value.as_bytes(), scheme)).map(<[u8]>::trim_ascii);
+    shown.is_some_and(|shown| [TOKEN_PREFIX, API_KEY_PREFIX].iter().any(|prefix| shown.starts_with(prefix.as_bytes())))
 }
 
 fn remove_scheme(headers: &mut HeaderMap, scheme: &str) {

@@ -121,6 +121,12 @@ impl HttpError {
 }
 
 impl Http {
+    /// How long a call may take in all.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.caller.settings.deadline
+    }
+
     /// Nothing is opened or read yet.
     #[must_use]
     pub fn new(settings: HttpSettings, tasks: Tasks) -> Self {

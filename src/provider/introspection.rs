@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::fault::Outage;
 use crate::secret::Secret;
 
-/// How many questions may be under way at once; more wait.
+/// How many questions may be under way at once; more wait, for as long as one question may take: who is not asked about by then never is.
 const AT_ONCE: usize = 64;
 
 /// Where questions are sent.
@@ -56,8 +56,11 @@ impl IntrospectionEndpoint {
     /// # Errors
     /// Everything else: whether the token counts is then not known.
     pub async fn ask(&self, token: &Secret) -> Result<Vec<u8>, Outage> {
-        // Never closed, so there is always a turn.
-        let _turn = self.turns.acquire().await;
+        let turn = tokio::time::timeout(self.http.deadline(), self.turns.acquire()).await;
+        // Never closed, so that the wait alone ends it.
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Outage::introspection(format!("{AT_ONCE} other questions are under way, and none ended in time")));
+        };
         let url = match &self.place {
             IntrospectionPlace::At(url) => url.clone(),
             IntrospectionPlace::Discovered(metadata) => metadata.introspection_endpoint().await.map_err(Outage::introspection)?,

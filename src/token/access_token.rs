@@ -200,6 +200,13 @@ impl Presented<'_> {
                 issued_at.ok_or_else(|| claims::missing("iat"))?;
             }
         }
+        let others = match self.rules.typ {
+            TokenType::AtJwt | TokenType::Any => [claims::ID_TOKEN, claims::REFRESH_TOKEN],
+            TokenType::IdToken => [claims::ACCESS_TOKEN, claims::REFRESH_TOKEN],
+        };
+        if let Some(kind) = claims::kind_among(claims, &others) {
+            return Err(Fault::new(Reason::TokenType, format!("it says that it is a {kind:?} token")).into());
+        }
         // RFC 8417 §2.2: what has `events` tells of something that happened, a logout say, and lets nobody in.
         if claims.contains_key("events") {
             return Err(Fault::new(Reason::TokenType, "it has events, as security event tokens do").into());

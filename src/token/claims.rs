@@ -111,6 +111,22 @@ pub(super) fn audience(claims: &Claims) -> Result<Vec<String>, ClaimsError> {
     }
 }
 
+/// What issuers call an ID token, a refresh token and an access token in `token_use` (Cognito) or `typ` (Keycloak).
+pub(super) const ID_TOKEN: &[&str] = &["id", "id_token"];
+pub(super) const REFRESH_TOKEN: &[&str] = &["refresh", "refresh_token", "offline"];
+pub(super) const ACCESS_TOKEN: &[&str] = &["access", "access_token", "bearer"];
+
+/// What the token calls itself there, if it is one of these kinds. No specification says that it does, so that silence is no answer.
+pub(super) fn kind_among(claims: &Claims, kinds: &[&[&str]]) -> Option<String> {
+    let named = |name: &&str| kinds.iter().any(|words| says(claims, name, words));
+    ["token_use", "typ"].into_iter().find(named).and_then(|name| claims.get(name)?.as_str().map(brief))
+}
+
+/// Whether a claim is one of these words, in any case.
+pub(super) fn says(claims: &Claims, name: &str, words: &[&str]) -> bool {
+    claims.get(name).and_then(Value::as_str).is_some_and(|said| words.iter().any(|word| said.eq_ignore_ascii_case(word)))
+}
+
 /// The fault for a claim that is not there.
 pub(super) fn missing(name: &str) -> ClaimsError {
     ClaimsError(format!("{name} is missing"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::access_token::{AccessToken, Terms};
-use super::claims::{self, ClaimsError, brief};
+use super::claims::{self, ClaimsError, brief, says};
 use super::confirmation::Confirmation;
 use super::scopes;
 use crate::clock::UnixTime;
@@ -106,16 +106,10 @@ impl IntrospectionRules {
 /// Issuers also answer about refresh tokens and ID tokens. `token_type` (§2.2) is `Bearer` or `DPoP` for an access token, and `access_token` for
 /// some; `token_use` and `typ` are what others say it by.
 fn other_kind(claims: &Claims) -> Option<String> {
-    let kind = |name: &str| claims.get(name).and_then(Value::as_str).map(brief);
     if claims.contains_key("token_type") && !says(claims, "token_type", &["bearer", "dpop", "access_token"]) {
-        return Some(kind("token_type").unwrap_or_default());
+        return Some(claims.get("token_type").and_then(Value::as_str).map(brief).unwrap_or_default());
     }
-    let others = ["refresh", "refresh_token", "offline", "id", "id_token"];
-    ["token_use", "typ"].into_iter().find(|name| says(claims, name, &others)).and_then(kind)
-}
-
-fn says(claims: &Claims, name: &str, words: &[&str]) -> bool {
-    claims.get(name).and_then(Value::as_str).is_some_and(|said| words.iter().any(|word| said.eq_ignore_ascii_case(word)))
+    claims::kind_among(claims, &[claims::ID_TOKEN, claims::REFRESH_TOKEN])
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl IntrospectionVerifier {
                         async move { shared.ask(hash, &token).await }
                     },
                 );
-                asked.await.ok_or_else(|| Outage::introspection("the question was broken off"))??
+                asked.await.map_err(Outage::introspection)??
             }
         };
         Ok((*kept.answer).clone()?)

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
+use crate::credential::API_KEY_PREFIX;
 use crate::fault::{Fault, Trouble};
 use crate::header::PreparedHeaders;
 use crate::identity::{ClaimMapping, Identity, Source};
@@ -99,6 +100,10 @@ impl Verifiers {
     /// A JWT that names its issuer is that issuer's to check, and nobody else's. Everything else is for whoever is configured for opaque
     /// tokens.
     fn verifier_of(&self, token: &Secret) -> Result<&Arc<dyn TokenVerifier>, Fault> {
+        // A program that shows its key in the wrong place tells it to nobody but us.
+        if token.expose().starts_with(API_KEY_PREFIX) {
+            return Err(Fault::new(Reason::TokenMalformed, "an API key, shown as a token"));
+        }
         match (peek_issuer(token.expose()), &self.opaque) {
             (Some(issuer), _) => self.by_issuer.get(&issuer).ok_or_else(|| {
                 let named: String = issuer.chars().take(80).collect();

@@ -191,6 +191,22 @@ async fn what_is_no_good_key_is_401_with_its_reason_and_goes_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_reaches_no_upstream_where_nobody_reads_it() {
+    let world = world();
+    let bearer = format!("Bearer {BACKUP}");
+    for headers in [[("x-api-key", BACKUP), ("x-else", "own")], [("authorization", &*bearer), ("x-else", "own")]] {
+        assert_eq!(world.scene.get("/open/x", &headers).await.status, 200);
+        let seen = world.scene.upstream.last();
+        assert!(!seen.everything().contains(&BACKUP[4..]), "{}", seen.everything());
+        assert_eq!(seen.header("x-else").as_deref(), Some("own"));
+    }
+    // What is no key of ours is the app's own there.
+    assert_eq!(world.scene.get("/open/x", &[("x-api-key", "its-own"), ("authorization", "Bearer its-own")]).await.status, 200);
+    let seen = world.scene.upstream.last();
+    assert_eq!((seen.header("x-api-key").as_deref(), seen.header("authorization").as_deref()), (Some("its-own"), Some("Bearer its-own")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_credential_counts_alone() {
     let world = world();
     let (session, token) = (world.scene.session().await, format!("Bearer {}", world.scene.token(serde_json::json!({}))));

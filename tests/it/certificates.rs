@@ -396,6 +396,24 @@ async fn a_proxys_own_certificate_is_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_speaks_for_somebody_lends_them_no_certificate() {
+    let tls = Tls::start("trusted_proxies = [\"127.0.0.1\"]\n", "");
+    let proxys = tls.clients.leaf(&["proxy"]);
+    let (http, token) = (tls.with(&proxys), format!("Bearer {}", tls.scene.token(bound_to(&proxys))));
+    for of in ["203.0.113.9", "127.0.0.1", "unknown"] {
+        tls.refused(&http, "/who/x", &[("x-forwarded-for", of)], "no-credential").await;
+        tls.refused(&http, "/api/x", &[("x-forwarded-for", of), ("authorization", &token)], "certificate-missing").await;
+    }
+    tls.refused(&http, "/who/x", &[("forwarded", "for=203.0.113.9")], "no-credential").await;
+    // Of itself it may say who it is; and from a peer that is not listed the header means nothing.
+    tls.let_in(&http, "/who/x", &[], "CN=proxy").await;
+    tls.let_in(&http, "/api/x", &[("authorization", &token)], "program").await;
+    let tls = Tls::start("", "");
+    let own = tls.clients.leaf(&["own"]);
+    tls.let_in(&tls.with(&own), "/who/x", &[("x-forwarded-for", "203.0.113.9")], "CN=own").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forward_auth_goes_by_the_header_and_never_by_the_front_proxys_connection() {
     let ask = |host: &str, uri: &'static str, more: &[(&'static str, String)]| -> Vec<(&'static str, String)> {
         let about = [("x-original-method", "GET"), ("x-original-uri", uri), ("x-forwarded-proto", "https")];

@@ -383,6 +383,32 @@ async fn the_real_providers_opaque_and_jwt_tokens_are_taken_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_hangs_keeps_no_queue() {
+    let world = World::with("limits.provider_timeout = \"1s\"", CREDENTIALS);
+    world.issuer.gives("/introspect", Canned { after: Duration::from_secs(60), ..Canned::json(&json!({ "active": true })) });
+    let url = format!("{}/api", world.gateway.url);
+    let ask = |number: usize| {
+        let url = url.clone();
+        tokio::spawn(async move { show(&url, &format!("opaque-{number}")).await.status.as_u16() })
+    };
+    let all: Vec<_> = (0..400).map(ask).collect();
+    for asked in all {
+        assert_eq!(asked.await.expect("an answer"), 503);
+    }
+    // Those who came first, and those who got their turn as these gave up: nobody waits for a third round.
+    assert!(world.asked() <= 3 * 64, "{} were asked about, one after the other", world.asked());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_in_the_place_of_a_token_is_told_to_nobody() {
+    let world = World::start();
+    world.says(json!({}));
+    world.refused("api", &format!("dwk_{}", "0".repeat(64)), "token-malformed").await;
+    world.refused("api", "dwk_x", "token-malformed").await;
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_made_up_tokens_drives_out_no_good_one() {
     let world = World::start();
     world.says(json!({}));

@@ -56,6 +56,11 @@ upstream = "@UPSTREAM@"
 access = "optional"
 accept = ["bearer"]
 [[route]]
+id = "open"
+path = "/open/"
+upstream = "@UPSTREAM@"
+access = "public"
+[[route]]
 id = "telling"
 path = "/telling/"
 upstream = "@UPSTREAM@"
@@ -265,6 +270,45 @@ async fn without_the_table_there_is_no_endpoint_and_its_tokens_are_sent_to_nobod
     assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (404, "endpoint-unknown"));
     world.is_refused("/api/x", &format!("doorward_st_{}", "A".repeat(64)), "issued-token-unknown").await;
     world.is_refused("/api/x", "doorward_st_x", "issued-token-unknown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_for_bound_tokens_takes_no_session_token() {
+    let routes = "[[route]]\npath = \"/dpop/\"\nupstream = \"@UPSTREAM@\"\naccept = [\"bearer\"]\ndpop = \"required\"\n\
+                  allow = \"any-authenticated\"\n[[route]]\npath = \"/certified/\"\nupstream = \"@UPSTREAM@\"\naccept = [\"bearer\"]\n\
+                  certificate_bound = \"required\"\nallow = \"any-authenticated\"\n[[route]]\npath = \"/open/\"\n\
+                  upstream = \"@UPSTREAM@\"\naccess = \"optional\"\naccept = [\"bearer\"]\ndpop = \"required\"\n";
+    let top = "trusted_proxies = [\"127.0.0.0/8\"]\nclient_certificate = { header = \"Client-Cert\" }\n";
+    let tables = format!("{}[token]\n", users());
+    let world = World::shaped(Shape { top, tables: &tables, routes: Some(routes), ..Shape::default() }, |provider| provider);
+    let token = world.token("bob").await;
+    for (path, expected) in [("/dpop/x", "dpop-required"), ("/open/x", "dpop-required"), ("/certified/x", "certificate-required")] {
+        for scheme in ["Bearer", "DPoP"] {
+            let shown = [("authorization", format!("{scheme} {token}")), ("client-cert", ":AAAA:".to_owned()), ("dpop", "x".to_owned())];
+            let shown: Vec<_> = shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let answer = get(&world.at(path), &shown).await;
+            let expected = if scheme == "DPoP" { "token-bound" } else { expected };
+            assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (401, expected), "{path}: {}", answer.text());
+        }
+    }
+    assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_token_reaches_no_upstream_where_nobody_reads_it() {
+    let world = world("");
+    let token = world.token("bob").await;
+    for scheme in ["Bearer", "bearer", "DPoP", "Bearer  "] {
+        let answer = get(&world.at("/open/x"), &[("authorization", &format!("{scheme} {token}")), ("x-else", "own")]).await;
+        assert_eq!(answer.status, 200);
+        let seen = world.upstream.last();
+        assert!(!seen.everything().contains(&token[12..]), "{scheme}: {}", seen.everything());
+        assert_eq!(seen.header("x-else").as_deref(), Some("own"));
+    }
+    for own in ["Bearer its-own", "Basic ZG9vcndhcmRfc3RfOg==", "Bearer x_doorward_st_"] {
+        assert_eq!(get(&world.at("/open/x"), &[("authorization", own)]).await.status, 200);
+        assert_eq!(world.upstream.last().header("authorization").as_deref(), Some(own));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -490,6 +534,29 @@ async fn a_password_of_the_provider_begins_a_session_whose_tokens_are_renewed_in
     world.advance(DAY);
     world.is_refused("/telling/x", &token, "issued-token-ended").await;
     world.is_refused("/api/x", &token, "issued-token-unknown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_session_has_nothing_to_tell_is_told_so_and_led_to_no_login() {
+    let routes = ROUTES.replacen(
+        "accept = [\"bearer\"]\nallow = \"any-authenticated\"\nheaders",
+        "accept = [\"session\", \"bearer\"]\nallow = \"any-authenticated\"\nheaders",
+        1,
+    );
+    assert_ne!(routes, ROUTES);
+    let tables = "[token]\nprovider = \"default\"\n";
+    let world = World::shaped(Shape { tables, routes: Some(&routes), ..Shape::default() }, |provider| provider);
+    world.provider.set_password("alice@example.test", "correct horse");
+    world.provider.set_expires_in(600, true);
+    let (token, _) = granted(&post(&world.at("/oauth2/token"), FORM, password("alice@example.test", "correct horse")).await);
+    assert_eq!(world.with_token("/telling/x", &token).await.status, 200);
+    world.advance(20 * MINUTE);
+    assert_eq!(world.with_token("/api/x", &token).await.status, 200);
+    world.is_refused("/telling/x", &token, "issued-token-ended").await;
+    let shown = format!("Bearer {token}");
+    let browsing = [("authorization", &*shown), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("accept", "text/html")];
+    let answer = get(&world.at("/telling/x"), &browsing).await;
+    assert_eq!((answer.status.as_u16(), answer.location()), (401, None), "{}", answer.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

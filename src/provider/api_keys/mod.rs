@@ -25,8 +25,6 @@ use crate::secret::Secret;
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 
-pub use shape::PREFIX;
-
 use file::Keys;
 
 /// Bytes of the file: some hundred thousand keys.

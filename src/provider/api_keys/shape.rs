@@ -3,10 +3,9 @@
 //! A key that has to look so cannot be a word somebody thought of. That is why a plain SHA-256 of it may stand in a file: nobody finds 256 random
 //! bits by trying, however fast a trial is, so that a slow hash (as passwords need one) would only slow the gateway.
 
+use crate::credential::API_KEY_PREFIX as PREFIX;
 use crate::secret::sha256;
 
-/// What every key begins with, so that people, logs and secret scanners know one when they see it.
-pub const PREFIX: &str = "dwk_";
 /// Hexadecimal digits after it.
 const DIGITS: usize = 64;
 

@@ -128,6 +128,14 @@ fn claims_are_judged_by_the_kind_of_token() {
         (json!({"aud": "gateway"}), Some(Audience), Some(IdToken)),
         (json!({"aud": ["orders", "gateway"]}), None, Some(IdToken)),
         (json!({"azp": "gateway"}), None, None),
+        // Keycloak and Cognito say in the claims what a token is; neither writes a typ of its own into the header.
+        (json!({"token_use": "id"}), Some(Reason::TokenType), Some(Reason::TokenType)),
+        (json!({"typ": "ID"}), Some(Reason::TokenType), Some(Reason::TokenType)),
+        (json!({"typ": "Refresh"}), Some(Reason::TokenType), Some(Reason::TokenType)),
+        (json!({"typ": "Offline"}), Some(Reason::TokenType), Some(Reason::TokenType)),
+        (json!({"token_use": "access"}), None, None),
+        (json!({"typ": "Bearer"}), None, None),
+        (json!({"typ": "their own word"}), None, None),
         (json!({"events": {"x": {}}}), Some(Reason::TokenType), Some(Reason::TokenType)),
     ] {
         let claims = with(&claims(), &change);
@@ -169,6 +177,10 @@ fn an_id_token_counts_where_it_is_written_out_and_nothing_else_does() {
         (json!({"exp": null}), Some(BadClaims)),
         (json!({"exp": now - 60}), Some(Expired)),
         (json!({"iat": now + 61}), Some(NotYet)),
+        (json!({"typ": "ID"}), None),
+        (json!({"typ": "Bearer"}), Some(Type)),
+        (json!({"token_use": "access"}), Some(Type)),
+        (json!({"typ": "Refresh"}), Some(Type)),
         (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), Some(Type)),
     ] {
         let claims = with(&id_token, &change);
