@@ -582,6 +582,35 @@ async fn forward_auth_hands_the_token_to_the_proxy_in_front() {
     assert_eq!(question("/exchanged", Some(&third)).await.status, 503);
 }
 
+#[tokio::test]
+async fn nobody_has_the_token_echoed() {
+    let world = World::start();
+    let answer = fetch(Request::builder().method("TRACE").uri(world.url("/own-echo")).body(empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), reason_of(&answer).as_str()), (405, "method-not-allowed"));
+    assert!(answer.header("allow").is_some_and(|allow| !allow.contains("TRACE")));
+    assert_eq!((world.echo.count(), world.asked()), (0, 0));
+    // Nor by a front proxy that would send it on.
+    let question = Request::get(world.url("/oauth2/auth"))
+        .header("x-original-method", "TRACE")
+        .header("x-original-uri", "/own-echo")
+        .header("x-forwarded-proto", "http")
+        .header("x-forwarded-host", world.gateway.address.to_string());
+    let answer = fetch(question.body(empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("authorization"), world.asked()), (401, None, 0));
+}
+
+/// The leeway lets a caller in whose token is just over.
+#[tokio::test]
+async fn a_callers_token_that_is_just_over_is_no_outage() {
+    let world = World::start();
+    let token = world.callers_token(json!({ "sub": "ann", "exp": unix_now() - 20 }));
+    for _ in 0..3 {
+        let answer = world.get_as("/exchanged", &token).await;
+        assert_eq!((answer.status.as_u16(), reason_of(&answer).as_str()), (403, "exchange-refused"), "{}", answer.text());
+    }
+    assert_eq!((world.asked(), world.api.counts()), (0, (0, 0)));
+}
+
 /// The certified provider, and an API that is a gateway of its own: what one obtains the other verifies.
 #[tokio::test]
 async fn a_token_of_the_real_provider_is_for_the_upstream_that_is_named() {
