@@ -51,6 +51,10 @@ impl TokenExchange {
         let Some(caller) = caller else {
             return Err(Fault::new(Reason::ExchangeRefused, "the caller showed no token that could be exchanged").into());
         };
+        // Within the leeway such a token still lets its caller in; what is had for it would be over as it comes.
+        if caller.ends_at.is_some_and(|end| end <= self.clock.now()) {
+            return Err(Fault::new(Reason::ExchangeRefused, "the caller's token is over").into());
+        }
         let slot = self.slot(caller);
         slot.token(&self.tasks, || self.asking(caller)).await
     }
