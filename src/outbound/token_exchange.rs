@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::HeaderName;
 use quick_cache::sync::Cache;
 
 use super::CallersToken;
@@ -45,6 +46,10 @@ impl TokenExchange {
     #[must_use]
     pub fn new(endpoint: TokenEndpoint, clock: SharedClock, tasks: Tasks) -> Self {
         Self { endpoint: Arc::new(endpoint), slots: Cache::new(REMEMBERED), clock, tasks }
+    }
+
+    pub(super) fn header(&self) -> &HeaderName {
+        self.endpoint.header()
     }
 
     pub(super) async fn token(&self, caller: Option<&CallersToken>) -> Result<Arc<UpstreamToken>, Trouble> {

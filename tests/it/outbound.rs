@@ -533,6 +533,24 @@ async fn who_may_stay_unknown_goes_on_without_a_token() {
     assert_eq!(world.get_as("/perhaps", "nonsense").await.status, 401);
 }
 
+/// No other route names `Authorization` here, which would strip it everywhere.
+#[tokio::test]
+async fn what_the_downstream_sends_stands_in_no_tokens_place() {
+    let (provider, echo) = (HostileProvider::start(), EchoUpstream::start());
+    let gateway = Gateway::start(&format!(
+        "{TOP}store.kind = \"memory\"\n[outbound.exchanged]\nkind = \"token_exchange\"\nissuer = \"{issuer}\"\nclient_id = \"{}\"\n\
+         client_secret = \"{}\"\naudience = [\"orders\"]\n[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"api\"\n\
+         [[route]]\naccess = \"optional\"\naccept = [\"bearer\"]\nupstream = \"{}\"\noutbound = \"exchanged\"\n",
+        provider.client_id(),
+        provider.client_secret(),
+        echo.url(),
+        issuer = provider.issuer(),
+    ));
+    let request = Request::get(&gateway.url).header("authorization", "Basic b2YtdGhlOmRvd25zdHJlYW0=");
+    assert_eq!(fetch(request.body(empty()).unwrap()).await.status, 200);
+    assert_eq!((echo.count(), echo.last().header("authorization")), (1, None));
+}
+
 #[tokio::test]
 async fn a_callers_own_token_is_passed_on_where_the_route_says_so_and_nowhere_else() {
     let world = World::start();
