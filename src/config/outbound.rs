@@ -16,7 +16,7 @@ use crate::credential::CredentialKind;
 use crate::header::HeaderRule;
 use crate::provider::ClientAuthentication;
 use crate::provider::tls::TlsSettings;
-use crate::route::{Access, InNameOf, OutboundId, RouteOutbound};
+use crate::route::{Access, InNameOf, OutboundId, ProofFate, RouteOutbound};
 
 /// One table.
 #[derive(Clone)]
@@ -89,6 +89,16 @@ impl Outbounds {
         if headers.iter().any(|rule| rule.name == outbound.header) {
             section.problem("headers", format!("sets {}, and so does outbound; remove one of them", outbound.header));
         }
+        let accept = match access {
+            Some(Access::Optional(accept) | Access::Protected(accept, _)) => Some(accept),
+            Some(Access::Public) | None => None,
+        };
+        if outbound.header == AUTHORIZATION && accept.is_some_and(|accept| accept.binding.proof == ProofFate::Forwarded) {
+            section.problem(
+                "dpop_proof",
+                "sends the caller's token on in Authorization, and outbound puts another one there; remove one of them",
+            );
+        }
         match (outbound.in_name_of, access) {
             (InNameOf::Caller, Some(Access::Public)) => {
                 section.problem("outbound", "is a token_exchange, and a public route reads no token to exchange; take another outbound, or let the route accept something");
@@ -103,6 +113,9 @@ impl Outbounds {
             }
             (InNameOf::Gateway, Some(Access::Public)) => {
                 section.warning("outbound", "is added to everybody's requests here: the route is public");
+            }
+            (InNameOf::Gateway, Some(Access::Optional(_))) => {
+                section.warning("outbound", "is added to everybody's requests here: a credential is optional");
             }
             _ => {}
         }

@@ -339,6 +339,12 @@ fn bound_tokens_and_certificates_need_who_shows_them() {
         assert!(told("", &route(&format!("accept = [\"bearer\"]\n{key}"))).is_empty(), "{key}");
     }
     assert_eq!(told("", &route("accept = [\"bearer\"]\ndpop = \"maybe\"")), ["route[0].dpop"]);
+    // One of two tokens would take the other's place, with the other's proof beside it.
+    for (header, wrong) in [("", vec!["route[0].dpop_proof".to_owned()]), ("header = \"X-Token\"\n", vec![])] {
+        let own = format!("[outbound.own]\nprovider = \"default\"\n{header}");
+        let route = route("accept = [\"bearer\"]\noutbound = \"own\"\ndpop_proof = \"forward\"");
+        assert_eq!(told("", &format!("{own}{route}")), wrong);
+    }
     // Nobody is asked for a certificate.
     assert_eq!(told("", &route("accept = [\"bearer\"]\ncertificate_bound = \"required\"")), ["route"]);
     assert_eq!(told("", &route("accept = [\"certificate\"]")), ["route"]);

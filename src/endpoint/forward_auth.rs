@@ -263,6 +263,9 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
     let ambiguous = |name: &str, what: &str| Fault::new(Reason::ForwardedAmbiguous, format!("{name} {what}"));
     let method =
         one(headers, method).and_then(|text| Method::from_bytes(text.as_bytes()).map_err(|_| ambiguous(method, "is no method")))?;
+    if method == Method::TRACE {
+        return Err(Fault::new(Reason::MethodNotAllowed, "the answer to TRACE would tell its sender what the front proxy adds"));
+    }
     let host = one(headers, "x-forwarded-host")?;
     let host = Host::parse(host).ok_or_else(|| ambiguous("x-forwarded-host", "is no host"))?;
     if !settings.sites.knows(&host) {

@@ -167,12 +167,24 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
         None if token::is_at(gateway, &facts.path) => own(gateway, "/token", request, facts, info, trace).await,
+        None if facts.method == Method::TRACE => {
+            not_taken(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }, outgoing::METHODS)
+        }
         None => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
             Some(served) => served,
             None => proxy::serve(core, request, facts, info, trace).await,
         },
         Some(name) => own(gateway, &name, request, facts, info, trace).await,
     }
+}
+
+/// 405 with what is taken.
+fn not_taken(visit: &Visit<'_>, allow: &str) -> Served {
+    let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", visit.facts.method)));
+    if let Ok(allow) = http::HeaderValue::try_from(allow) {
+        served.response.headers_mut().insert(http::header::ALLOW, allow);
+    }
+    served
 }
 
 /// An endpoint of ours.
@@ -199,12 +211,7 @@ async fn own(
         _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
     };
     if !methods.contains(&facts.method) {
-        let mut served = visit.refuse(&Fault::new(Reason::MethodNotAllowed, format!("{} is not taken here", facts.method)));
-        let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        if let Ok(allow) = http::HeaderValue::try_from(allow) {
-            served.response.headers_mut().insert(http::header::ALLOW, allow);
-        }
-        return served;
+        return not_taken(&visit, &methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "));
     }
     match name {
         "/start" => start::serve(&visit, request, info).await,

@@ -70,6 +70,13 @@ pub(super) async fn for_permit<'a>(
     obtained(gateway, added.id, caller).await.map(Some)
 }
 
+/// Where nothing is added after all, what the downstream sent in its place goes as well: the upstream takes it for the gateway's word.
+pub(super) fn clear(gateway: &Gateway, route: &Route, headers: &mut HeaderMap) {
+    if let Some(outbound) = route.outbound.and_then(|added| gateway.outbound.get(added.id.0)) {
+        headers.remove(outbound.header());
+    }
+}
+
 /// Obtains it.
 pub(super) async fn obtained(gateway: &Gateway, id: OutboundId, caller: Option<CallersToken>) -> Result<Addition<'_>, Trouble> {
     let outbound = gateway.outbound.get(id.0).ok_or_else(|| Fault::new(Reason::Internal, format!("no outbound {}", id.0)))?;

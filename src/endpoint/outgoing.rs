@@ -26,8 +26,8 @@ pub struct OutgoingListener {
     pub outbound: OutboundId,
 }
 
-/// Methods of calls. TRACE is none: its answer would tell the token to the program.
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// Methods of what is sent on. TRACE is none: its answer would tell whoever sent it what the gateway has added (RFC 9110 §9.3.8).
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 pub(super) async fn serve(core: &Core, index: usize, request: Request<RequestBody>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
     let gateway = &*core.gateway;

@@ -191,6 +191,7 @@ async fn pass(
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
+    outbound::clear(gateway, permit.route(), outgoing.headers_mut());
     if let Some(assertion) = assertion {
         outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
     }

@@ -7,6 +7,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use crate::header::TOKEN_LIMIT;
+use crate::provider::is_outage;
 use crate::secret::Secret;
 
 /// Types of tokens that an exchange may give (RFC 8693 §3): those that can be shown as a Bearer token.
@@ -44,6 +45,9 @@ pub(super) fn read(grant: Grant, answer: &Response<Vec<u8>>) -> Result<Granted, 
     let status = answer.status();
     let unusable = |what: &str| Ungranted::Unusable(format!("the token endpoint answered {}: {what}", status.as_u16()));
     let body = || object(answer);
+    if is_outage(status) {
+        return Err(unusable("no answer to what was asked"));
+    }
     if status.is_client_error() {
         let word = body().and_then(|body| body.get("error").and_then(Value::as_str).map(word));
         return Err(match word {
@@ -162,7 +166,8 @@ mod tests {
             let ungranted = of(Grant::ClientCredentials, 200, body.clone()).err();
             assert!(matches!(ungranted, Some(Ungranted::Unusable(_))), "{body}: {ungranted:?}");
         }
-        for status in [204, 302, 500, 503] {
+        // One that is too busy refuses nobody, whatever word stands beside it.
+        for status in [204, 302, 408, 425, 429, 500, 503] {
             let body = json!({ "error": "invalid_grant" });
             assert!(matches!(of(Grant::ClientCredentials, status, body).err(), Some(Ungranted::Unusable(_))), "{status}");
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::answer::{Grant, Ungranted};
 use super::endpoint::TokenEndpoint;
 use super::slot::{Asking, Slot};
@@ -22,6 +24,10 @@ impl ClientCredentials {
     #[must_use]
     pub fn new(endpoint: TokenEndpoint, clock: SharedClock, tasks: Tasks) -> Self {
         Self { endpoint: Arc::new(endpoint), slot: Slot::new(clock), tasks }
+    }
+
+    pub(super) fn header(&self) -> &HeaderName {
+        self.endpoint.header()
     }
 
     pub(super) async fn token(&self) -> Result<Arc<UpstreamToken>, Trouble> {

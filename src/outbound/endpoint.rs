@@ -65,6 +65,10 @@ impl TokenEndpoint {
         Self { settings, http, times, clock }
     }
 
+    pub(super) const fn header(&self) -> &HeaderName {
+        &self.settings.header
+    }
+
     /// Asks once. `more` are parameters of the grant; `no_longer_than` is the end of what it is asked for.
     pub(super) async fn ask(
         &self,

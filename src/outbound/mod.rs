@@ -17,6 +17,8 @@ mod token_exchange;
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 pub use client_credentials::ClientCredentials;
 pub use endpoint::{EndpointPlace, TokenEndpoint, TokenEndpointSettings, Wanted};
 pub use token::UpstreamToken;
@@ -44,6 +46,15 @@ pub struct CallersToken {
 }
 
 impl Outbound {
+    /// Where its tokens stand.
+    #[must_use]
+    pub fn header(&self) -> &HeaderName {
+        match self {
+            Self::ClientCredentials(own) => own.header(),
+            Self::TokenExchange(exchange) => exchange.header(),
+        }
+    }
+
     /// A token to send now: the one that is kept, else one that is asked for.
     ///
     /// # Errors

@@ -137,6 +137,11 @@ impl Drop for Call {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
         state.running = false;
+        // A provider that takes longer to answer than its tokens live gives none that can be used: whoever waits would wait for ever.
+        let outcome = outcome.and_then(|token| match token.is_good(now) {
+            true => Ok(token),
+            false => Err(Outage::upstream_token("the token was over as it came").into()),
+        });
         match outcome {
             Ok(token) => {
                 state.current = Some(Arc::new(token));
@@ -155,5 +160,39 @@ impl Drop for Call {
         }
         drop(state);
         self.shared.ended.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::header::AUTHORIZATION;
+
+    use super::super::answer::Granted;
+    use super::*;
+    use crate::clock::{Clock as _, ManualClock};
+    use crate::reason::Reason;
+    use crate::secret::Secret;
+
+    #[tokio::test]
+    async fn a_provider_that_takes_longer_than_its_tokens_live_is_an_outage_and_not_asked_without_end() {
+        let clock = Arc::new(ManualClock::default());
+        let slot = Slot::new(Arc::<ManualClock>::clone(&clock));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let ask = || -> Asking {
+            let (clock, asked) = (Arc::clone(&clock), Arc::clone(&asked));
+            Box::pin(async move {
+                assert!(asked.fetch_add(1, Ordering::SeqCst) < 3, "asked again and again");
+                let (asked_at, lives) = (clock.now(), Some(Duration::from_secs(5)));
+                clock.advance(Duration::from_secs(6));
+                let granted = Granted { access_token: Secret::new("abc"), lives };
+                Ok(UpstreamToken::new(&granted, &AUTHORIZATION, asked_at, None).expect("it was good when it was issued"))
+            })
+        };
+        let tasks = Tasks::new(tokio::runtime::Handle::current());
+        let trouble = slot.token(&tasks, ask).await.err().expect("no good token");
+        assert_eq!(trouble.reason(), Reason::UpstreamTokenUnreachable);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::HeaderName;
 use quick_cache::sync::Cache;
 
 use super::CallersToken;
@@ -47,10 +48,18 @@ impl TokenExchange {
         Self { endpoint: Arc::new(endpoint), slots: Cache::new(REMEMBERED), clock, tasks }
     }
 
+    pub(super) fn header(&self) -> &HeaderName {
+        self.endpoint.header()
+    }
+
     pub(super) async fn token(&self, caller: Option<&CallersToken>) -> Result<Arc<UpstreamToken>, Trouble> {
         let Some(caller) = caller else {
             return Err(Fault::new(Reason::ExchangeRefused, "the caller showed no token that could be exchanged").into());
         };
+        // Within the leeway such a token still lets its caller in; what is had for it would be over as it comes.
+        if caller.ends_at.is_some_and(|end| end <= self.clock.now()) {
+            return Err(Fault::new(Reason::ExchangeRefused, "the caller's token is over").into());
+        }
         let slot = self.slot(caller);
         slot.token(&self.tasks, || self.asking(caller)).await
     }

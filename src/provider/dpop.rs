@@ -134,6 +134,13 @@ fn wants_nonce(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> bool {
     error.unwrap_or(false) || challenged
 }
 
+/// Whether a resource server refuses the proof and not the token (§7.1, §9).
+fn refuses_proof(status: StatusCode, headers: &HeaderMap) -> bool {
+    let errors = ["use_dpop_nonce", "invalid_dpop_proof"];
+    let challenges = || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
+    status == StatusCode::UNAUTHORIZED && challenges().any(|line| errors.iter().any(|error| line.contains(error)))
+}
+
 impl OpenIdProvider {
     /// Gets JSON with a token that is bound to the key (§7.1), and once more with the nonce that the answer wants (§9).
     pub(super) async fn get_with_proof(&self, endpoint: &Url, token: &Secret, key: &DpopKey) -> Result<Value, Unanswered> {
@@ -143,6 +150,10 @@ impl OpenIdProvider {
             let nonce = self.nonces.of(endpoint);
             answer = self.get_once(endpoint, token, key, nonce.as_deref()).await?;
             self.nonces.learn(endpoint, &answer, nonce.as_deref());
+        }
+        // It says nothing of the token, nor of whose it is: nobody is sent away for it.
+        if refuses_proof(answer.status(), answer.headers()) {
+            return Err(Unanswered::Fault(Fault::new(Reason::UserinfoMalformed, "the provider takes none of our DPoP proofs")));
         }
         Ok(Http::json_of(endpoint, &answer)?)
     }

@@ -47,6 +47,7 @@ pub use client_assertion::{AssertionAudience, AssertionKey, ClientAssertion, Rec
 pub use client_authentication::ClientAuthentication;
 pub use logout_url::{LogoutUrl, LogoutUrlError};
 pub use oidc::{Binding, OpenIdProvider, OpenIdSettings, ResponseMode};
+pub(crate) use own_calls::is_outage;
 pub use pushed::Pushed;
 pub use times::CallTimes;
 

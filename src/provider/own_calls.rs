@@ -1,6 +1,6 @@
 //! Calls that only our registration may make, each proven anew: tokens, pushed authorization requests, revocation.
 
-use http::Response;
+use http::{Response, StatusCode};
 use url::Url;
 
 use super::client_assertion::Recipient;
@@ -87,7 +87,12 @@ impl OpenIdProvider {
             key.prove(&mut request, endpoint, nonce, None, now).map_err(Unanswered::Fault)?;
         }
         let answer = self.http.send(request).await?;
-        // A failing server is an outage, not a refusal.
-        if answer.status().is_server_error() { Err(HttpError::status(endpoint, answer.status()).into()) } else { Ok(answer) }
+        if is_outage(answer.status()) { Err(HttpError::status(endpoint, answer.status()).into()) } else { Ok(answer) }
     }
+}
+
+/// A failing server is an outage, and so is one that has no time for us now (RFC 6585 §4): whatever word it puts beside that speaks neither of a
+/// person nor of a token.
+pub(crate) fn is_outage(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY)
 }

@@ -76,8 +76,17 @@ pub(super) fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let folder = Path::new(&name);
-    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
     let made = folder.join("s");
+    let create = || std::fs::DirBuilder::new().mode(0o700).create(folder);
+    create().or_else(|error| match error.kind() {
+        // In a container each process has the number of the one before, which may have ended just here.
+        io::ErrorKind::AlreadyExists => {
+            let _ = std::fs::remove_file(&made);
+            std::fs::remove_dir(folder)?;
+            create()
+        }
+        _ => Err(error),
+    })?;
     let bound = UnixListener::bind(&made).and_then(|socket| {
         socket.set_nonblocking(true)?;
         std::fs::set_permissions(&made, std::fs::Permissions::from_mode(mode))?;
@@ -111,6 +120,11 @@ mod tests {
         assert_eq!(mode(), 0o660);
         assert!(StdUnixStream::connect(&path).is_ok());
         drop(second);
+        // One that ended half way left its folder behind.
+        let left = folder.join(format!("out.sock.{}", std::process::id()));
+        std::fs::create_dir(&left).unwrap();
+        drop(UnixListener::bind(left.join("s")).unwrap());
+        drop(bind_unix(&path, 0o600).unwrap());
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "of somebody else").unwrap();
         assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);

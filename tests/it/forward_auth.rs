@@ -468,6 +468,29 @@ impl Behind {
                 assert_eq!(seen.header("cookie").map(|line| line.contains("a=b") && line.contains("c=d")), Some(true), "{path}");
             }
         }
+        // Nor does a browser get an answer by asking for itself: it holds what is meant for the app.
+        let own = [
+            ("x-original-uri", "/app/x"),
+            ("x-original-method", "GET"),
+            ("x-forwarded-uri", "/app/x"),
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-host", "app.example.com"),
+            ("x-forwarded-proto", "https"),
+            ("cookie", cookie.as_str()),
+        ];
+        for path in [
+            "/oauth2/auth",
+            "/oauth2/forward",
+            "/oauth2/forward/",
+            "/oauth2/%61uth",
+            "/oauth2/f%6frward",
+            "/oauth2//auth",
+            "/oauth2/x/../forward",
+        ] {
+            let answer = self.get(path, &own).await;
+            assert!((400..500).contains(&answer.status.as_u16()), "{path}: {answer:?}");
+            assert_eq!(answer.header("x-auth-request-user"), None, "{path}");
+        }
         self.app.reset();
         let program = [("accept", "application/json")];
         let answer = self.get("/app/x", &forged).await;

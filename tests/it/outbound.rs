@@ -533,6 +533,24 @@ async fn who_may_stay_unknown_goes_on_without_a_token() {
     assert_eq!(world.get_as("/perhaps", "nonsense").await.status, 401);
 }
 
+/// No other route names `Authorization` here, which would strip it everywhere.
+#[tokio::test]
+async fn what_the_downstream_sends_stands_in_no_tokens_place() {
+    let (provider, echo) = (HostileProvider::start(), EchoUpstream::start());
+    let gateway = Gateway::start(&format!(
+        "{TOP}store.kind = \"memory\"\n[outbound.exchanged]\nkind = \"token_exchange\"\nissuer = \"{issuer}\"\nclient_id = \"{}\"\n\
+         client_secret = \"{}\"\naudience = [\"orders\"]\n[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"api\"\n\
+         [[route]]\naccess = \"optional\"\naccept = [\"bearer\"]\nupstream = \"{}\"\noutbound = \"exchanged\"\n",
+        provider.client_id(),
+        provider.client_secret(),
+        echo.url(),
+        issuer = provider.issuer(),
+    ));
+    let request = Request::get(&gateway.url).header("authorization", "Basic b2YtdGhlOmRvd25zdHJlYW0=");
+    assert_eq!(fetch(request.body(empty()).unwrap()).await.status, 200);
+    assert_eq!((echo.count(), echo.last().header("authorization")), (1, None));
+}
+
 #[tokio::test]
 async fn a_callers_own_token_is_passed_on_where_the_route_says_so_and_nowhere_else() {
     let world = World::start();
@@ -580,6 +598,35 @@ async fn forward_auth_hands_the_token_to_the_proxy_in_front() {
     world.provider.set(Lie::Status(Endpoint::Token, 500));
     let third = world.callers_token(json!({ "sub": "eve" }));
     assert_eq!(question("/exchanged", Some(&third)).await.status, 503);
+}
+
+#[tokio::test]
+async fn nobody_has_the_token_echoed() {
+    let world = World::start();
+    let answer = fetch(Request::builder().method("TRACE").uri(world.url("/own-echo")).body(empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), reason_of(&answer).as_str()), (405, "method-not-allowed"));
+    assert!(answer.header("allow").is_some_and(|allow| !allow.contains("TRACE")));
+    assert_eq!((world.echo.count(), world.asked()), (0, 0));
+    // Nor by a front proxy that would send it on.
+    let question = Request::get(world.url("/oauth2/auth"))
+        .header("x-original-method", "TRACE")
+        .header("x-original-uri", "/own-echo")
+        .header("x-forwarded-proto", "http")
+        .header("x-forwarded-host", world.gateway.address.to_string());
+    let answer = fetch(question.body(empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("authorization"), world.asked()), (401, None, 0));
+}
+
+/// The leeway lets a caller in whose token is just over.
+#[tokio::test]
+async fn a_callers_token_that_is_just_over_is_no_outage() {
+    let world = World::start();
+    let token = world.callers_token(json!({ "sub": "ann", "exp": unix_now() - 20 }));
+    for _ in 0..3 {
+        let answer = world.get_as("/exchanged", &token).await;
+        assert_eq!((answer.status.as_u16(), reason_of(&answer).as_str()), (403, "exchange-refused"), "{}", answer.text());
+    }
+    assert_eq!((world.asked(), world.api.counts()), (0, (0, 0)));
 }
 
 /// The certified provider, and an API that is a gateway of its own: what one obtains the other verifies.

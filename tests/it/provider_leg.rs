@@ -409,6 +409,35 @@ async fn a_token_that_was_to_be_bound_and_is_not_is_not_used() {
     }
 }
 
+/// A provider's machines that do not know each other's nonces say nothing of the person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_userinfo_does_not_take_ends_no_session() {
+    let key = KeyFile::new(Algorithm::Es256);
+    let leg = hostile(&key, "dpop = true\n[session]\nrevalidate = \"1m\"\n", |builder| builder);
+    leg.provider.set(Lie::TokenTypeDpop);
+    let mut browser = Browser::new();
+    let page = leg.visit(&mut browser).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    leg.gateway.advance(Duration::from_secs(65));
+    leg.provider.set(Lie::UserinfoNewNonces);
+    leg.provider.reset_counts();
+    let page = browser.get(&format!("{}/app", leg.gateway.url)).await;
+    assert_eq!((page.status.as_u16(), leg.provider.count(Endpoint::Userinfo)), (200, 2), "{}", page.text());
+    assert!(page.set_cookies().is_empty());
+}
+
+/// Too many requests is the provider's trouble, not the code's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_is_too_busy_is_an_outage() {
+    let key = KeyFile::new(Algorithm::Es256);
+    let leg = hostile(&key, "", |builder| builder);
+    leg.provider.set(Lie::Status(Endpoint::Token, 429));
+    let page = leg.visit(&mut Browser::new()).await;
+    assert_eq!((page.status.as_u16(), reason_of(&page).as_str()), (503, "provider-unreachable"), "{}", page.text());
+    assert!(page.header("retry-after").is_some());
+    assert_eq!(leg.upstream.count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_the_token_endpoint_may_leave_out_how_long_its_token_lives() {
     let key = KeyFile::new(Algorithm::Es256);

@@ -295,6 +295,12 @@ fn userinfo_answer(state: &State, headers: &HeaderMap, query: Option<&str>) -> R
     if query.is_some_and(|query| query.contains("access_token")) {
         inner.complain("userinfo request: access token in the query");
     }
+    if inner.lie == Lie::UserinfoNewNonces {
+        let mut response = json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "use_dpop_nonce" }));
+        response.headers_mut().insert(WWW_AUTHENTICATE, "DPoP error=\"use_dpop_nonce\"".parse().expect("a header value"));
+        response.headers_mut().insert("dpop-nonce", random().parse().expect("a header value"));
+        return response;
+    }
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
     let token = token.filter(|(scheme, _)| *scheme == if headers.contains_key("dpop") { "DPoP" } else { "Bearer" }).map(|(_, token)| token);
     let found = token.and_then(|token| inner.access_tokens.get(token)).cloned();

@@ -158,6 +158,8 @@ pub enum Lie {
     RedirectFromTokenEndpoint,
     /// `invalid_grant` for a good code.
     CodeRefused,
+    /// Userinfo takes no DPoP proof: it wants another nonce each time.
+    UserinfoNewNonces,
 
     // --- a refresh (OpenID Connect Core §12.2; a login is honest)
     /// The ID token is about somebody else.
