@@ -108,9 +108,13 @@ fn methods(accept: &Accept) -> Vec<&'static str> {
     known.into_iter().filter(|(place, _)| accept.reads_tokens_in(place)).map(|(_, word)| word).collect()
 }
 
-/// Where the resource that this request is for says so, for `resource_metadata` of a challenge (§5.1). `None` where it takes no bearer tokens.
+/// Where the resource that this request is for says so, for `resource_metadata` of a challenge (§5.1). `None` where it takes no bearer tokens, or
+/// where nobody is named who issues them.
 pub(super) fn url(visit: &Visit<'_>, route: Option<&Route>) -> Option<String> {
     let route = route.filter(|route| route.takes(CredentialKind::Bearer))?;
+    if issuers(visit, route, route.accept()?).is_empty() {
+        return None;
+    }
     let path = match &route.path {
         PathPattern::Prefix(prefix) => prefix.as_str(),
         // There is no path that all its requests share.

@@ -28,7 +28,7 @@ pub struct Asking<'a> {
     pub reason: Reason,
     /// What a login has to be worth, where the one behind the identity was not.
     pub asks: &'a Asked,
-    /// Where the resource says who issues tokens for it (RFC 9728 §5.1).
+    /// Where the resource says who issues tokens for it (RFC 9728 §5.1); `None`: nobody does, or it takes none.
     pub resource_metadata: Option<&'a str>,
     /// What `Basic` would bring about where this is read.
     pub dialog: Dialog,
@@ -55,7 +55,10 @@ impl Asking<'_> {
             if dpop != Some(Bound::Required) {
                 challenges.push(self.challenge("Bearer", true));
             }
-            challenges.push(self.challenge(DPOP, true));
+            // Tokens of the gateway's own are bound to nothing: where there is nobody else to issue any, no proof is of use.
+            if self.resource_metadata.is_some() || dpop == Some(Bound::Required) {
+                challenges.push(self.challenge(DPOP, true));
+            }
         }
         if takes(CredentialKind::Basic) && !self.keeps_quiet() {
             challenges.push(HeaderValue::from_static(BASIC));

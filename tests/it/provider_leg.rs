@@ -10,6 +10,7 @@ use crate::harness::browser::{Browser, Page};
 use crate::harness::certs::{CertificateAuthority, Leaf};
 use crate::harness::gateway::{Gateway, GatewayProcess, TOP};
 use crate::harness::hostile::{ClientAuth, Endpoint, HostileBuilder, HostileProvider, Lie};
+use crate::harness::http::{fetch, get};
 use crate::harness::jose::{Algorithm, SigningKey, decode};
 use crate::harness::oidc_provider::{self, Asked, CLIENT_ID, CLIENT_SECRET, OidcProvider, OidcProviderBuilder};
 use crate::harness::raw::{RawConnection, request};
@@ -550,4 +551,41 @@ async fn an_upstream_that_asks_for_a_certificate_is_shown_the_one_of_now() {
     own.replace_files_with(&clients.leaf(&["doorward.test"]));
     let page = Browser::new().get(&format!("{}/x", gateway.url)).await;
     assert_eq!((page.status.as_u16(), upstream.count()), (200, 1), "{}", page.text());
+}
+
+/// The certified provider: what one gateway obtains by its key another asks about by its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_proves_us_where_tokens_are_given_and_where_they_are_asked_about() {
+    let (caller, api) = (KeyFile::new(Algorithm::Es256), KeyFile::new(Algorithm::Rs256));
+    let client = |id: &str, key: &KeyFile| {
+        json!({
+            "client_id": id, "redirect_uris": [], "response_types": [], "grant_types": ["client_credentials"],
+            "token_endpoint_auth_method": "private_key_jwt", "jwks": key.jwks(),
+        })
+    };
+    let provider = OidcProviderBuilder::new("http://127.0.0.1:1/oauth2/callback")
+        .add_client(client("caller", &caller))
+        .add_client(client("api", &api))
+        .set("resources", json!({ "urn:orders": { "audience": "orders", "scope": "orders:read", "format": "opaque" } }))
+        .start()
+        .await;
+    let (issuer, upstream) = (provider.issuer(), EchoUpstream::start());
+    let asks = Gateway::start(&format!(
+        "{TOP}store.kind = \"memory\"\n[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"orders\"\nintrospection = true\n\
+         client_id = \"api\"\n{}[[route]]\nupstream = \"{}\"\naccept = [\"bearer\"]\nallow = {{ scopes = [\"orders:read\"] }}\n",
+        api.config(),
+        upstream.url()
+    ));
+    let obtains = Gateway::start(&format!(
+        "{TOP}store.kind = \"memory\"\n[outbound.orders]\nissuer = \"{issuer}\"\nclient_id = \"caller\"\nscope = [\"orders:read\"]\n\
+         resource = [\"urn:orders\"]\n{}[[route]]\nid = \"call\"\nupstream = \"{}\"\naccess = \"public\"\noutbound = \"orders\"\n",
+        caller.config(),
+        asks.url
+    ));
+    for _ in 0..3 {
+        let answer = fetch(get(&format!("{}/orders", obtains.url))).await;
+        assert_eq!(answer.status, 200, "{}\n{}\n{}", answer.text(), asks.access_lines(), provider.output());
+        assert_eq!(upstream.last().header("x-forwarded-user").as_deref(), Some("caller"));
+    }
+    assert_eq!((provider.count("token:client_credentials").await, provider.count("introspection").await), (1, 1));
 }
