@@ -468,6 +468,19 @@ impl Behind {
                 assert_eq!(seen.header("cookie").map(|line| line.contains("a=b") && line.contains("c=d")), Some(true), "{path}");
             }
         }
+        // Tokens and keys of ours go no further; what looks otherwise is the app's.
+        for (name, own, value) in [
+            ("authorization", true, "Bearer doorward_st_AAAA"),
+            ("authorization", true, "dpop  doorward_st_AAAA"),
+            ("authorization", true, "bearer dwk_0123"),
+            ("x-api-key", true, "dwk_0123"),
+            ("authorization", false, "Bearer of-the-app"),
+            ("authorization", false, "Basic ZG9vcndhcmRfc3Rf"),
+            ("x-api-key", false, "of-the-app"),
+        ] {
+            assert_eq!(self.get("/public/x", &[(name, value)]).await.status, 200);
+            assert_eq!(self.app.last().header(name).as_deref(), (!own).then_some(value), "{name}: {value}");
+        }
         // Nor does a browser get an answer by asking for itself: it holds what is meant for the app.
         let own = [
             ("x-original-uri", "/app/x"),
