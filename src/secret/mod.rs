@@ -3,11 +3,13 @@
 //! `seal` is authenticated encryption of records; `digest` holds hashes and keyed hashes.
 
 mod digest;
+mod process_tag;
 mod seal;
 
 use std::sync::Arc;
 
 pub use digest::{HmacKey, hex, hmac_sha256, sha256};
+pub use process_tag::ProcessTags;
 pub use seal::{SealKey, SealRing};
 
 use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! JWTs that were verified before, by the hash of the whole token: a repeated one costs no signature check and no JSON.
+//! JWTs that were verified before, by a keyed hash of the whole token: a repeated one costs no signature check and no JSON.
 //!
 //! Signature and claims stay true and are remembered; times, audience and policy are judged each time. A token counts for as long as the
 //! key that signed it is the issuer's: when the keys were fetched anew without it, the token is forgotten.
@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 use super::VerifiedToken;
 use crate::clock::UnixTime;
 use crate::provider::keys::JwksCache;
-use crate::secret::{Secret, sha256};
+use crate::secret::{ProcessTags, Secret, sha256};
 use crate::token::{Audience, KeyMark};
 
 /// How much is remembered, in bytes of tokens; their claims take a few times as much.
@@ -21,6 +21,9 @@ const MOST_BYTES: u64 = 8 << 20;
 const OVERHEAD_BYTES: u64 = 256;
 /// How many tokens that usually are: sizes the table only.
 const USUAL_TOKENS: usize = 8 * 1024;
+
+/// By what a token is known in this process.
+type TokenTag = [u8; 16];
 
 /// SHA-256 of a token.
 pub(super) type TokenHash = [u8; 32];
@@ -58,21 +61,22 @@ impl Remembered {
 
 /// A bounded number of verified JWTs of all issuers. Shared as `Arc<TokenMemory>`.
 pub struct TokenMemory {
-    entries: Cache<TokenHash, Arc<Remembered>, Bytes>,
+    entries: Cache<TokenTag, Arc<Remembered>, Bytes>,
+    tags: ProcessTags,
 }
 
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<TokenHash, Arc<Remembered>> for Bytes {
-    fn weight(&self, _: &TokenHash, remembered: &Arc<Remembered>) -> u64 {
+impl Weighter<TokenTag, Arc<Remembered>> for Bytes {
+    fn weight(&self, _: &TokenTag, remembered: &Arc<Remembered>) -> u64 {
         remembered.bytes
     }
 }
 
 impl Default for TokenMemory {
     fn default() -> Self {
-        Self { entries: Cache::with_weighter(USUAL_TOKENS, MOST_BYTES, Bytes) }
+        Self { entries: Cache::with_weighter(USUAL_TOKENS, MOST_BYTES, Bytes), tags: ProcessTags::new() }
     }
 }
 
@@ -83,13 +87,18 @@ impl TokenMemory {
         Self::default()
     }
 
-    /// What is remembered of the token with this hash, if it counts without asking anybody.
-    pub(super) fn find(&self, hash: &TokenHash, now: UnixTime) -> Option<Arc<Remembered>> {
-        let remembered = self.entries.get(hash)?;
+    /// By what this token is known here.
+    pub(super) fn tag_of(&self, token: &Secret) -> Option<TokenTag> {
+        self.tags.of(token.expose().as_bytes())
+    }
+
+    /// What is remembered of the token with this tag, if it counts without asking anybody.
+    pub(super) fn find(&self, tag: &TokenTag, now: UnixTime) -> Option<Arc<Remembered>> {
+        let remembered = self.entries.get(tag)?;
         match remembered.key_counts(now) {
             Some(true) => Some(remembered),
             Some(false) => {
-                self.entries.remove(hash);
+                self.entries.remove(tag);
                 None
             }
             None => None,
@@ -106,12 +115,14 @@ impl TokenMemory {
             edition: AtomicU64::new(0),
             bytes: token.expose().len() as u64 + OVERHEAD_BYTES,
         };
-        self.entries.insert(hash_of(token), Arc::new(remembered));
+        if let Some(tag) = self.tag_of(token) {
+            self.entries.insert(tag, Arc::new(remembered));
+        }
     }
 
     /// For a token whose time is over.
-    pub(super) fn forget(&self, hash: &TokenHash) {
-        self.entries.remove(hash);
+    pub(super) fn forget(&self, tag: &TokenTag) {
+        self.entries.remove(tag);
     }
 
     /// How many tokens are remembered.

@@ -81,12 +81,13 @@ impl Verifiers {
 
     /// Checks `token` by its issuer's verifier, then whether it counts now for `audience`, which is the route's; `None` is the issuer's.
     pub async fn verify(&self, token: &Secret, audience: Option<&Audience>) -> Result<VerifiedToken, Trouble> {
-        let hash = memory::hash_of(token);
         let now = self.clock.now();
-        if let Some(known) = self.memory.find(&hash, now) {
+        if let Some(tag) = self.memory.tag_of(token)
+            && let Some(known) = self.memory.find(&tag, now)
+        {
             let judged = known.verified.terms.judge(audience.unwrap_or(&known.audience), now);
             if judged.as_ref().is_err_and(|fault| fault.reason == Reason::TokenExpired) {
-                self.memory.forget(&hash);
+                self.memory.forget(&tag);
             }
             return judged.map(|()| known.verified.clone()).map_err(Into::into);
         }
