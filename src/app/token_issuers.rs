@@ -106,5 +106,5 @@ impl Around<'_> {
 }
 
 fn audience(issuer: &TokenIssuer) -> Audience {
-    issuer.audience.clone().map_or(Audience::Any, Audience::AnyOf)
+    issuer.audience.clone().map_or(Audience::Any, |names| Audience::AnyOf(names.into()))
 }

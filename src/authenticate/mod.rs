@@ -178,7 +178,7 @@ impl Authenticator {
     async fn by_token(&self, shown: &PresentedToken, accept: &Accept, beside: &Beside<'_>) -> Result<Outcome, Trouble> {
         let audience = match &accept.audience {
             RouteAudience::OfIssuer => None,
-            RouteAudience::AnyOf(list) => Some(Audience::AnyOf(list.clone())),
+            RouteAudience::AnyOf(list) => Some(Audience::AnyOf(Arc::clone(list))),
         };
         let verified = match self.verifiers.verify(&shown.token, audience.as_ref()).await {
             Ok(verified) => verified,
@@ -208,7 +208,7 @@ fn somebody(cookie: &SessionCookie, session: Arc<OpenSession>, by: CredentialKin
     }
 }
 
-/// A credential of a kind that no route can take yet.
+/// A credential of a kind that a route takes though the config names nobody to check it, which it refuses at the start.
 fn nobody_knows() -> Outcome {
     let fault = Fault::new(Reason::Internal, "a credential of a kind that nobody checks");
     Outcome::without_session(Authentication::Rejected(fault))

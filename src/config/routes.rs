@@ -250,7 +250,7 @@ impl Known<'_> {
                     .problem("provider", format!("lacks {id:?}, and the route accepts {kind:?}: add it, or take {kind:?} out of accept"));
             }
         }
-        let audience = section.list("audience").map_or(RouteAudience::OfIssuer, RouteAudience::AnyOf);
+        let audience = section.list("audience").map_or(RouteAudience::OfIssuer, |names| RouteAudience::AnyOf(names.into()));
         let named = ["accept", "allow", "policy", "bearer_in"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
         let kinds = self.kinds(section);
         let public = word.as_deref() == Some("public");

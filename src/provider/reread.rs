@@ -1,11 +1,12 @@
 //! A file that is read again when it changes. What cannot be used changes nothing: what it said before goes on, and the log says why.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
+
+use super::watched::Looks;
 
 /// Makes of a text what it says, or tells every line that is wrong.
 type Parse<T> = Box<dyn Fn(&str) -> Result<T, Vec<String>> + Send + Sync>;
@@ -17,22 +18,7 @@ pub(super) struct Reread<T> {
     file: PathBuf,
     most_bytes: u64,
     parse: Parse<T>,
-    last: Mutex<(Option<Look>, Arc<T>)>,
-}
-
-/// What a file looks like from outside; differs when it was written or replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Look {
-    changed: (i64, i64),
-    length: u64,
-    place: (u64, u64),
-}
-
-impl Look {
-    fn at(path: &Path) -> Option<Self> {
-        let file = fs::metadata(path).ok()?;
-        Some(Self { changed: (file.ctime(), file.ctime_nsec()), length: file.len(), place: (file.dev(), file.ino()) })
-    }
+    last: Mutex<(Looks, Arc<T>)>,
 }
 
 impl<T> Reread<T> {
@@ -41,18 +27,18 @@ impl<T> Reread<T> {
     /// # Errors
     /// What is wrong with the file, line by line.
     pub(super) fn new(key: &'static str, file: PathBuf, most_bytes: u64, parse: Parse<T>) -> Result<Self, Vec<String>> {
-        let look = Look::at(&file);
+        let looks = Looks::at([file.as_path()]);
         let first = parse(&read(&file, most_bytes)?)?;
-        Ok(Self { key, file, most_bytes, parse, last: Mutex::new((look, Arc::new(first))) })
+        Ok(Self { key, file, most_bytes, parse, last: Mutex::new((looks, Arc::new(first))) })
     }
 
     /// What it says; read again only where it changed.
     pub(super) fn current(&self) -> Arc<T> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at before it is read: what is written in between is found the next time.
-        let look = Look::at(&self.file);
-        if look != last.0 {
-            last.0 = look;
+        let looks = Looks::at([self.file.as_path()]);
+        if looks != last.0 {
+            last.0 = looks;
             let (key, file) = (self.key, self.file.display());
             match read(&self.file, self.most_bytes).and_then(|text| (self.parse)(written(&text)?)) {
                 Ok(found) => {

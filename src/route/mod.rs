@@ -118,7 +118,7 @@ pub enum RouteAudience {
     /// What the token's issuer has configured.
     OfIssuer,
     /// One of these.
-    AnyOf(Vec<String>),
+    AnyOf(Arc<[String]>),
 }
 
 /// `api_keys.header` where the config says nothing.

@@ -5,6 +5,7 @@
 //! (cheap, each time the token is shown).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -43,7 +44,7 @@ pub struct AccessTokenRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// `aud` must name one of these.
-    AnyOf(Vec<String>),
+    AnyOf(Arc<[String]>),
     /// `aud` is not looked at: for issuers whose tokens carry none.
     Any,
 }

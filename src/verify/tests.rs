@@ -49,7 +49,7 @@ impl Issuer {
         });
         let rules = AccessTokenRules {
             issuer: self.name.into(),
-            audience: Audience::AnyOf(vec!["default".into()]),
+            audience: Audience::AnyOf(["default".into()].into()),
             algorithms: Algorithm::DEFAULT.to_vec(),
             typ: TokenType::AtJwt,
             client_id: None,
@@ -156,8 +156,8 @@ async fn the_route_s_audience_counts_before_the_issuer_s() {
     let token = world.a.token(&world.clock, &json!({}));
     for (audience, reason) in [
         (None, None),
-        (Some(Audience::AnyOf(vec!["orders".into()])), None),
-        (Some(Audience::AnyOf(vec!["invoices".into()])), Some(Reason::TokenAudience)),
+        (Some(Audience::AnyOf(["orders".into()].into())), None),
+        (Some(Audience::AnyOf(["invoices".into()].into())), Some(Reason::TokenAudience)),
         (Some(Audience::Any), None),
     ] {
         let result = world.verifiers.verify(&token, audience.as_ref()).await;
@@ -235,10 +235,10 @@ async fn a_repeated_token_is_remembered_and_still_judged_by_time_and_audience() 
     assert_eq!(world.memory.len(), 1);
     let again = world.verifiers.verify(&token, None).await.unwrap();
     assert!(Arc::ptr_eq(&first.identity, &again.identity), "it was verified a second time");
-    let elsewhere = Audience::AnyOf(vec!["invoices".into()]);
+    let elsewhere = Audience::AnyOf(["invoices".into()].into());
     let refused = world.verifiers.verify(&token, Some(&elsewhere)).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::TokenAudience);
-    let here = Audience::AnyOf(vec!["orders".into()]);
+    let here = Audience::AnyOf(["orders".into()].into());
     assert!(Arc::ptr_eq(&world.verifiers.verify(&token, Some(&here)).await.unwrap().identity, &first.identity));
     world.clock.advance(Duration::from_secs(360));
     assert_eq!(world.reason(&token).await, Some(Reason::TokenExpired));

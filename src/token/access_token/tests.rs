@@ -10,7 +10,7 @@ const ISSUER: &str = "https://issuer.test";
 fn rules(typ: TokenType) -> AccessTokenRules {
     AccessTokenRules {
         issuer: ISSUER.into(),
-        audience: Audience::AnyOf(vec!["orders".into()]),
+        audience: Audience::AnyOf(["orders".into()].into()),
         algorithms: Algorithm::DEFAULT.to_vec(),
         typ,
         client_id: Some("gateway".into()),
@@ -218,9 +218,9 @@ fn the_route_says_for_whom_a_token_must_be_meant() {
     let token = take(&rules(TokenType::AtJwt), &header(), &claims()).unwrap();
     let judge = |audience| token.terms.judge(&audience, NOW).map_err(|fault| fault.reason);
     assert_eq!(judge(Audience::Any), Ok(()));
-    assert_eq!(judge(Audience::AnyOf(vec!["x".into(), "orders".into()])), Ok(()));
-    assert_eq!(judge(Audience::AnyOf(vec!["Orders".into()])), Err(Reason::TokenAudience));
-    assert_eq!(judge(Audience::AnyOf(vec![])), Err(Reason::TokenAudience));
+    assert_eq!(judge(Audience::AnyOf(["x".into(), "orders".into()].into())), Ok(()));
+    assert_eq!(judge(Audience::AnyOf(["Orders".into()].into())), Err(Reason::TokenAudience));
+    assert_eq!(judge(Audience::AnyOf([].into())), Err(Reason::TokenAudience));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_token_without_audience_counts_only_where_any_is_written() {
 #[test]
 fn the_same_token_is_judged_again_as_time_passes() {
     let token = take(&rules(TokenType::AtJwt), &header(), &claims()).unwrap();
-    let audience = Audience::AnyOf(vec!["orders".into()]);
+    let audience = Audience::AnyOf(["orders".into()].into());
     assert_eq!(token.terms.judge(&audience, UnixTime(NOW.0 + 359)), Ok(()));
     assert_eq!(token.terms.judge(&audience, UnixTime(NOW.0 + 360)).map_err(|fault| fault.reason), Err(Reason::TokenExpired));
     assert_eq!(token.terms.judge(&audience, UnixTime(0)).map_err(|fault| fault.reason), Err(Reason::TokenNotYetValid));

@@ -20,7 +20,7 @@ fn answer() -> Value {
 /// `Ok(None)`: it counts; a text: the answer cannot be read.
 fn judged(rules: &IntrospectionRules, change: &Value) -> Result<Option<Reason>, String> {
     let token = rules.read(with(&answer(), change).to_string().as_bytes()).map_err(|malformed| malformed.0)?;
-    let judged = token.and_then(|token| token.terms.judge(&Audience::AnyOf(vec!["orders".into()]), NOW));
+    let judged = token.and_then(|token| token.terms.judge(&Audience::AnyOf(["orders".into()].into()), NOW));
     Ok(judged.err().map(|fault| fault.reason))
 }
 
