@@ -1,12 +1,13 @@
 //! Wiring: from a config to a running gateway, and its end.
 //!
-//! `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` and `token_issuers` make
+//! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` and `token_issuers` make
 //! whoever is asked on the network, `outbound` who gives tokens for upstreams, `token` the token endpoint, `edge` what the endpoints share. [`App`]
 //! starts them in order and ends them in order.
 
 mod assertion;
 mod edge;
 mod keys;
+mod listeners;
 mod outbound;
 mod providers;
 mod stores;
@@ -20,14 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::clock::SharedClock;
 use crate::config::{Config, LogFormat};
 use crate::endpoint;
 use crate::server::admin::Admin;
-use crate::server::{Cores, Drain, Drained, Listener, ServerCertificate, ServerSettings, Stage, raise_open_files};
+use crate::server::{Cores, Drain, Drained, Listener, ServerSettings, Stage, raise_open_files};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, AccessLog, LogLevel, Metrics};
 use crate::upstream::Tunnels;
@@ -143,7 +143,7 @@ impl App {
         let (log_format, listen, admin_listen) =
             (line_format(config.gateway.log.format), config.gateway.listen, config.gateway.admin.listen);
         let ready_needs_store = config.gateway.admin.ready_needs_store;
-        let server_tls = server_tls(&config, &tasks)?;
+        let server_tls = listeners::server_tls(&config, &tasks)?;
         let outgoing_listeners = outbound::listeners(&config)?;
         let admin_token = config.admin_token.clone();
 
@@ -182,7 +182,7 @@ impl App {
 
         let listener = Listener::bind(listen, server_tls).map_err(|error| StartError::new(format!("listen: {error}")))?;
         let address = listener.local_addr().map_err(StartError::new)?;
-        let admin_listener = bind_admin(admin_listen)?;
+        let admin_listener = listeners::bind_admin(admin_listen)?;
         let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
         let before_metrics = {
             let (gateway, metrics) = (Arc::clone(&gateway), Arc::clone(&metrics));
@@ -272,24 +272,6 @@ impl Drop for App {
             control.shutdown_background();
         }
     }
-}
-
-fn server_tls(config: &Config, tasks: &Tasks) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    let Some(files) = &config.gateway.tls else { return Ok(None) };
-    let files = crate::server::CertificateFiles { certificate_file: files.certificate_file.clone(), key_file: files.key_file.clone() };
-    let (certificate, watch) = ServerCertificate::load(files).map_err(StartError::new)?;
-    tasks.background(watch.run());
-    let clients = config.gateway.tls.as_ref().and_then(|tls| tls.client_ca_file.as_deref());
-    let clients = clients.map(crate::server::client_verifier).transpose().map_err(StartError::new)?;
-    certificate.server_config(clients).map(Some).map_err(StartError::new)
-}
-
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    });
-    bound.map_err(|error| StartError::new(format!("admin.listen: cannot listen on {address}: {error}")))
 }
 
 /// Tunnels never end by themselves: the deadline of the drain ends them.

@@ -1,7 +1,6 @@
 //! What concerns the whole gateway: hosts, listeners, limits, pages, logs.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,15 @@ use url::Url;
 
 use super::admin::{self, Admin};
 use super::certificates::{self, ClientCertificates};
+use super::forward_auth::{self, ForwardAuthHeaders};
 use super::limits::{self, Limits};
+use super::listeners::{self, Tls};
+use super::pages::{self, Pages};
 use super::reader::Section;
-use super::secret_file;
 use crate::header::cookies::Secure;
 use crate::header::{TrustedProxies, UnderscoreNames};
 use crate::request::{AllowedOrigins, Sites};
 use crate::route::HostPattern;
-use crate::secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -66,26 +66,6 @@ pub struct Gateway {
     redirect_origins: Vec<Url>,
 }
 
-/// Certificate and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM, leaf first.
-    pub certificate_file: PathBuf,
-    /// PEM.
-    pub key_file: PathBuf,
-    /// PEM: who may sign the certificates of those who connect; `None`: nobody is asked for one.
-    pub client_ca_file: Option<PathBuf>,
-}
-
-/// Which headers carry the request that a front proxy asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardAuthHeaders {
-    /// `X-Original-Method`, `X-Original-URI`, `X-Forwarded-Host`, `X-Forwarded-Proto`: what our nginx snippet sets.
-    Nginx,
-    /// `X-Forwarded-Method`, `X-Forwarded-Uri`, `X-Forwarded-Host`, `X-Forwarded-Proto`: what Caddy's `forward_auth` sets.
-    Caddy,
-}
-
 /// Logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -102,17 +82,6 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
-}
-
-/// How pages look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pages {
-    /// The site's name.
-    pub title: String,
-    /// A `data:` URI.
-    pub logo: Option<String>,
-    /// `#rrggbb`.
-    pub accent: String,
 }
 
 /// How the gateway ends.
@@ -139,15 +108,15 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
             root.problem("cookie_domain", "expected a domain that holds the first public_url: people sign in there");
         }
     }
-    let tls = read_tls(root);
+    let tls = listeners::read_tls(root);
     let origin = public.as_ref().and_then(|public| public.first()).map(|url| url.origin().ascii_serialization());
     let client_certificates = certificates::read(root, &origin.unwrap_or_default());
     let admin = admin::read(root);
     let log = read_log(root);
-    let pages = read_pages(root);
+    let pages = pages::read(root);
     let limits = limits::read(root);
     let drain = read_drain(root);
-    let forward_auth_headers = read_forward_auth(root);
+    let forward_auth_headers = forward_auth::read(root);
     let trusted = root.parsed_list("trusted_proxies", |text| {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let net = net.map_err(|_| format!("expected an address or network such as \"10.0.0.0/8\"; found {text:?}"))?;
@@ -270,41 +239,6 @@ fn parse_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_tls(root: &Section<'_>) -> Option<Tls> {
-    let section = root.section("tls");
-    let certificate_file = section.file("certificate_file");
-    let key_file = section.file("key_file");
-    let client_ca_file = section.file("client_ca_file");
-    section.finish();
-    if client_ca_file.is_some() && certificate_file.is_none() && key_file.is_none() {
-        section.problem(
-            "client_ca_file",
-            "stands without certificate_file and key_file: it is for TLS that ends here; where a proxy ends it, write client_certificate.header",
-        );
-    }
-    match (certificate_file, key_file) {
-        (Some(certificate_file), Some(key_file)) => {
-            let files = [("certificate_file", &certificate_file), ("key_file", &key_file)];
-            for (key, file) in files.into_iter().chain(client_ca_file.iter().map(|file| ("client_ca_file", file))) {
-                if let Err(error) = std::fs::File::open(file) {
-                    section.problem(key, format!("{} cannot be read: {error}", file.display()));
-                }
-            }
-            secret_file::warn_if_open(&section, "key_file", &key_file);
-            Some(Tls { certificate_file, key_file, client_ca_file })
-        }
-        (None, None) => None,
-        (Some(_), None) => {
-            section.problem("key_file", "is missing beside certificate_file");
-            None
-        }
-        (None, Some(_)) => {
-            section.problem("certificate_file", "is missing beside key_file");
-            None
-        }
-    }
-}
-
 fn read_log(root: &Section<'_>) -> Log {
     use tracing::Level;
     let section = root.section("log");
@@ -313,48 +247,6 @@ fn read_log(root: &Section<'_>) -> Log {
     let format = section.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     section.finish();
     Log { level, format }
-}
-
-fn read_pages(root: &Section<'_>) -> Pages {
-    let section = root.section("pages");
-    let title = section.text("title").unwrap_or_else(|| "Sign in".to_owned());
-    let accent = section.parsed("accent", |text| {
-        let sound = text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
-        if sound { Ok(text.to_ascii_lowercase()) } else { Err("expected a colour such as \"#3b5bdb\"") }
-    });
-    let logo = section.file("logo_file").and_then(|path| {
-        let kind = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("svg") => "image/svg+xml",
-            Some("png") => "image/png",
-            Some("jpg" | "jpeg") => "image/jpeg",
-            Some("webp") => "image/webp",
-            _ => {
-                section.problem("logo_file", "expected a file ending in .svg, .png, .jpg or .webp");
-                return None;
-            }
-        };
-        match std::fs::read(&path) {
-            Ok(bytes) if bytes.len() <= 128 * 1024 => Some(format!("data:{kind};base64,{}", secret::encode_standard(&bytes))),
-            Ok(_) => {
-                section.problem("logo_file", "is larger than 128 KiB; it is sent with every page");
-                None
-            }
-            Err(error) => {
-                section.problem("logo_file", format!("{} cannot be read: {error}", path.display()));
-                None
-            }
-        }
-    });
-    section.finish();
-    Pages { title, logo, accent: accent.unwrap_or_else(|| "#3b5bdb".to_owned()) }
-}
-
-fn read_forward_auth(root: &Section<'_>) -> ForwardAuthHeaders {
-    let section = root.section("forward_auth");
-    let words = [("nginx", ForwardAuthHeaders::Nginx), ("caddy", ForwardAuthHeaders::Caddy)];
-    let headers = section.choice("headers", ForwardAuthHeaders::Nginx, &words);
-    section.finish();
-    headers
 }
 
 fn read_drain(root: &Section<'_>) -> Drain {

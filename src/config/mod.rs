@@ -1,7 +1,7 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
-//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway`, `admin`, `limits`,
-//! `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
+//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`,
+//! `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
 //! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
@@ -12,12 +12,15 @@ mod binding;
 mod certificates;
 mod client_auth;
 mod foreign_tokens;
+mod forward_auth;
 mod gateway;
 mod layers;
 mod limits;
+mod listeners;
 mod outbound;
 mod outgoing;
 mod outgoing_listeners;
+mod pages;
 mod policies;
 mod problem;
 mod providers;
@@ -42,11 +45,14 @@ pub use api_keys::ApiKeys;
 pub use assertion::AssertionKeys;
 pub use certificates::ClientCertificates;
 pub use foreign_tokens::{ForeignKind, ForeignToken};
-pub use gateway::{Drain, ForwardAuthHeaders, Gateway, Log, LogFormat, Pages, Tls};
+pub use forward_auth::ForwardAuthHeaders;
+pub use gateway::{Drain, Gateway, Log, LogFormat};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
+pub use listeners::Tls;
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
+pub use pages::Pages;
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{Provider, ResponseMode};
 pub use routes::{Routes, Upstream};

@@ -19,7 +19,6 @@ use super::token_places::{self, Bearer};
 use super::users::SignInAt;
 use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
-use crate::login::Asked;
 use crate::policy::{Policy, Rule};
 use crate::provider::local::LOCAL;
 use crate::provider::tls::TlsSettings;
@@ -138,22 +137,7 @@ impl Known<'_> {
             root.problem("upstream", "is missing: the app behind the gateway, such as \"http://127.0.0.1:8080\"");
         }
         let accept = self.accept(kinds);
-        Some(Route {
-            id: "app".to_owned(),
-            index: 0,
-            host: HostPattern::Any,
-            path: PathPattern::Prefix(String::new()),
-            methods: None,
-            upstream: Some(upstream?),
-            access: Access::Protected(accept, policy?),
-            asks: Asked::default(),
-            preflight: PreflightRule::Judge,
-            encoded_slash: EncodedSlash::Refuse,
-            origins: BTreeSet::new(),
-            headers: Vec::new(),
-            outbound: None,
-            assertion: None,
-        })
+        Some(Route { upstream: Some(upstream?), ..Route::new("app", 0, Access::Protected(accept, policy?)) })
     }
 
     fn route(&self, section: &Section<'_>, index: usize) -> Option<Route> {
@@ -190,13 +174,10 @@ impl Known<'_> {
         let assertion = assertion::of_route(section, &id);
         section.finish();
         Some(Route {
-            id,
-            index,
             host: host?,
             path: path?,
             methods,
             upstream,
-            access: access?,
             asks,
             preflight,
             encoded_slash,
@@ -204,6 +185,7 @@ impl Known<'_> {
             headers,
             outbound,
             assertion,
+            ..Route::new(id, index, access?)
         })
     }
 

@@ -11,7 +11,6 @@ use super::*;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Identity, Source};
 use crate::policy::Rule;
 use crate::request::{CanonicalPath, Host, Scheme};
-use crate::route::{HostPattern, PathPattern};
 
 fn accept(providers: Option<&[&str]>) -> Accept {
     let providers = providers.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect());
@@ -23,22 +22,7 @@ fn staff() -> Arc<Policy> {
 }
 
 fn route(access: Access) -> Arc<Route> {
-    Arc::new(Route {
-        id: "r".into(),
-        index: 0,
-        host: HostPattern::Any,
-        path: PathPattern::prefix("/").unwrap(),
-        methods: None,
-        upstream: None,
-        access,
-        asks: Default::default(),
-        preflight: PreflightRule::Judge,
-        encoded_slash: EncodedSlash::Refuse,
-        origins: BTreeSet::from(["https://listed.test".to_owned()]),
-        headers: Vec::new(),
-        outbound: None,
-        assertion: None,
-    })
+    Arc::new(Route { origins: BTreeSet::from(["https://listed.test".to_owned()]), ..Route::new("r", 0, access) })
 }
 
 fn facts(audience: Audience) -> RequestFacts {

@@ -182,6 +182,27 @@ pub enum EncodedSlash {
 }
 
 impl Route {
+    /// Of this name, place and access; for every host, path and method, without an upstream, and with nothing else said.
+    #[must_use]
+    pub fn new(id: impl Into<String>, index: usize, access: Access) -> Self {
+        Self {
+            id: id.into(),
+            index,
+            host: HostPattern::Any,
+            path: PathPattern::Prefix(String::new()),
+            methods: None,
+            upstream: None,
+            access,
+            asks: Asked::default(),
+            preflight: PreflightRule::Judge,
+            encoded_slash: EncodedSlash::Refuse,
+            origins: BTreeSet::new(),
+            headers: Vec::new(),
+            outbound: None,
+            assertion: None,
+        }
+    }
+
     /// What it reads; `None` for a public route.
     #[must_use]
     pub const fn accept(&self) -> Option<&Accept> {

@@ -171,30 +171,18 @@ fn overlap(first: &Route, second: &Route) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::route::{Access, EncodedSlash, PreflightRule};
+    use crate::route::Access;
 
     fn route(id: &str, host: Option<&str>, path: &str, methods: &[&str]) -> Route {
         Route {
-            id: id.into(),
-            index: 0,
             host: host.map_or(HostPattern::Any, |host| HostPattern::parse(host).unwrap()),
             path: match path.strip_prefix('~') {
                 Some(regex) => PathPattern::regex(regex).unwrap(),
                 None => PathPattern::prefix(path).unwrap(),
             },
             methods: (!methods.is_empty()).then(|| methods.iter().map(|method| method.parse().unwrap()).collect()),
-            upstream: None,
-            access: Access::Public,
-            asks: Default::default(),
-            preflight: PreflightRule::Judge,
-            encoded_slash: EncodedSlash::Refuse,
-            origins: BTreeSet::new(),
-            headers: Vec::new(),
-            outbound: None,
-            assertion: None,
+            ..Route::new(id, 0, Access::Public)
         }
     }
 

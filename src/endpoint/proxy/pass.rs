@@ -1,0 +1,190 @@
+//! What a permit does: the request as the upstream gets it, and its answer.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+
+use super::refused::denied_or_failed;
+use super::{Known, Shown};
+use crate::authenticate::OpenSession;
+use crate::credential::CredentialKind;
+use crate::decision::Permit;
+use crate::endpoint::{Body, Core, Served, Visit, assertion, outbound, token_places};
+use crate::fault::{Fault, Trouble};
+use crate::header::{
+    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, remove_hop_by_hop, set_forwarded,
+    strip_credentials, strip_identity,
+};
+use crate::provider::api_keys::ApiKeys;
+use crate::reason::Reason;
+use crate::request::{RequestFacts, Upgrade};
+use crate::respond::bare;
+use crate::route::{ProofFate, Route};
+use crate::server::{ConnectionInfo, RequestBody};
+use crate::telemetry::Ids;
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
+use crate::upstream::{self, Ending};
+use crate::verify::dpop::DPOP;
+
+/// Sends the request on; takes the permit that only a decision makes.
+pub(super) async fn pass(
+    core: &Core,
+    visit: &Visit<'_>,
+    permit: Permit,
+    (session, shown): (Option<Known>, Shown),
+    request: Request<RequestBody>,
+    info: &ConnectionInfo,
+) -> Served {
+    let gateway = visit.gateway;
+    let began = gateway.clock.instant();
+    // What stays open in the name of a session ends with it.
+    let stream = || match &session {
+        Some((open, cookie)) => gateway.authenticator.sessions.stream(cookie, open),
+        None => Ending::never(),
+    };
+    let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let assertion = match assertion::of(visit, &permit).await {
+        Ok(assertion) => assertion,
+        Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+        Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
+    };
+    let open = session.as_ref().map(|(open, _)| &**open);
+    let addition = match outbound::for_permit(gateway, &permit, open, shown.token.as_ref()).await {
+        Ok(addition) => addition,
+        Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+        Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
+    };
+    let mut outgoing = match outgoing(visit, &permit, (open, &shown), request, info, &core.ids) {
+        Ok(outgoing) => outgoing,
+        Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+    };
+    outbound::clear(gateway, permit.route(), outgoing.headers_mut());
+    if let Some(assertion) = assertion {
+        outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
+    }
+    let (upstreams, permit) = (&core.upstreams, &permit);
+    let answer = match &addition {
+        None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
+        Some(addition) => {
+            let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
+            addition.send(outgoing, forward).await
+        }
+    };
+    let took = gateway.clock.instant().saturating_duration_since(began);
+    let mut served = match answer {
+        Ok(mut answer) => {
+            let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if !switched {
+                remove_hop_by_hop(answer.headers_mut());
+            }
+            // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
+            let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
+            let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
+            Served { response, ..Served::new(bare(StatusCode::OK), permit.reason()) }
+        }
+        Err(trouble) => visit.trouble(&trouble),
+    };
+    served.upstream = Some(took);
+    with_who(served, permit)
+}
+
+fn with_who(served: Served, permit: &Permit) -> Served {
+    Served { who: permit.who().cloned(), ..served }
+}
+
+/// The request as the upstream gets it: hop-by-hop headers out, the identity family out, ours in.
+fn outgoing(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    (session, shown): (Option<&OpenSession>, &Shown),
+    mut request: Request<RequestBody>,
+    info: &ConnectionInfo,
+    ids: &Ids,
+) -> Result<Request<RequestBody>, Fault> {
+    let (gateway, trace) = (visit.gateway, visit.trace);
+    let settings = &gateway.settings;
+    let route = permit.route();
+    let peer = info.peer.ip();
+    let before = if settings.trusted_proxies.hold(peer) { forwarded_for(request.headers()) } else { None };
+    let headers = request.headers_mut();
+    let upgrade = remove_hop_by_hop(headers);
+    strip_identity(headers, &gateway.family, settings.underscore_names);
+    if permit.reason() == Reason::Preflight {
+        headers.remove(COOKIE);
+        headers.remove(AUTHORIZATION);
+        headers.remove(DPOP);
+    } else {
+        let kept = forwards_proof(route, headers);
+        let read = |kind| route.accept().is_some_and(|accept| accept.takes_in_authorization(kind));
+        strip_credentials(headers, OwnCookies(&settings.style), |kind| read(kind) && !(kept && kind == CredentialKind::Bearer));
+    }
+    token_places::strip(headers, route, gateway.authenticator.api_keys.as_ref().map(ApiKeys::header));
+    if let Some(who) = permit.who() {
+        let (naming, tokens) = (Naming::Upstream, TokensToTell::shown(shown.token.as_ref()));
+        let on = (route.index, route.headers.as_slice());
+        match (session, &shown.prepared) {
+            (Some(open), _) => open.prepared.get(&who.identity, TokensToTell::of(&open.session), on, naming)?.set(headers),
+            (None, Some(prepared)) => prepared.get(&who.identity, tokens, on, naming)?.set(headers),
+            (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, &route.headers)?.set_once(headers),
+        }
+    }
+    set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
+    headers.insert(X_REQUEST_ID, trace.id().header_value());
+    match trace.upstream_value(ids) {
+        Some(value) => drop(headers.insert(TRACEPARENT, value)),
+        None => {
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+        }
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+    }
+    // An absolute-form target or `:authority` names the host as well; the upstream is told once.
+    let host = HeaderValue::try_from(visit.facts.host.to_string()).map_err(|_| Fault::new(Reason::HostMalformed, "no header value"))?;
+    headers.insert(HOST, host);
+    *request.uri_mut() = target(visit.facts)?;
+    Ok(request)
+}
+
+/// Whether the upstream checks the DPoP proof again and so gets it, with its token.
+fn forwards_proof(route: &Route, headers: &HeaderMap) -> bool {
+    let shown = || headers.get(AUTHORIZATION).is_some_and(|value| after_scheme(value.as_bytes(), "dpop").is_some());
+    route.accept().is_some_and(|accept| accept.binding.proof == ProofFate::Forwarded) && shown()
+}
+
+/// Trailers are headers that come late: the identity family goes there too (a server may merge them, RFC 9110 §6.5.1).
+fn with_clean_trailers<B>(core: &Core, request: Request<B>) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + use<B>>
+where
+    B: http_body::Body<Data = Bytes, Error = Fault> + 'static,
+{
+    let (family, underscores) = (Rc::clone(&core.family), core.gateway.settings.underscore_names);
+    request.map(|body| {
+        body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                strip_identity(trailers, &family, underscores);
+            }
+            frame
+        })
+    })
+}
+
+/// The canonical path, which is what was matched, and the query as it came.
+fn target(facts: &RequestFacts) -> Result<Uri, Fault> {
+    let target = match &facts.query {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", facts.path.as_str())),
+        None => PathAndQuery::try_from(facts.path.as_str()),
+    };
+    target.map(Uri::from).map_err(|_| Fault::new(Reason::PathAmbiguous, "the canonical path is no request target"))
+}
+
+fn forwarded_for(headers: &HeaderMap) -> Option<String> {
+    let name = HeaderName::from_static("x-forwarded-for");
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
