@@ -361,6 +361,8 @@ reasons! {
     IntrospectionUnreachable = "introspection-unreachable",
     /// Whoever checks tokens of others did not answer.
     TokenCheckUnreachable = "token-check-unreachable",
+    /// A file that a header tells of cannot be read.
+    HeaderFileUnreadable = "header-file-unreadable",
     /// No token for the upstream could be had.
     UpstreamTokenUnreachable = "upstream-token-unreachable",
     /// The session store did not answer.
@@ -373,6 +375,10 @@ reasons! {
     UpstreamTimeout = "upstream-timeout",
     /// The upstream broke off or spoke no HTTP.
     UpstreamBroken = "upstream-broken",
+    /// A name that Basic authentication cannot carry to the upstream.
+    BasicNameUnfit = "basic-name-unfit",
+    /// What `rewrite` makes of the path has more than one reading.
+    RewriteAmbiguous = "rewrite-ambiguous",
     /// The route has no upstream: it exists for forward-auth.
     UpstreamAbsent = "upstream-absent",
 

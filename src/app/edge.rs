@@ -88,8 +88,9 @@ pub(super) fn gateway(
     let routes = config.routes.table.clone();
     let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
     // `Authorization` is also what apps read of the downstream where no token is added.
-    let added = config.outbound.iter().map(|outbound| &outbound.header).filter(|name| **name != AUTHORIZATION);
-    let family = IdentityFamily::new(named.chain(added).chain(&config.gateway.client_certificates.header));
+    let added = config.outbound.iter().map(|outbound| &outbound.header);
+    let family =
+        IdentityFamily::new(named.chain(added).filter(|name| **name != AUTHORIZATION).chain(&config.gateway.client_certificates.header));
     let look = &config.gateway.pages;
     let look = Look { title: look.title.clone(), logo: look.logo.clone(), accent: look.accent.clone() };
     Ok(Gateway {

@@ -1,9 +1,8 @@
-//! Parts of a `[[route]]` that stand by themselves: what its logins have to be worth, and the headers it sets.
+//! Parts of a `[[route]]` that stand by themselves: what its logins have to be worth, and which headers nobody may set.
 
 use http::HeaderName;
 
 use super::reader::Section;
-use crate::header::{HeaderRule, HeaderTemplate};
 use crate::login::Asked;
 
 /// `acr` and `max_age`.
@@ -27,25 +26,6 @@ const MAX_AGE: u64 = 366 * 24 * 60 * 60;
 /// `acr_values` is a list with spaces between (OpenID Connect Core §3.1.2.1), and it stands in quotes in a challenge (RFC 9470 §3).
 fn sound_acr(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-}
-
-pub(super) fn read_headers(section: &Section<'_>) -> Vec<HeaderRule> {
-    let mut rules = Vec::new();
-    for (name, template) in section.texts("headers") {
-        let header = HeaderName::from_bytes(name.as_bytes()).ok().filter(|header| !reserved(header));
-        let Some(header) = header else {
-            section.problem(
-                "headers",
-                format!("expected a header's name that frames nothing (not Host, Content-Length, Connection …); found {name:?}"),
-            );
-            continue;
-        };
-        match HeaderTemplate::parse(&template) {
-            Ok(template) => rules.push(HeaderRule { name: header, template }),
-            Err(error) => section.problem("headers", format!("{name}: {error}")),
-        }
-    }
-    rules
 }
 
 /// Headers that frame or route a message: no claim may write them.

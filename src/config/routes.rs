@@ -13,10 +13,11 @@ use super::outgoing::read_outgoing_tls;
 use super::policies::{CERTIFICATE, Sources, read_allow};
 use super::providers::parse_id;
 use super::reader::Section;
-use super::route_parts::{read_asks, read_headers};
+use super::route_parts::read_asks;
 use super::token_issuers::TokenIssuer;
 use super::token_places::{self, Bearer};
 use super::users::SignInAt;
+use super::{route_headers, route_leg};
 use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
 use crate::policy::{Policy, Rule};
@@ -101,7 +102,10 @@ pub(super) fn read(
         }
     }
     match RouteTable::new(routes) {
-        Ok(table) if sound => Some(Routes { table, upstreams: known.upstreams.into_inner(), policies: policies.clone() }),
+        Ok(table) if sound => {
+            route_leg::refuse_open_doors(root, &table);
+            Some(Routes { table, upstreams: known.upstreams.into_inner(), policies: policies.clone() })
+        }
         Ok(_) => None,
         Err(ties) => {
             for tie in ties {
@@ -169,9 +173,12 @@ impl Known<'_> {
             section.choice("preflight", PreflightRule::Judge, &[("judge", PreflightRule::Judge), ("pass", PreflightRule::Pass)]);
         let encoded_slash =
             section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
-        let headers = read_headers(section);
+        let headers = route_headers::read(section, access.as_ref());
+        let identity_headers = route_headers::read_identity(section, access.as_ref());
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
+        let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
+        let leg = route_leg::read(section, path.as_ref(), address.as_ref());
         section.finish();
         Some(Route {
             host: host?,
@@ -182,9 +189,11 @@ impl Known<'_> {
             preflight,
             encoded_slash,
             origins: origins.unwrap_or_default().into_iter().collect(),
+            identity_headers,
             headers,
             outbound,
             assertion,
+            leg,
             ..Route::new(id, index, access?)
         })
     }

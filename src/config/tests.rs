@@ -270,7 +270,7 @@ fn routes_say_what_does_not_fit_together() {
         ("allow = \"any-authenticated\"\npath = \"/a\"\npath_regex = \"/a\"", "path_regex"),
         ("allow = \"any-authenticated\"\nmethods = [\"get\"]", "methods"),
         ("allow = \"any-authenticated\"\nheaders = { \"Host\" = \"{claims.x}\" }", "headers"),
-        ("allow = \"any-authenticated\"\nheaders = { \"X-A\" = \"{user}\" }", "headers"),
+        ("allow = \"any-authenticated\"\nheaders = { \"X-A\" = \"{name}\" }", "headers"),
         ("allow = \"any-authenticated\"\norigins = [\"https://a.test/path\"]", "origins"),
         ("allow = \"any-authenticated\"\nupstream = [\"http://a:1\", \"http://b:1\"]", "upstream"),
         ("", "allow"),

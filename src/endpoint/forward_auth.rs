@@ -145,14 +145,12 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
     }
     if let Some(who) = permit.who() {
         let made = match session {
-            Some(open) => {
-                let on = (route.index, route.headers.as_slice());
-                open.prepared.get(&open.session.identity, TokensToTell::of(&open.session), on, Naming::ForwardAuth)
-            }
-            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::ForwardAuth, &route.headers).map(Arc::new),
+            Some(open) => open.prepared.get(&open.session.identity, TokensToTell::of(&open.session), route.telling(), Naming::ForwardAuth),
+            None => IdentityHeaders::new(&who.identity, TokensToTell::shown(shown), Naming::ForwardAuth, route.telling()).map(Arc::new),
         };
         match made {
             Ok(made) => made.set(answer.headers_mut()),
+            Err(fault) if status_of(fault.reason) == StatusCode::SERVICE_UNAVAILABLE => return visit.refuse(&fault),
             Err(fault) => return refuse(visit, &fault, None),
         }
     }

@@ -1,133 +1,45 @@
 //! The headers that say who it is: made once per session and route, kept as ready `HeaderValue`s.
 
-use std::fmt;
-
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::template::{Comma, HeaderRule, TokensToTell, encode, encode_value, sound_email};
 use crate::fault::Fault;
-use crate::identity::{ClaimPath, Groups, Identity, texts};
+use crate::identity::{Groups, Identity};
 use crate::reason::Reason;
-use crate::secret::Secret;
-use crate::session::Session;
 
 /// Names and values together may not be longer, in bytes; beyond it the request is refused, never cut.
 pub const IDENTITY_LIMIT: usize = 8 * 1024;
 /// What one header that tells a token may hold, in bytes.
 pub const TOKEN_LIMIT: usize = 16 * 1024;
 
-/// A header of the operator's own naming.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderRule {
-    /// Its name; stripped from requests on all routes.
-    pub name: HeaderName,
-    /// What it says.
-    pub template: HeaderTemplate,
+/// One of the headers that say who it is, as `identity_headers` of a route names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityHeader {
+    /// `X-Forwarded-User`.
+    User,
+    /// `X-Forwarded-Email`.
+    Email,
+    /// `X-Forwarded-Preferred-Username`.
+    PreferredUsername,
+    /// `X-Forwarded-Groups`.
+    Groups,
 }
 
-/// Literal text, `{claims.PATH}`, `{access_token}` and `{id_token}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderTemplate(Vec<Piece>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
-    Claim(ClaimPath),
-    AccessToken,
-    IdToken,
+impl IdentityHeader {
+    /// All of them, with their words in the config.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("user", Self::User), ("email", Self::Email), ("preferred_username", Self::PreferredUsername), ("groups", Self::Groups)];
 }
 
-/// The provider's tokens of a session, or the token that a caller showed, for templates that tell them.
-#[derive(Clone, Copy, Default)]
-pub struct TokensToTell<'a> {
-    /// `{access_token}`.
-    pub access_token: Option<&'a Secret>,
-    /// `{id_token}`.
-    pub id_token: Option<&'a str>,
-}
-
-impl<'a> TokensToTell<'a> {
-    /// Those that a session holds.
-    #[must_use]
-    pub fn of(session: &'a Session) -> Self {
-        Self { access_token: session.tokens.as_ref().map(|tokens| &tokens.access_token), id_token: Some(&session.id_token) }
-    }
-
-    /// Of a caller without a session: the token that they showed.
-    #[must_use]
-    pub const fn shown(token: Option<&'a Secret>) -> Self {
-        Self { access_token: token, id_token: None }
-    }
-}
-
-impl HeaderTemplate {
-    /// Reads a template.
-    ///
-    /// # Errors
-    /// What is wrong with it and what would be right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            if !before.is_empty() {
-                pieces.push(literal(before)?);
-            }
-            let (name, after) = after.split_once('}').ok_or("expected a closing } in the template")?;
-            pieces.push(match (name, name.strip_prefix("claims.").and_then(ClaimPath::parse)) {
-                ("access_token", _) => Piece::AccessToken,
-                ("id_token", _) => Piece::IdToken,
-                (_, Some(path)) => Piece::Claim(path),
-                (_, None) => {
-                    return Err(format!(
-                        "expected {{claims.PATH}} such as {{claims.tenant}}, {{access_token}} or {{id_token}}; found {{{name}}}"
-                    ));
-                }
-            });
-            rest = after;
-        }
-        if !rest.is_empty() {
-            pieces.push(literal(rest)?);
-        }
-        if pieces.is_empty() {
-            return Err("expected a template such as \"{claims.tenant}\"".to_owned());
-        }
-        Ok(Self(pieces))
-    }
-
-    /// Whether it tells a token of the provider's.
-    #[must_use]
-    pub fn tells_tokens(&self) -> bool {
-        self.0.iter().any(|piece| matches!(piece, Piece::AccessToken | Piece::IdToken))
-    }
-
-    /// Whether it tells the access token.
-    #[must_use]
-    pub fn tells_access_token(&self) -> bool {
-        self.0.iter().any(|piece| matches!(piece, Piece::AccessToken))
-    }
-
-    /// The value for somebody; `None` when a claim or token is missing, so that no half-filled header is sent.
-    fn render(&self, identity: &Identity, tokens: TokensToTell<'_>) -> Option<String> {
-        let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Literal(text) => out.push_str(text),
-                Piece::Claim(path) => {
-                    let items = texts(path.find(&identity.claims)?);
-                    out.push_str(&join(&items));
-                }
-                Piece::AccessToken => out.push_str(&encode_value(tokens.access_token?.expose())),
-                Piece::IdToken => out.push_str(tokens.id_token.filter(|token| !token.is_empty())?),
-            }
-        }
-        Some(out)
-    }
-}
-
-fn literal(text: &str) -> Result<Piece, String> {
-    if text.contains('}') || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(format!("expected printable ASCII and {{claims.PATH}}, {{access_token}} or {{id_token}}; found {text:?}"));
-    }
-    Ok(Piece::Literal(text.to_owned()))
+/// What one route tells of somebody.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// The route's place in the file.
+    pub route: usize,
+    /// Which of our own headers.
+    pub names: &'a [IdentityHeader],
+    /// Those of the operator's naming.
+    pub rules: &'a [HeaderRule],
 }
 
 /// Under which names the identity is told.
@@ -163,38 +75,39 @@ impl Naming {
 pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl IdentityHeaders {
-    /// Makes them. Headers that tell tokens have a limit of their own, 16 KiB each.
+    /// Makes them. Headers that tell tokens or secrets have a limit of their own, 16 KiB each.
     ///
     /// # Errors
-    /// [`Reason::IdentityTooLarge`] beyond [`IDENTITY_LIMIT`].
-    pub fn new(identity: &Identity, tokens: TokensToTell<'_>, naming: Naming, rules: &[HeaderRule]) -> Result<Self, Fault> {
-        let [user, email, preferred_username, groups] = naming.names();
+    /// [`Reason::IdentityTooLarge`] beyond [`IDENTITY_LIMIT`]; [`Reason::HeaderFileUnreadable`] and [`Reason::BasicNameUnfit`] where a template
+    /// cannot be filled.
+    pub fn new(identity: &Identity, tokens: TokensToTell<'_>, naming: Naming, telling: Telling<'_>) -> Result<Self, Fault> {
+        let rules = telling.rules;
         let mut made: Vec<(HeaderName, String)> = Vec::with_capacity(4 + rules.len());
-        made.push((user, encode_value(&identity.user)));
-        // What no policy would take for an address is not told as one (GHSA-c5c4).
-        let sound = |address: &&str| address.matches('@').count() == 1 && !address.contains(char::is_whitespace);
-        if let Some(address) = identity.email.verified().filter(sound) {
-            made.push((email, encode_value(address)));
-        }
-        if let Some(name) = &identity.preferred_username {
-            made.push((preferred_username, encode_value(name)));
-        }
-        match &identity.groups {
-            Groups::Listed(list) if !list.is_empty() => made.push((groups, join(list))),
-            Groups::Listed(_) | Groups::Overage => {}
-        }
-        let mut telling = Vec::new();
-        for rule in rules {
-            if let Some(value) = rule.template.render(identity, tokens) {
-                made.retain(|(name, _)| *name != rule.name);
-                if !rule.template.tells_tokens() {
-                    made.push((rule.name.clone(), value));
-                } else if value.len() <= TOKEN_LIMIT {
-                    telling.push((rule.name.clone(), value));
-                } else {
-                    let detail = format!("{} would hold {} bytes, the limit is {TOKEN_LIMIT}", rule.name, value.len());
-                    return Err(Fault::new(Reason::IdentityTooLarge, detail));
+        let [user, email, preferred_username, groups] = naming.names();
+        for name in telling.names {
+            match name {
+                IdentityHeader::User => made.push((user.clone(), encode_value(&identity.user))),
+                IdentityHeader::Email => made.extend(sound_email(identity).map(|address| (email.clone(), encode_value(address)))),
+                IdentityHeader::PreferredUsername => {
+                    made.extend(identity.preferred_username.as_ref().map(|name| (preferred_username.clone(), encode_value(name))));
                 }
+                IdentityHeader::Groups => match &identity.groups {
+                    Groups::Listed(list) if !list.is_empty() => made.push((groups.clone(), join(list))),
+                    Groups::Listed(_) | Groups::Overage => {}
+                },
+            }
+        }
+        let mut secrets = Vec::new();
+        for rule in rules {
+            let Some(value) = rule.template.render(identity, tokens)? else { continue };
+            made.retain(|(name, _)| *name != rule.name);
+            if !rule.template.tells_secrets() {
+                made.push((rule.name.clone(), value));
+            } else if value.len() <= TOKEN_LIMIT {
+                secrets.push((rule.name.clone(), value));
+            } else {
+                let detail = format!("{} would hold {} bytes, the limit is {TOKEN_LIMIT}", rule.name, value.len());
+                return Err(Fault::new(Reason::IdentityTooLarge, detail));
             }
         }
         let size: usize = made.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -202,7 +115,7 @@ impl IdentityHeaders {
             let detail = format!("the identity headers would hold {size} bytes, the limit is {IDENTITY_LIMIT}");
             return Err(Fault::new(Reason::IdentityTooLarge, detail));
         }
-        let secret = telling.into_iter().map(|(name, value)| (name, value, true));
+        let secret = secrets.into_iter().map(|(name, value)| (name, value, true));
         let values = made.into_iter().map(|(name, value)| (name, value, false)).chain(secret).map(|(name, value, secret)| {
             HeaderValue::try_from(value).map(|mut value| {
                 value.set_sensitive(secret);
@@ -239,49 +152,14 @@ fn join(items: &[String]) -> String {
     out
 }
 
-/// Printable ASCII stays; everything else, and `%`, is percent-encoded as UTF-8, so that a value survives every hop and nothing breaks a line.
-/// Spaces at the ends are encoded too, since servers trim them.
-#[must_use]
-pub fn encode_value(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    encode(text, Comma::Stays, &mut out);
-    out
-}
-
-/// What becomes of a `,`: in a list it would make two items of one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Comma {
-    Stays,
-    Encoded,
-}
-
-fn encode(text: &str, comma: Comma, out: &mut String) {
-    // Most values need nothing done.
-    if text.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'%' && byte != b',') {
-        return out.push_str(text);
-    }
-    let last = text.len().saturating_sub(1);
-    for (at, byte) in text.bytes().enumerate() {
-        let inner_space = byte == b' ' && at != 0 && at != last;
-        let plain = (b'!'..=b'~').contains(&byte) && byte != b'%' && (byte != b',' || comma == Comma::Stays);
-        if inner_space || plain {
-            out.push(char::from(byte));
-        } else {
-            use fmt::Write as _;
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::header::{IdentityFamily, UnderscoreNames, strip_identity};
-    use crate::identity::{ClaimMapping, EmailVerification, Source};
+    use crate::header::{HeaderTemplate, IdentityFamily, UnderscoreNames, strip_identity};
+    use crate::identity::{ClaimMapping, ClaimPath, EmailVerification, Source};
 
     fn identity(claims: Value) -> Identity {
         let path = |text| ClaimPath::parse(text).unwrap();
@@ -294,14 +172,22 @@ mod tests {
         Identity::from_claims("https://i.test", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap()
     }
 
+    const ALL: &[IdentityHeader] =
+        &[IdentityHeader::User, IdentityHeader::Email, IdentityHeader::PreferredUsername, IdentityHeader::Groups];
+
+    fn all(rules: &[HeaderRule]) -> Telling<'_> {
+        Telling { route: 0, names: ALL, rules }
+    }
+
     fn headers(claims: Value, rules: &[(&'static str, &str)]) -> HeaderMap {
+        let no_files = |_: &str| Err("no files here".to_owned());
         let rule = |(name, template): &(&'static str, &str)| HeaderRule {
             name: HeaderName::from_static(name),
-            template: HeaderTemplate::parse(template).unwrap(),
+            template: HeaderTemplate::parse(template, &no_files).unwrap(),
         };
         let rules: Vec<_> = rules.iter().map(rule).collect();
         let mut map = HeaderMap::new();
-        IdentityHeaders::new(&identity(claims), TokensToTell::default(), Naming::Upstream, &rules).unwrap().set(&mut map);
+        IdentityHeaders::new(&identity(claims), TokensToTell::default(), Naming::Upstream, all(&rules)).unwrap().set(&mut map);
         map
     }
 
@@ -329,16 +215,10 @@ mod tests {
     #[test]
     fn too_much_is_refused_and_never_cut() {
         let groups: Vec<String> = (0..4096).map(|n| format!("group-number-{n}")).collect();
-        let fault = IdentityHeaders::new(&identity(json!({"sub": "1", "groups": groups})), TokensToTell::default(), Naming::Upstream, &[])
-            .unwrap_err();
+        let fault =
+            IdentityHeaders::new(&identity(json!({"sub": "1", "groups": groups})), TokensToTell::default(), Naming::Upstream, all(&[]))
+                .unwrap_err();
         assert_eq!(fault.reason, Reason::IdentityTooLarge);
-    }
-
-    #[test]
-    fn templates_say_what_they_expected() {
-        for text in ["", "{", "{user}", "{claims.}", "{claims.a..b}", "a\nb", "}"] {
-            assert!(HeaderTemplate::parse(text).is_err(), "{text:?}");
-        }
     }
 
     proptest! {
@@ -357,7 +237,7 @@ mod tests {
                 map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), format!("evil-{value}").parse().unwrap());
             }
             strip_identity(&mut map, &IdentityFamily::new([&HeaderName::from_static("x-tenant")]), UnderscoreNames::Pass);
-            IdentityHeaders::new(&identity(json!({"sub": "ann"})), TokensToTell::default(), Naming::Upstream, &[]).unwrap().set(&mut map);
+            IdentityHeaders::new(&identity(json!({"sub": "ann"})), TokensToTell::default(), Naming::Upstream, all(&[])).unwrap().set(&mut map);
             prop_assert!(map.values().all(|value| !value.as_bytes().starts_with(b"evil-")));
             prop_assert_eq!(map.len(), 1);
         }

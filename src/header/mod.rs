@@ -1,6 +1,7 @@
 //! Headers towards the upstream, in this order: hop-by-hop ones go (`hop_by_hop`), the identity family goes (`strip`), ours are set
 //! (`identity`, `forwarded`). `client_cert` reads the certificate that a proxy tells of; `cookies` reads and writes cookies; `names` says what the
-//! family is, `prepared` keeps ready-made ones, `assertion` is what a signed one tells, `user_agent` is for people's eyes.
+//! family is, `prepared` keeps ready-made ones, `template` is what the operator's own say, `assertion` is what a signed one tells, `user_agent` is for people's eyes.
+//! On the way back `mend` puts right what an upstream says of its own place.
 
 mod assertion;
 mod client_cert;
@@ -8,17 +9,21 @@ pub mod cookies;
 mod forwarded;
 mod hop_by_hop;
 mod identity;
+mod mend;
 mod names;
 mod prepared;
 mod strip;
+mod template;
 mod user_agent;
 
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
 pub use client_cert::forwarded_certificate;
 pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
 pub use hop_by_hop::remove_hop_by_hop;
-pub use identity::{HeaderRule, HeaderTemplate, IDENTITY_LIMIT, IdentityHeaders, Naming, TOKEN_LIMIT, TokensToTell, encode_value};
+pub use identity::{IDENTITY_LIMIT, IdentityHeader, IdentityHeaders, Naming, TOKEN_LIMIT, Telling};
+pub use mend::Mending;
 pub use names::{IdentityFamily, folded};
 pub use prepared::PreparedHeaders;
 pub use strip::{OwnCookies, UnderscoreNames, after_scheme, strip_credentials, strip_identity};
+pub use template::{HeaderFile, HeaderRule, HeaderTemplate, OpenFile, TokensToTell, encode_value};
 pub use user_agent::device_of;

@@ -2,26 +2,30 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{HeaderRule, IdentityHeaders, Naming, TokensToTell};
+use super::template::HeaderTemplate;
+use super::{IdentityHeaders, Naming, Telling, TokensToTell};
 use crate::fault::Fault;
 use crate::identity::Identity;
+use crate::secret::Secret;
 
 /// How many routes' headers are kept for one; a person seldom uses more at a time.
 const KEPT: usize = 8;
 
 /// For one session or token: the headers of the routes it was used on lately, by route and naming.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct PreparedHeaders(Mutex<Vec<Prepared>>);
 
-#[derive(Debug)]
 struct Prepared {
     route: usize,
     naming: Naming,
+    /// What the files held that stand in them.
+    files: Vec<Arc<Secret>>,
     headers: Arc<IdentityHeaders>,
 }
 
 impl PreparedHeaders {
-    /// The headers for a route, made at its first use. Identity and tokens are those of the session or token, the same at every call.
+    /// The headers for a route, made at its first use and again when a file that stands in them changed. Identity and tokens are those of the
+    /// session or token, the same at every call.
     ///
     /// # Errors
     /// As [`IdentityHeaders::new`].
@@ -29,18 +33,32 @@ impl PreparedHeaders {
         &self,
         identity: &Identity,
         tokens: TokensToTell<'_>,
-        (route, rules): (usize, &[HeaderRule]),
+        telling: Telling<'_>,
         naming: Naming,
     ) -> Result<Arc<IdentityHeaders>, Fault> {
+        let files = telling.rules.iter().flat_map(|rule| HeaderTemplate::files(&rule.template));
+        let files = files.map(super::HeaderFile::text).collect::<Result<Vec<_>, _>>()?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.iter().find(|known| known.route == route && known.naming == naming) {
-            return Ok(Arc::clone(&known.headers));
+        let at = kept.iter().position(|known| known.route == telling.route && known.naming == naming);
+        if let Some(known) = at.and_then(|at| kept.get(at)) {
+            let same = known.files.len() == files.len() && known.files.iter().zip(&files).all(|(known, now)| Arc::ptr_eq(known, now));
+            if same {
+                return Ok(Arc::clone(&known.headers));
+            }
         }
-        let headers = Arc::new(IdentityHeaders::new(identity, tokens, naming, rules)?);
-        if kept.len() >= KEPT {
-            kept.remove(0);
+        let headers = Arc::new(IdentityHeaders::new(identity, tokens, naming, telling)?);
+        match at {
+            Some(at) => drop(kept.remove(at)),
+            None if kept.len() >= KEPT => drop(kept.remove(0)),
+            None => {}
         }
-        kept.push(Prepared { route, naming, headers: Arc::clone(&headers) });
+        kept.push(Prepared { route: telling.route, naming, files, headers: Arc::clone(&headers) });
         Ok(headers)
+    }
+}
+
+impl std::fmt::Debug for PreparedHeaders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PreparedHeaders")
     }
 }

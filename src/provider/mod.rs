@@ -29,7 +29,7 @@ mod refresh;
 mod reread;
 mod times;
 pub mod tls;
-mod watched;
+pub mod watched;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -12,6 +12,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
             StatusCode::OK
         }
         Reason::PathAmbiguous
+        | Reason::RewriteAmbiguous
         | Reason::HostMalformed
         | Reason::AuthorizationRepeated
         | Reason::AuthorizationMalformed
@@ -130,6 +131,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::CodeNotSet
         | Reason::ExchangeRefused
         | Reason::OutgoingHost
+        | Reason::BasicNameUnfit
         | Reason::IdentityTooLarge => StatusCode::FORBIDDEN,
         Reason::PushedRequestRefused
         | Reason::PushedResponse
@@ -161,6 +163,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::IntrospectionUnreachable
         | Reason::TokenCheckUnreachable
         | Reason::UpstreamTokenUnreachable
+        | Reason::HeaderFileUnreadable
         | Reason::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::PasswordQueue => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -37,6 +37,9 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::NoRoute => words("There is nothing here", "No app is configured for this address.", "not_found"),
         Reason::EndpointUnknown => words("There is nothing here", "The gateway has no page of this name.", "not_found"),
+        Reason::RewriteAmbiguous => {
+            words("This address cannot be read", "What the app would be asked for is not clear. Check the address.", "invalid_request")
+        }
         Reason::UpstreamAbsent => {
             words("There is nothing here", "This address is only checked by the gateway, not served by it.", "not_found")
         }
@@ -388,6 +391,14 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::OutgoingHost => {
             words("Not from here", "This listener calls only the hosts that its configuration lists (outgoing.hosts).", "access_denied")
+        }
+        Reason::HeaderFileUnreadable => words(
+            "The app cannot be reached right now",
+            "The gateway lacks what it has to show to the app. Your sign-in is not affected. Try again shortly.",
+            "temporarily_unavailable",
+        ),
+        Reason::BasicNameUnfit => {
+            words("This app does not know names like yours", "Your name holds characters that it cannot be told.", "access_denied")
         }
         Reason::UpstreamTokenUnreachable => words(
             "The app cannot be reached right now",

@@ -1,10 +1,13 @@
 //! Routes: which one a request belongs to, and what it says of access.
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
-//! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go.
+//! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go; `leg` is the way to the upstream, `path_rule` what
+//! becomes of the path on it.
 
 mod binding;
+mod leg;
 mod outgoing;
+mod path_rule;
 mod pattern;
 mod table;
 mod token_place;
@@ -15,13 +18,15 @@ use std::sync::Arc;
 use http::{HeaderName, Method};
 
 pub use binding::{Binding, Bound, NonceRule, ProofFate};
+pub use leg::{Leg, ResponseHeader, UpstreamHost};
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
+pub use path_rule::{Moved, PathRule, Places, Rewrite, Unsteady};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
 pub use token_place::{ACCESS_TOKEN, SUBPROTOCOL_PREFIX, TokenPlace};
 
 use crate::credential::CredentialKind;
-use crate::header::{AssertionRule, HeaderRule};
+use crate::header::{AssertionRule, HeaderRule, IdentityHeader, Telling};
 use crate::login::Asked;
 use crate::policy::Policy;
 
@@ -54,12 +59,16 @@ pub struct Route {
     pub encoded_slash: EncodedSlash,
     /// Foreign origins whose upgrades are let in (`https://app.example.com`).
     pub origins: BTreeSet<String>,
+    /// Which of our headers say who it is.
+    pub identity_headers: Vec<IdentityHeader>,
     /// Headers of the operator's own naming.
     pub headers: Vec<HeaderRule>,
     /// A token that is added to its requests.
     pub outbound: Option<RouteOutbound>,
     /// What the assertion tells its upstream; `None`: none is sent.
     pub assertion: Option<AssertionRule>,
+    /// Its way to the upstream.
+    pub leg: Leg,
 }
 
 /// Which `[outbound.NAME]` of the config: an index into the table that `app` gives to the endpoints.
@@ -197,9 +206,11 @@ impl Route {
             preflight: PreflightRule::Judge,
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
+            identity_headers: IdentityHeader::ALL.map(|(_, header)| header).to_vec(),
             headers: Vec::new(),
             outbound: None,
             assertion: None,
+            leg: Leg::default(),
         }
     }
 
@@ -210,6 +221,18 @@ impl Route {
             Access::Public => None,
             Access::Optional(accept) | Access::Protected(accept, _) => Some(accept),
         }
+    }
+
+    /// What it tells of somebody.
+    #[must_use]
+    pub fn telling(&self) -> Telling<'_> {
+        Telling { route: self.index, names: &self.identity_headers, rules: &self.headers }
+    }
+
+    /// Whether its upstream's `Authorization` is a header of ours, and so no matter of the downstream's.
+    #[must_use]
+    pub fn sets_authorization(&self) -> bool {
+        self.headers.iter().any(|rule| rule.name == http::header::AUTHORIZATION)
     }
 
     /// Whether it needs the caller's access token: its headers tell it, or it is exchanged for another one.

@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use rustls::AlertDescription;
 
 use super::body::Lease;
 use super::connection::{Connection, Sent};
@@ -191,9 +192,33 @@ impl Exchange<'_> {
             if let Some(fault) = error.downcast_ref::<Fault>() {
                 return fault.clone();
             }
+            if let Some(alert) = refusal_of_us(error) {
+                let detail = format!("{}: the upstream does not take our certificate, or wants one: {alert:?}", self.dial.address());
+                return Fault::new(Reason::UpstreamUnreachable, detail);
+            }
             detail = format!("{detail}: {error}");
             cause = error.source();
         }
         Fault::new(Reason::UpstreamBroken, detail)
+    }
+}
+
+/// A peer that speaks TLS 1.3 looks at our certificate when we believe the handshake done (RFC 8446 §4.4.2.4): its refusal comes in place of an
+/// answer, and is one of the connection all the same.
+fn refusal_of_us(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError),
+        ) => Some(*alert),
+        _ => None,
     }
 }

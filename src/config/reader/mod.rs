@@ -114,6 +114,12 @@ impl<'a> Section<'a> {
         Some(texts)
     }
 
+    /// Whether the value under `key` is a list without items, where that is meant.
+    #[must_use]
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.value(key).map(|value| self.parsed_json(value)), Some(Value::Array(_, items)) if items.is_empty())
+    }
+
     /// A list of which each item is read by `parse`; all bad items are told.
     pub fn parsed_list<T, E: std::fmt::Display>(&self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
         let texts = self.list(key)?;

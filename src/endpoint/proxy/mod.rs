@@ -1,5 +1,7 @@
-//! Proxying: facts, route, credential and decision stand here; `pass` sends the request to the upstream, `refused` says why it does not.
+//! Proxying: facts, route, credential and decision stand here; `pass` sends the request to the upstream by the `leg` of its
+//! route, `refused` says why it does not.
 
+mod leg;
 mod pass;
 mod refused;
 

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
-use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, UPGRADE};
+use http::{Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use super::leg::Way;
 use super::refused::denied_or_failed;
 use super::{Known, Shown};
 use crate::authenticate::OpenSession;
@@ -22,7 +22,7 @@ use crate::header::{
 };
 use crate::provider::api_keys::ApiKeys;
 use crate::reason::Reason;
-use crate::request::{RequestFacts, Upgrade};
+use crate::request::Upgrade;
 use crate::respond::bare;
 use crate::route::{ProofFate, Route};
 use crate::server::{ConnectionInfo, RequestBody};
@@ -48,6 +48,13 @@ pub(super) async fn pass(
         None => Ending::never(),
     };
     let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let way = match Way::of(visit, &permit) {
+        Ok(way) => way,
+        Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
+    };
+    if let Some(served) = way.slash(visit, permit.reason()) {
+        return with_who(served, &permit);
+    }
     let assertion = match assertion::of(visit, &permit).await {
         Ok(assertion) => assertion,
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
@@ -59,7 +66,7 @@ pub(super) async fn pass(
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
-    let mut outgoing = match outgoing(visit, &permit, (open, &shown), request, info, &core.ids) {
+    let mut outgoing = match outgoing(visit, &permit, &way, (open, &shown), request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
@@ -82,6 +89,7 @@ pub(super) async fn pass(
             if !switched {
                 remove_hop_by_hop(answer.headers_mut());
             }
+            way.settle(answer.headers_mut());
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
             let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
             let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
@@ -101,6 +109,7 @@ fn with_who(served: Served, permit: &Permit) -> Served {
 fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
+    way: &Way<'_>,
     (session, shown): (Option<&OpenSession>, &Shown),
     mut request: Request<RequestBody>,
     info: &ConnectionInfo,
@@ -124,16 +133,20 @@ fn outgoing(
         strip_credentials(headers, OwnCookies(&settings.style), |kind| read(kind) && !(kept && kind == CredentialKind::Bearer));
     }
     token_places::strip(headers, route, gateway.authenticator.api_keys.as_ref().map(ApiKeys::header));
+    if route.sets_authorization() {
+        headers.remove(AUTHORIZATION);
+    }
     if let Some(who) = permit.who() {
         let (naming, tokens) = (Naming::Upstream, TokensToTell::shown(shown.token.as_ref()));
-        let on = (route.index, route.headers.as_slice());
+        let on = route.telling();
         match (session, &shown.prepared) {
             (Some(open), _) => open.prepared.get(&who.identity, TokensToTell::of(&open.session), on, naming)?.set(headers),
             (None, Some(prepared)) => prepared.get(&who.identity, tokens, on, naming)?.set(headers),
-            (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, &route.headers)?.set_once(headers),
+            (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, on)?.set_once(headers),
         }
     }
     set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
+    way.tell_prefix(headers);
     headers.insert(X_REQUEST_ID, trace.id().header_value());
     match trace.upstream_value(ids) {
         Some(value) => drop(headers.insert(TRACEPARENT, value)),
@@ -146,9 +159,8 @@ fn outgoing(
         headers.insert(UPGRADE, upgrade);
     }
     // An absolute-form target or `:authority` names the host as well; the upstream is told once.
-    let host = HeaderValue::try_from(visit.facts.host.to_string()).map_err(|_| Fault::new(Reason::HostMalformed, "no header value"))?;
-    headers.insert(HOST, host);
-    *request.uri_mut() = target(visit.facts)?;
+    headers.insert(HOST, way.host()?);
+    *request.uri_mut() = way.target()?;
     Ok(request)
 }
 
@@ -172,15 +184,6 @@ where
             frame
         })
     })
-}
-
-/// The canonical path, which is what was matched, and the query as it came.
-fn target(facts: &RequestFacts) -> Result<Uri, Fault> {
-    let target = match &facts.query {
-        Some(query) => PathAndQuery::try_from(format!("{}?{query}", facts.path.as_str())),
-        None => PathAndQuery::try_from(facts.path.as_str()),
-    };
-    target.map(Uri::from).map_err(|_| Fault::new(Reason::PathAmbiguous, "the canonical path is no request target"))
 }
 
 fn forwarded_for(headers: &HeaderMap) -> Option<String> {
