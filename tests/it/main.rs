@@ -40,6 +40,7 @@ mod kept_forms; // a form that its sender's session did not outlive
 mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod model; // sessions against a small model: random interleavings of everything that happens to them
+mod mounted_app; // real apps from PyPI behind a prefix: their redirects, cookies, links and passwords
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod outbound; // tokens that the gateway obtains for upstreams: kept, renewed, shared, given up; and the caller's own passed on
 mod outgoing; // calls that leave through a listener of this machine: listed hosts, and a token
@@ -66,3 +67,4 @@ mod streams; // WebSockets and event streams end with their session, keep it in 
 mod streams_together; // the same over several processes
 mod systems; // four systems by their original steps: consumers, apps and providers in processes of their own
 mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals
+mod upstream_leg; // the way to the upstream: TLS, host, path, what it is told, what is set on its answers
