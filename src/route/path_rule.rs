@@ -1,5 +1,5 @@
-//! Another path behind: `strip_prefix` and `rewrite`. What was decided about stays the path that was asked for; what comes of it has to be one
-//! that has a single reading as well.
+//! Another path behind: `strip_prefix` and `rewrite`. What was decided about stays the path that was asked for; what comes of it has to be
+//! one that has a single reading as well.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -166,7 +166,10 @@ async fn redirects_and_cookies_work_for_an_app_that_knows_no_prefix() {
         assert!(page.visible_text().contains("Django administration"), "{}", page.visible_text());
         // What is set for all of the app is for all that is seen of it; what is only a part of the app keeps its own word.
         let lines = page.answer.set_cookies().join("\n");
-        assert!(lines.contains("csrftoken=") && lines.contains(if path.starts_with("/shop") { "Path=/shop;" } else { "Path=/;" }), "{lines}");
+        assert!(
+            lines.contains("csrftoken=") && lines.contains(if path.starts_with("/shop") { "Path=/shop;" } else { "Path=/;" }),
+            "{lines}"
+        );
     }
 }
 

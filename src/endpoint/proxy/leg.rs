@@ -37,8 +37,8 @@ impl<'a> Way<'a> {
         Ok(Self { facts, leg: &route.leg, moved, own: &visit.gateway.settings.prefix })
     }
 
-    /// A page whose address lacks the slash at its end, where the app's root is: its relative links would lead out of the prefix. The browser is
-    /// sent to the address with it.
+    /// A page whose address lacks the slash at its end, where the app's root is: its relative links would lead out of the prefix. The browser
+    /// is sent to the address with it.
     pub(super) fn slash(&self, visit: &Visit<'_>, reason: Reason) -> Option<Served> {
         let (facts, places) = (self.facts, self.moved.places.as_ref()?);
         let is_page = facts.method == Method::GET && facts.audience == Audience::Navigation && facts.upgrade == Upgrade::No;

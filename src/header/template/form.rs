@@ -122,8 +122,8 @@ fn encoded(text: &str, mut plain: impl FnMut(u8) -> bool) -> String {
     out
 }
 
-/// Printable ASCII stays; everything else, and `%`, is percent-encoded as UTF-8, so that a value survives every hop and nothing breaks a line.
-/// Spaces at the ends are encoded too, since servers trim them.
+/// Printable ASCII stays; everything else, and `%`, is percent-encoded as UTF-8, so that a value survives every hop and nothing breaks a
+/// line. Spaces at the ends are encoded too, since servers trim them.
 #[must_use]
 pub fn encode_value(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -1,6 +1,7 @@
 //! What the operator's own headers say: text, and what is known of somebody put into it.
 //!
-//! `parse` reads a template, `source` says what can be put in, `form` in which form it stands there, `file` holds secrets that lie in files.
+//! `parse` reads a template, `source` says what can be put in, `form` in which form it stands there, `file` is for secrets that lie in
+//! files.
 
 mod file;
 mod form;
@@ -38,7 +39,8 @@ pub struct HeaderRule {
     pub template: HeaderTemplate,
 }
 
-/// Literal text, and what stands in braces: `{user}`, `{claims.PATH|join(;)}`, `{file:/run/secrets/key}`, `{basic:{user}:/run/secrets/password}`.
+/// Literal text, and what stands in braces: `{user}`, `{claims.PATH|join(;)}`, `{file:/run/secrets/key}`,
+/// `{basic:{user}:/run/secrets/password}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderTemplate(Vec<Piece>);
 
