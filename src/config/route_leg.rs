@@ -177,18 +177,17 @@ fn not_ours_to_set(name: &HeaderName, family: &IdentityFamily) -> Option<&'stati
     None
 }
 
-/// A public route that takes its prefix off opens all of its upstream to everybody, also what another route protects.
+/// A route for everybody that takes its prefix off opens all of its upstream, also what another route protects.
 pub(super) fn refuse_open_doors(root: &Section<'_>, routes: &RouteTable) {
     let routes = routes.routes();
-    for open in routes.iter().filter(|route| matches!(route.access, Access::Public) && route.leg.path.opens_root(&route.path)) {
-        let guards = |other: &&std::sync::Arc<Route>| {
-            other.upstream.is_some() && other.upstream == open.upstream && !matches!(other.access, Access::Public)
-        };
+    let protected = |route: &Route| matches!(route.access, Access::Protected(..));
+    for open in routes.iter().filter(|route| !protected(route) && route.leg.path.opens_root(&route.path)) {
+        let guards = |other: &&std::sync::Arc<Route>| other.upstream.is_some() && other.upstream == open.upstream && protected(other);
         if let Some(guarded) = routes.iter().find(guards) {
             root.problem(
                 "route",
                 format!(
-                    "public route {:?} passes every path of its upstream on to everybody, since its own prefix is taken off, also those that route {:?} guards; write rewrite = \"/static\" (what of the app is public), or give them different upstreams",
+                    "route {:?} is for everybody and passes every path of its upstream on, since its own prefix is taken off, also those that route {:?} guards; write rewrite = \"/static\" (what of the app is for everybody), or give them different upstreams",
                     open.id, guarded.id
                 ),
             );

@@ -1,7 +1,7 @@
 //! Headers towards the upstream, in this order: hop-by-hop ones go (`hop_by_hop`), the identity family goes (`strip`), ours are set
-//! (`identity`, `forwarded`). `client_cert` reads the certificate that a proxy tells of; `cookies` reads and writes cookies; `names` says what the
-//! family is, `prepared` keeps ready-made ones, `template` is what the operator's own say, `assertion` is what a signed one tells, `user_agent` is for people's eyes.
-//! On the way back `mend` puts right what an upstream says of its own place.
+//! (`identity`, `forwarded`). `client_cert` reads the certificate that a proxy tells of; `cookies` reads and writes cookies; `names` says what
+//! the family is, `prepared` keeps ready-made ones, `template` is what the operator's own say, `assertion` is what a signed one tells,
+//! `user_agent` is for people's eyes. On the way back `mend` puts right what an upstream says of its own place.
 
 mod assertion;
 mod client_cert;

@@ -119,15 +119,21 @@ fn what_is_taken_off_is_what_every_path_begins_with() {
 fn a_public_prefix_does_not_open_what_another_route_guards() {
     let upstream = "upstream = \"http://127.0.0.1:1\"\n";
     let guarded = format!("[[route]]\nid = \"app\"\n{upstream}allow = \"any-authenticated\"\n");
-    let open = |keys: &str| format!("{guarded}[[route]]\nid = \"open\"\naccess = \"public\"\n{keys}\n");
+    let open = |keys: &str| {
+        let access = if keys.contains("access") { "" } else { "access = \"public\"\n" };
+        format!("{guarded}[[route]]\nid = \"open\"\n{access}{keys}\n")
+    };
     for keys in [
         format!("{upstream}path = \"/open/\"\nstrip_prefix = true"),
         format!("{upstream}path = \"/open/\"\nrewrite = \"/\""),
+        format!("{upstream}access = \"optional\"\npath = \"/open/\"\nstrip_prefix = true"),
         format!("{upstream}path_regex = \"/open/(.*)\"\nrewrite = \"/$1\""),
     ] {
         let found = problems(&format!("{TOP}{}", open(&keys)));
         assert!(
-            found.iter().any(|(path, told)| path == "route" && told.contains("public route \"open\"") && told.contains("\"app\"")),
+            found
+                .iter()
+                .any(|(path, told)| path == "route" && told.contains("route \"open\" is for everybody") && told.contains("\"app\"")),
             "{keys}: {found:?}"
         );
     }
