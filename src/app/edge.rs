@@ -139,6 +139,7 @@ fn settings(config: &Config) -> EdgeSettings {
         prefix: gateway.prefix.clone(),
         style: CookieStyle::new(gateway.secure, gateway.cookie_domain.clone(), &gateway.cookie_suffix, same_site),
         trusted_proxies: gateway.trusted_proxies.clone(),
+        address_source: gateway.address_source.clone(),
         forwarded: match gateway.forward_auth_headers {
             ForwardAuthHeaders::Nginx => ForwardedSet::Nginx,
             ForwardAuthHeaders::Caddy => ForwardedSet::Caddy,

@@ -15,7 +15,7 @@ use super::listeners::{self, Tls};
 use super::pages::{self, Pages};
 use super::reader::Section;
 use crate::header::cookies::Secure;
-use crate::header::{TrustedProxies, UnderscoreNames};
+use crate::header::{AddressSource, TrustedProxies, UnderscoreNames};
 use crate::request::{AllowedOrigins, Sites};
 use crate::route::HostPattern;
 
@@ -44,6 +44,8 @@ pub struct Gateway {
     pub cookie_suffix: String,
     /// Peers whose forwarded headers count.
     pub trusted_proxies: TrustedProxies,
+    /// `client_address`.
+    pub address_source: AddressSource,
     /// The one set of headers that forward-auth reads.
     pub forward_auth_headers: ForwardAuthHeaders,
     /// What becomes of header names with `_`.
@@ -143,6 +145,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         secure,
         cookie_domain,
         cookie_suffix: suffix.unwrap_or_default(),
+        address_source: super::route_client::read_source(root),
         trusted_proxies: TrustedProxies(trusted.unwrap_or_default()),
         forward_auth_headers,
         underscore_names,

@@ -109,7 +109,7 @@ pub(super) fn read(
         Ok(_) => None,
         Err(ties) => {
             for tie in ties {
-                root.problem("route", format!("{tie}; give one of them other methods, another host or path"));
+                root.problem("route", format!("{tie}; give one of them other methods, other networks (client), another host or path"));
             }
             None
         }
@@ -175,6 +175,7 @@ impl Known<'_> {
             section.choice("encoded_slash", EncodedSlash::Refuse, &[("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)]);
         let headers = route_headers::read(section, access.as_ref());
         let identity_headers = route_headers::read_identity(section, access.as_ref());
+        let networks = super::route_client::read_networks(section);
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
         let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
@@ -184,6 +185,7 @@ impl Known<'_> {
             host: host?,
             path: path?,
             methods,
+            networks,
             upstream,
             asks,
             preflight,

@@ -33,6 +33,7 @@ fn facts(audience: Audience) -> RequestFacts {
         path: CanonicalPath::parse("/a").unwrap(),
         query: None,
         address: "127.0.0.1".parse().unwrap(),
+        known_address: None,
         audience,
         origin: None,
         upgrade: Upgrade::No,

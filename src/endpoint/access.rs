@@ -7,10 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
 
-use super::{Body, Core, Served, serve};
+use super::{Body, Core, Served, facts, serve};
 use crate::credential::Authenticated;
 use crate::fault::Fault;
-use crate::header::downstream_address;
 use crate::reason::Reason;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::trace::X_REQUEST_ID;
@@ -27,7 +26,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         began: gateway.clock.instant(),
         at: gateway.clock.wall(),
         trace,
-        address: downstream_address(info.peer.ip(), request.headers(), &gateway.settings.trusted_proxies),
+        address: facts::from(gateway, request.headers(), info).counted,
         method: request.method().clone(),
         host: host_of(&request),
         path: request.uri().path().to_owned(),

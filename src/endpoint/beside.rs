@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::{FORWARDED, HeaderMap, HeaderName};
+use http::header::HeaderMap;
 
 use super::{Gateway, Visit};
 use crate::authenticate::{Beside, Shown};
 use crate::credential::{CredentialKind, PeerCertificate};
 use crate::fault::Fault;
-use crate::header::forwarded_certificate;
+use crate::header::{forwarded_certificate, names_another};
 use crate::route::Accept;
 use crate::server::ConnectionInfo;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Where a request may show something, and what comes beside it.
 #[derive(Clone, Copy)]
@@ -71,7 +69,7 @@ pub(super) fn certificate(
 }
 
 fn speaks_for_another(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> bool {
-    gateway.settings.trusted_proxies.hold(info.peer.ip()) && [X_FORWARDED_FOR, FORWARDED].iter().any(|name| headers.contains_key(name))
+    gateway.settings.trusted_proxies.hold(info.peer.ip()) && names_another(headers, &gateway.settings.address_source)
 }
 
 /// The same where the route may need it.

@@ -5,7 +5,7 @@ use http::{Method, Request, Version};
 
 use super::Gateway;
 use crate::fault::Fault;
-use crate::header::downstream_address;
+use crate::header::{Whence, whence};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, Preflight, RequestFacts, Scheme, Upgrade};
 use crate::server::ConnectionInfo;
@@ -39,18 +39,25 @@ pub(super) fn of_question<B>(gateway: &Gateway, request: &Request<B>, info: &Con
 fn facts<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, host: Host, path: CanonicalPath) -> RequestFacts {
     let headers = request.headers();
     let upgrade = asks_upgrade(headers);
+    let Whence { counted, known } = from(gateway, headers, info);
     RequestFacts {
         method: request.method().clone(),
         scheme: outside_scheme(gateway),
         path,
         query: request.uri().query().map(str::to_owned),
-        address: downstream_address(info.peer.ip(), headers, &gateway.settings.trusted_proxies),
+        address: counted,
+        known_address: known,
         audience: Audience::of(request.method(), headers),
         origin: foreign_origin(gateway, request.method(), upgrade, &host, headers),
         upgrade,
         preflight: preflight(request.method(), headers),
         host,
     }
+}
+
+/// Where a request comes from, by whom and what the config believes.
+pub(super) fn from(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Whence {
+    whence(info.peer.ip(), headers, &gateway.settings.trusted_proxies, &gateway.settings.address_source)
 }
 
 /// A request shows one credential, or nobody could say which counts.

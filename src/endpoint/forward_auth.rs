@@ -19,7 +19,7 @@ use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
-use crate::header::{DOORWARD_ASSERTION, IdentityHeaders, Naming, TokensToTell, downstream_address};
+use crate::header::{DOORWARD_ASSERTION, IdentityHeaders, Naming, TokensToTell};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
 use crate::respond::{Refusal, bare, challenge, status_of};
@@ -57,7 +57,7 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
         Err(fault) => return unanswerable(visit, headers, &fault),
     };
     let gateway = visit.gateway;
-    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method).cloned() else {
+    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address).cloned() else {
         let visit = &Visit { facts: &facts, ..*visit };
         return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
     };
@@ -174,7 +174,7 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
         }
         Served { reason: challenge.reason, ..served }
     } else {
-        let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method);
+        let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method, visit.facts.known_address);
         let route = route.map(AsRef::as_ref);
         let challenges = login::unauthorized(visit, route, headers, challenge);
         let login_url = Some(login::start_url_after(visit, None, route, challenge));
@@ -196,7 +196,7 @@ fn denied(visit: &Visit<'_>, denial: Denial, style: Style) -> Served {
     *served.response.status_mut() = StatusCode::FORBIDDEN;
     if !denial.scopes.is_empty() {
         let facts = visit.facts;
-        let route = visit.gateway.routes.select(&facts.host, &facts.path, &facts.method);
+        let route = visit.gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address);
         let metadata = resource_metadata::url(visit, route.map(AsRef::as_ref));
         let challenge = challenge::insufficient_scope(&denial.scopes, metadata.as_deref());
         served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -286,6 +286,7 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
     let path = CanonicalPath::parse(path).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
     // The front proxy keeps `Upgrade` for itself and passes the other headers of a WebSocket's handshake on.
     let upgrade = if headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION) { Upgrade::Asked } else { Upgrade::No };
+    let from = super::facts::from(visit.gateway, headers, info);
     Ok(RequestFacts {
         audience: Audience::of(&method, headers),
         preflight: preflight(&method, headers),
@@ -294,7 +295,8 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
         scheme,
         path,
         query,
-        address: downstream_address(info.peer.ip(), headers, &settings.trusted_proxies),
+        address: from.counted,
+        known_address: from.known,
         upgrade,
         host,
     })

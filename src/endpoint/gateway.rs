@@ -14,7 +14,7 @@ use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
 use crate::header::cookies::{CookieStyle, Kept};
-use crate::header::{IdentityFamily, TrustedProxies, UnderscoreNames};
+use crate::header::{AddressSource, IdentityFamily, TrustedProxies, UnderscoreNames};
 use crate::outbound::Outbound;
 use crate::outbound::assertion::Assertions;
 use crate::policy::Policy;
@@ -43,6 +43,8 @@ pub struct EdgeSettings {
     pub style: CookieStyle,
     /// Peers whose forwarded headers count.
     pub trusted_proxies: TrustedProxies,
+    /// Where they name whom they speak for.
+    pub address_source: AddressSource,
     /// Which set of them forward-auth reads.
     pub forwarded: ForwardedSet,
     /// What becomes of header names with `_`.

@@ -50,16 +50,17 @@ pub(super) struct Wanted {
 }
 
 /// The route that a person meets at this place; none at other people's places.
-pub(super) fn route_of(gateway: &Gateway, return_to: &ReturnTo) -> Option<Arc<Route>> {
+pub(super) fn route_of(visit: &Visit<'_>, return_to: &ReturnTo) -> Option<Arc<Route>> {
     let url = return_to.url()?;
     let host = Host::parse(url.host_str()?)?;
     let path = CanonicalPath::parse(url.path()).ok()?;
-    if gateway.settings.sites.own(&url) { gateway.routes.select(&host, &path, &http::Method::GET).cloned() } else { None }
+    let own = visit.gateway.settings.sites.own(&url);
+    own.then(|| visit.gateway.routes.select(&host, &path, &http::Method::GET, visit.facts.known_address).cloned()).flatten()
 }
 
 /// The providers that the route of this place takes.
-pub(super) fn providers_for(gateway: &Gateway, return_to: &ReturnTo) -> Vec<String> {
-    providers_of_route(gateway, route_of(gateway, return_to).as_deref())
+pub(super) fn providers_for(visit: &Visit<'_>, return_to: &ReturnTo) -> Vec<String> {
+    providers_of_route(visit.gateway, route_of(visit, return_to).as_deref())
 }
 
 /// The providers that this route takes; without a route all.
@@ -71,7 +72,6 @@ pub(super) fn providers_of_route(gateway: &Gateway, route: Option<&Route>) -> Ve
 
 /// What a challenge does with a browser that navigates: the login of the request's own route, and back here.
 pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
-    let gateway = visit.gateway;
     let Some(return_to) = here(visit) else {
         return visit.refuse(&Fault::new(Reason::HostUnknown, "no public URL for this host"));
     };
@@ -80,8 +80,8 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
         let start = format!("{login}/start");
         return Served::new(visit.reply().see_other(&with_query(&start, &[("rd", return_to.as_str())])), Reason::NoCredential);
     }
-    let asks = route_of(gateway, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
-    let providers = providers_for(gateway, &return_to);
+    let asks = route_of(visit, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
+    let providers = providers_for(visit, &return_to);
     begin(visit, headers, Wanted { cause: Cause::Challenge, return_to, providers, asks, route: None, login_hint: None, kept: None }).await
 }
 
@@ -268,11 +268,12 @@ pub(super) fn chooser(visit: &Visit<'_>, wanted: &Wanted, reason: Reason) -> Ser
 }
 
 /// The providers of a flow: those of the route that its form is for, else of the place where it leads.
-pub(super) fn providers_in(gateway: &Gateway, flow: &Flow) -> Vec<String> {
-    let Some(kept) = &flow.kept else { return providers_for(gateway, &flow.return_to) };
+pub(super) fn providers_in(visit: &Visit<'_>, flow: &Flow) -> Vec<String> {
+    let gateway = visit.gateway;
+    let Some(kept) = &flow.kept else { return providers_for(visit, &flow.return_to) };
     let route = url::Url::parse(&kept.url).ok().and_then(|url| {
         let (host, path) = (Host::parse(url.host_str()?)?, CanonicalPath::parse(url.path()).ok()?);
-        gateway.routes.select(&host, &path, &http::Method::POST).cloned()
+        gateway.routes.select(&host, &path, &http::Method::POST, visit.facts.known_address).cloned()
     });
     providers_of_route(gateway, route.as_deref())
 }
@@ -280,7 +281,7 @@ pub(super) fn providers_in(gateway: &Gateway, flow: &Flow) -> Vec<String> {
 /// The next attempt of a flow that is known: at its one provider, at the chosen one, or the chooser first.
 pub(super) async fn go_on(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, chosen: Option<&str>, reason: Reason) -> Served {
     let gateway = visit.gateway;
-    let allowed = providers_in(gateway, flow);
+    let allowed = providers_in(visit, flow);
     let provider = match (chosen, allowed.as_slice()) {
         (_, []) => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
         (Some(id), _) if allowed.iter().any(|known| known == id) => id,

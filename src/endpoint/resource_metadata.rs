@@ -26,9 +26,10 @@ pub(super) fn answered(visit: &Visit<'_>) -> Option<Served> {
     let facts = visit.facts;
     let rest = facts.path.under(WELL_KNOWN)?;
     let resource = CanonicalPath::parse(if rest.is_empty() { "/" } else { rest }).ok()?;
-    let route = visit.gateway.routes.reached(&facts.host, &resource).find(|route| route.takes(CredentialKind::Bearer))?;
+    let route =
+        visit.gateway.routes.reached(&facts.host, &resource, facts.known_address).find(|route| route.takes(CredentialKind::Bearer))?;
     // An app that says it itself has a route of its own for it.
-    let own = visit.gateway.routes.reached(&facts.host, &facts.path).next();
+    let own = visit.gateway.routes.reached(&facts.host, &facts.path, facts.known_address).next();
     if own.is_some_and(|route| matches!(&route.path, PathPattern::Prefix(prefix) if prefix.starts_with(WELL_KNOWN))) {
         return None;
     }

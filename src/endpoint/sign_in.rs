@@ -50,6 +50,6 @@ async fn offered(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Offered, Trou
     let unknown = || Fault::new(Reason::StateUnknown, "no flow of this browser has this handle");
     let flow_cookie = cookie::flow(headers, &gateway.settings.style, handle).ok_or_else(unknown)?;
     let flow = gateway.authenticator.sessions.flow(&flow_cookie).await?.ok_or_else(unknown)?;
-    let providers = login::providers_in(gateway, &flow);
+    let providers = login::providers_in(visit, &flow);
     Ok(Offered { providers, return_to: flow.return_to, place: vec![("flow", handle.write())] })
 }

@@ -92,8 +92,8 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&Conne
     let gateway = visit.gateway;
     let parameters = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
     let return_to = place(visit, headers, info, &parameters)?;
-    let mut asks = login::route_of(gateway, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
-    let mut providers = login::providers_for(gateway, &return_to);
+    let mut asks = login::route_of(visit, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
+    let mut providers = login::providers_for(visit, &return_to);
     let route = parameters.one("route")?.map(str::to_owned);
     if let Some(id) = &route {
         // By name only: what a login has to be worth stands in the config, and no link of a stranger makes it up.

@@ -9,6 +9,7 @@ use crate::request::{Host, Scheme};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// `trusted_proxies`: peers whose forwarded headers count. Empty: nobody (CVE-2026-76835).
@@ -24,29 +25,78 @@ impl TrustedProxies {
     }
 }
 
-/// The address a request comes from: the peer, unless it is listed; then `X-Forwarded-For` from the right, over listed hops, to the first that
-/// is not. An entry that is no address ends the walk at the hop before it: what stands left of it was written by nobody we know.
+/// `client_address`: where a listed peer names the address of whom it speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSource {
+    /// `X-Forwarded-For`, walked from the right over listed hops.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), its `for` parameters walked in the same way.
+    Forwarded,
+    /// A header that holds one address.
+    Single(HeaderName),
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whence {
+    /// Whom limits count and the log names: the nearest on the way who is known.
+    pub counted: IpAddr,
+    /// Where it really began, where somebody believable says so; what `client` of routes goes by.
+    pub known: Option<IpAddr>,
+}
+
+/// The address a request comes from: the peer, unless it is listed. A listed peer speaks for others: where it does not say for whom, or not
+/// clearly, the address is not known. A walk goes from the right over listed hops to the first that is not; an entry that is no address ends it at
+/// the hop before: what stands left of it was written by nobody we know.
 #[must_use]
-pub fn downstream_address(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
-    let mut address = peer.to_canonical();
-    if !trusted.hold(address) {
-        return address;
+pub fn whence(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies, source: &AddressSource) -> Whence {
+    let peer = peer.to_canonical();
+    if !trusted.hold(peer) {
+        return Whence { counted: peer, known: Some(peer) };
     }
-    let lines: Vec<&str> = headers.get_all(FOR).iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        match parse_hop(entry.trim()) {
-            Some(hop) => address = hop,
-            None => return address,
+    match source {
+        AddressSource::XForwardedFor => {
+            let lines: Vec<&str> = headers.get_all(FOR).iter().map(|line| line.to_str().unwrap_or("?")).collect();
+            walk(peer, trusted, lines.iter().rev().flat_map(|line| line.rsplit(',')).map(|entry| parse_hop(entry.trim())))
         }
-        if !trusted.hold(address) {
-            return address;
+        AddressSource::Forwarded => walk(peer, trusted, super::rfc7239::hops(headers).into_iter().rev()),
+        AddressSource::Single(name) => {
+            let mut lines = headers.get_all(name).iter();
+            let known = match (lines.next(), lines.next()) {
+                (Some(line), None) => line.to_str().ok().and_then(|text| parse_hop(text.trim())),
+                _ => None,
+            };
+            Whence { counted: known.unwrap_or(peer), known }
         }
     }
-    address
+}
+
+fn walk(peer: IpAddr, trusted: &TrustedProxies, hops: impl Iterator<Item = Option<IpAddr>>) -> Whence {
+    let mut last = Whence { counted: peer, known: None };
+    for hop in hops {
+        match hop {
+            Some(hop) => last = Whence { counted: hop, known: Some(hop) },
+            None => return Whence { known: None, ..last },
+        }
+        if !trusted.hold(last.counted) {
+            return last;
+        }
+    }
+    last
+}
+
+/// Whether a request says whom it is sent for, in whatever way proxies do.
+#[must_use]
+pub fn names_another(headers: &HeaderMap, source: &AddressSource) -> bool {
+    let single = match source {
+        AddressSource::Single(name) => Some(name),
+        AddressSource::XForwardedFor | AddressSource::Forwarded => None,
+    };
+    [&FOR, &FORWARDED, &X_REAL_IP].into_iter().chain(single).any(|name| headers.contains_key(name))
 }
 
 /// `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
-fn parse_hop(text: &str) -> Option<IpAddr> {
+pub(super) fn parse_hop(text: &str) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()));
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
     address.or_else(bracketed).map(|address| address.to_canonical())
@@ -90,32 +140,82 @@ pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
 mod tests {
     use super::*;
 
-    fn walk(peer: &str, lines: &[&str], trusted: &[&str]) -> String {
+    fn found(peer: &str, source: &AddressSource, lines: &[(&'static str, &str)], trusted: &[&str]) -> (String, Option<String>) {
         let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(FOR, line.parse().unwrap());
+        for (name, line) in lines {
+            headers.append(*name, line.parse().unwrap());
         }
         let trusted = TrustedProxies(trusted.iter().map(|net| net.parse().unwrap()).collect());
-        downstream_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        let Whence { counted, known } = whence(peer.parse().unwrap(), &headers, &trusted, source);
+        (counted.to_string(), known.map(|known| known.to_string()))
     }
+
+    const TEN: &[&str] = &["10.0.0.0/8"];
 
     #[test]
     fn the_walk_goes_from_the_right_over_listed_hops() {
-        let ten = &["10.0.0.0/8"][..];
-        for (peer, lines, trusted, expected) in [
-            ("203.0.113.1", &["1.1.1.1"][..], &[][..], "203.0.113.1"),
-            ("203.0.113.1", &["1.1.1.1"], ten, "203.0.113.1"),
-            ("10.0.0.1", &["1.1.1.1"], ten, "1.1.1.1"),
-            ("10.0.0.1", &["9.9.9.9, 1.1.1.1, 10.0.0.2"], ten, "1.1.1.1"),
-            ("10.0.0.1", &["9.9.9.9", "1.1.1.1"], ten, "1.1.1.1"),
-            ("10.0.0.1", &["unknown, 10.0.0.2"], ten, "10.0.0.2"),
-            ("10.0.0.1", &[], ten, "10.0.0.1"),
-            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], ten, "10.0.0.3"),
-            ("::ffff:10.0.0.1", &["[2001:db8::1]:4711"], ten, "2001:db8::1"),
-            ("10.0.0.1", &["1.1.1.1:4711"], ten, "1.1.1.1"),
-            ("10.0.0.1", &["::ffff:1.1.1.1"], ten, "1.1.1.1"),
+        for (peer, lines, trusted, counted, known) in [
+            ("203.0.113.1", &["1.1.1.1"][..], &[][..], "203.0.113.1", true),
+            ("203.0.113.1", &["1.1.1.1"], TEN, "203.0.113.1", true),
+            ("10.0.0.1", &["1.1.1.1"], TEN, "1.1.1.1", true),
+            ("10.0.0.1", &["9.9.9.9, 1.1.1.1, 10.0.0.2"], TEN, "1.1.1.1", true),
+            ("10.0.0.1", &["9.9.9.9", "1.1.1.1"], TEN, "1.1.1.1", true),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], TEN, "10.0.0.3", true),
+            ("::ffff:10.0.0.1", &["[2001:db8::1]:4711"], TEN, "2001:db8::1", true),
+            ("10.0.0.1", &["[2001:db8::1]"], TEN, "2001:db8::1", true),
+            ("10.0.0.1", &["2001:db8::1"], TEN, "2001:db8::1", true),
+            ("10.0.0.1", &["1.1.1.1:4711"], TEN, "1.1.1.1", true),
+            ("10.0.0.1", &["::ffff:1.1.1.1"], TEN, "1.1.1.1", true),
+            // Nobody knows: whoever is nearest counts, and nobody is taken for somebody of the proxies' own network.
+            ("10.0.0.1", &["unknown, 10.0.0.2"], TEN, "10.0.0.2", false),
+            ("10.0.0.1", &["1.1.1.1,"], TEN, "10.0.0.1", false),
+            ("10.0.0.1", &["1.1.1.1 2.2.2.2"], TEN, "10.0.0.1", false),
+            ("10.0.0.1", &[], TEN, "10.0.0.1", false),
         ] {
-            assert_eq!(walk(peer, lines, trusted), expected, "{peer} {lines:?}");
+            let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            let expected = (counted.to_owned(), known.then(|| counted.to_owned()));
+            assert_eq!(found(peer, &AddressSource::XForwardedFor, &lines, trusted), expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn forwarded_is_walked_in_the_same_way() {
+        for (lines, counted, known) in [
+            (&["for=1.1.1.1"][..], "1.1.1.1", true),
+            (&["for=9.9.9.9, For=\"1.1.1.1:80\";proto=https, for=10.0.0.2;by=10.0.0.9"], "1.1.1.1", true),
+            (&["for=9.9.9.9", "proto=https ; for=\"[2001:db8::1]:80\""], "2001:db8::1", true),
+            (&["for=\"[2001:db8::1]\""], "2001:db8::1", true),
+            (&["for=9.9.9.9, for=unknown, for=10.0.0.2"], "10.0.0.2", false),
+            (&["for=9.9.9.9, for=_hidden"], "10.0.0.1", false),
+            (&["for=9.9.9.9, proto=https"], "10.0.0.1", false),
+            (&["for=9.9.9.9;for=1.1.1.1"], "10.0.0.1", false),
+            // What a browser sent first swallows what the proxy put behind it.
+            (&["for=\"9.9.9.9, for=1.1.1.1"], "10.0.0.1", false),
+            (&["for=9.9.9.9;x=\", for=\"[2001:db8::1]\""], "10.0.0.1", false),
+            (&[], "10.0.0.1", false),
+        ] {
+            let mut lines: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
+            lines.push(("x-forwarded-for", "8.8.8.8"));
+            let expected = (counted.to_owned(), known.then(|| counted.to_owned()));
+            assert_eq!(found("10.0.0.1", &AddressSource::Forwarded, &lines, TEN), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_header_holds_one_address_or_none() {
+        let source = AddressSource::Single(HeaderName::from_static("cf-connecting-ip"));
+        let name = "cf-connecting-ip";
+        for (peer, lines, counted, known) in [
+            ("10.0.0.1", &[(name, "1.1.1.1")][..], "1.1.1.1", true),
+            ("10.0.0.1", &[(name, "[2001:db8::1]:80")], "2001:db8::1", true),
+            ("203.0.113.1", &[(name, "1.1.1.1")], "203.0.113.1", true),
+            ("10.0.0.1", &[(name, "1.1.1.1"), (name, "1.1.1.1")], "10.0.0.1", false),
+            ("10.0.0.1", &[(name, "1.1.1.1, 2.2.2.2")], "10.0.0.1", false),
+            ("10.0.0.1", &[(name, "somebody")], "10.0.0.1", false),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1")], "10.0.0.1", false),
+        ] {
+            let expected = (counted.to_owned(), known.then(|| counted.to_owned()));
+            assert_eq!(found(peer, &source, lines, TEN), expected, "{peer} {lines:?}");
         }
     }
 

@@ -12,13 +12,14 @@ mod identity;
 mod mend;
 mod names;
 mod prepared;
+mod rfc7239;
 mod strip;
 mod template;
 mod user_agent;
 
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
 pub use client_cert::forwarded_certificate;
-pub use forwarded::{Forwarding, TrustedProxies, downstream_address, set_forwarded};
+pub use forwarded::{AddressSource, Forwarding, TrustedProxies, Whence, names_another, set_forwarded, whence};
 pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{IDENTITY_LIMIT, IdentityHeader, IdentityHeaders, Naming, TOKEN_LIMIT, Telling};
 pub use mend::Mending;

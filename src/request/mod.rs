@@ -32,8 +32,10 @@ pub struct RequestFacts {
     pub path: CanonicalPath,
     /// The query without its `?`; never matched, never logged.
     pub query: Option<String>,
-    /// Who connected, by the walk over trusted proxies.
+    /// Whom limits count: who connected, by the walk over trusted proxies, or the nearest to it that is known.
     pub address: IpAddr,
+    /// Where the request really comes from, where that is known: what routes go by.
+    pub known_address: Option<IpAddr>,
     /// A person's browser going somewhere, or a program.
     pub audience: Audience,
     /// `Origin`, where it is another one's and the request an upgrade or one that may change something.

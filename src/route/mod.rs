@@ -2,15 +2,17 @@
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
 //! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go; `leg` is the way to the upstream, `path_rule` what
-//! becomes of the path on it.
+//! becomes of the path on it; `networks` is from where, `trace` why a route was not taken.
 
 mod binding;
 mod leg;
+mod networks;
 mod outgoing;
 mod path_rule;
 mod pattern;
 mod table;
 mod token_place;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +21,13 @@ use http::{HeaderName, Method};
 
 pub use binding::{Binding, Bound, NonceRule, ProofFate};
 pub use leg::{Leg, ResponseHeader, UpstreamHost};
+pub use networks::Networks;
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use path_rule::{Moved, PathRule, Places, Rewrite, Unsteady};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
 pub use token_place::{ACCESS_TOKEN, SUBPROTOCOL_PREFIX, TokenPlace};
+pub use trace::Fit;
 
 use crate::credential::CredentialKind;
 use crate::header::{AssertionRule, HeaderRule, IdentityHeader, Telling};
@@ -47,6 +51,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Which methods; `None`: all.
     pub methods: Option<Vec<Method>>,
+    /// From where (`client`); `None`: from everywhere.
+    pub networks: Option<Networks>,
     /// Where to; `None`: forward-auth only.
     pub upstream: Option<UpstreamId>,
     /// For whom.
@@ -200,6 +206,7 @@ impl Route {
             host: HostPattern::Any,
             path: PathPattern::Prefix(String::new()),
             methods: None,
+            networks: None,
             upstream: None,
             access,
             asks: Asked::default(),

@@ -1,8 +1,9 @@
-//! Precedence: exact host before wildcard before none; then `path_regex` in file order; then the longest `path`. A route whose methods do not
-//! fit is passed over.
+//! Precedence: exact host before wildcard before none; then `path_regex` in file order; then the longest `path`; at one path a route that names
+//! networks before one that does not. A route whose methods or networks do not fit is passed over.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -77,7 +78,9 @@ impl RouteTable {
                         second: route.id.clone(),
                         matches: format!("{}, path {}", route.host, route.path),
                     }));
-                    same.push(route);
+                    // Who names networks means an exception for those who are there.
+                    let at = if route.networks.is_some() { same.iter().position(|other| other.networks.is_none()) } else { None };
+                    same.insert(at.unwrap_or(same.len()), route);
                 }
             }
         }
@@ -85,26 +88,27 @@ impl RouteTable {
         if ties.is_empty() { Ok(table) } else { Err(ties) }
     }
 
-    /// The route of a request, or none.
+    /// The route of a request, or none. Without an address no route that names networks fits.
     #[must_use]
-    pub fn select(&self, host: &Host, path: &CanonicalPath, method: &Method) -> Option<&Arc<Route>> {
+    pub fn select(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Option<&Arc<Route>> {
+        let fits = |route: &Route| takes_method(route, method) && takes_address(route, address);
         self.exact
             .get(host.name())
-            .and_then(|paths| paths.select(path, method))
+            .and_then(|paths| paths.select(path, fits))
             .or_else(|| {
                 let close =
                     self.wildcard.iter().filter(|(suffix, _)| host.name().len() > suffix.len() && host.name().ends_with(suffix.as_str()));
-                close.filter_map(|(_, paths)| paths.select(path, method)).next()
+                close.filter_map(|(_, paths)| paths.select(path, fits)).next()
             })
-            .or_else(|| self.any.select(path, method))
+            .or_else(|| self.any.select(path, fits))
     }
 
-    /// The routes that requests for this path can reach, by whatever method, best first.
-    pub fn reached<'a>(&'a self, host: &'a Host, path: &'a CanonicalPath) -> impl Iterator<Item = &'a Arc<Route>> {
+    /// The routes that requests for this path from this address can reach, by whatever method, best first.
+    pub fn reached<'a>(&'a self, host: &'a Host, path: &'a CanonicalPath, address: Option<IpAddr>) -> impl Iterator<Item = &'a Arc<Route>> {
         let mut over = false;
         self.in_order()
             .into_iter()
-            .filter(|route| route.host.matches(host) && route.path.matches(path))
+            .filter(move |route| route.host.matches(host) && route.path.matches(path) && takes_address(route, address))
             .take_while(move |route| !std::mem::replace(&mut over, route.methods.is_none()))
     }
 
@@ -132,8 +136,8 @@ impl RouteTable {
 }
 
 impl Paths {
-    fn select(&self, path: &CanonicalPath, method: &Method) -> Option<&Arc<Route>> {
-        let takes = |route: &&Arc<Route>| route.methods.as_ref().is_none_or(|methods| methods.contains(method) || reads(methods, method));
+    fn select(&self, path: &CanonicalPath, fits: impl Fn(&Route) -> bool) -> Option<&Arc<Route>> {
+        let takes = |route: &&Arc<Route>| fits(route);
         if let Some(route) = self.regexes.iter().filter(|route| route.path.matches(path)).find(takes) {
             return Some(route);
         }
@@ -154,12 +158,30 @@ impl Paths {
     }
 }
 
+pub(super) fn takes_method(route: &Route, method: &Method) -> bool {
+    route.methods.as_ref().is_none_or(|methods| methods.contains(method) || reads(methods, method))
+}
+
+fn takes_address(route: &Route, address: Option<IpAddr>) -> bool {
+    route.networks.as_ref().is_none_or(|networks| networks.hold(address))
+}
+
 /// HEAD is GET without the body (RFC 9110 §9.3.2): a rule for one holds for the other.
 fn reads(methods: &[Method], method: &Method) -> bool {
     method == Method::HEAD && methods.contains(&Method::GET)
 }
 
 fn overlap(first: &Route, second: &Route) -> bool {
+    let addresses = match (&first.networks, &second.networks) {
+        (Some(first), Some(second)) => first.overlap(second),
+        (None, None) => true,
+        // The one that names networks goes first.
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    addresses && methods_overlap(first, second)
+}
+
+fn methods_overlap(first: &Route, second: &Route) -> bool {
     match (&first.methods, &second.methods) {
         (Some(first), Some(second)) => {
             let shared = first.iter().any(|method| second.contains(method) || reads(second, method));
@@ -170,91 +192,4 @@ fn overlap(first: &Route, second: &Route) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::route::Access;
-
-    fn route(id: &str, host: Option<&str>, path: &str, methods: &[&str]) -> Route {
-        Route {
-            host: host.map_or(HostPattern::Any, |host| HostPattern::parse(host).unwrap()),
-            path: match path.strip_prefix('~') {
-                Some(regex) => PathPattern::regex(regex).unwrap(),
-                None => PathPattern::prefix(path).unwrap(),
-            },
-            methods: (!methods.is_empty()).then(|| methods.iter().map(|method| method.parse().unwrap()).collect()),
-            ..Route::new(id, 0, Access::Public)
-        }
-    }
-
-    fn selected(table: &RouteTable, method: &str, host: &str, path: &str) -> Option<String> {
-        let route = table.select(&Host::parse(host).unwrap(), &CanonicalPath::parse(path).unwrap(), &method.parse().unwrap());
-        route.map(|route| route.id.clone())
-    }
-
-    #[test]
-    fn host_then_regex_then_longest_path() {
-        let table = RouteTable::new(vec![
-            route("any", None, "/", &[]),
-            route("any-deep", None, "/a/b/", &[]),
-            route("wild", Some("*.x.test"), "/a/", &[]),
-            route("wild-close", Some("*.y.x.test"), "/", &[]),
-            route("exact", Some("app.x.test"), "/", &[]),
-            route("exact-a", Some("app.x.test"), "/a/", &["GET"]),
-            route("exact-regex", Some("app.x.test"), "~/a/[0-9]+", &[]),
-            route("exact-regex-later", Some("app.x.test"), "~/a/.*", &["DELETE"]),
-        ])
-        .unwrap();
-        for (method, host, path, expected) in [
-            ("GET", "other.test", "/a/b/c", Some("any-deep")),
-            ("GET", "other.test", "/a/b", Some("any-deep")),
-            ("GET", "other.test", "/a/bc", Some("any")),
-            ("GET", "q.x.test", "/a/z", Some("wild")),
-            ("GET", "q.x.test", "/b", Some("any")),
-            ("GET", "q.y.x.test", "/a/z", Some("wild-close")),
-            ("GET", "x.test", "/a/z", Some("any")),
-            ("GET", "app.x.test:8443", "/a/z", Some("exact-a")),
-            ("HEAD", "app.x.test", "/a/z", Some("exact-a")),
-            ("POST", "app.x.test", "/a/z", Some("exact")),
-            ("POST", "app.x.test", "/a/77", Some("exact-regex")),
-            ("DELETE", "app.x.test", "/a/z", Some("exact-regex-later")),
-            ("GET", "app.x.test", "/a", Some("exact-a")),
-        ] {
-            assert_eq!(selected(&table, method, host, path).as_deref(), expected, "{method} {host}{path}");
-        }
-    }
-
-    #[test]
-    fn a_regex_matches_the_whole_path_and_no_query() {
-        let table = RouteTable::new(vec![route("status", None, "~/api/.*/status", &[])]).unwrap();
-        assert_eq!(selected(&table, "GET", "h.test", "/api/x/status").as_deref(), Some("status"));
-        for path in ["/api/private/secret", "/api/x/status/more", "/x/api/y/status"] {
-            assert_eq!(selected(&table, "GET", "h.test", path), None, "{path}");
-        }
-        assert!(CanonicalPath::parse("/api/private/secret?path=/status").is_err());
-    }
-
-    #[test]
-    fn a_tie_names_both() {
-        let tie = RouteTable::new(vec![
-            route("one", Some("a.test"), "/x/", &["GET", "POST"]),
-            route("two", Some("a.test"), "/x", &["POST"]),
-            route("three", Some("b.test"), "/x/", &["POST"]),
-            route("four", Some("a.test"), "/x/", &["PUT"]),
-        ]);
-        let ties = tie.unwrap_err();
-        assert_eq!(ties.len(), 1);
-        assert_eq!((ties[0].first.as_str(), ties[0].second.as_str()), ("one", "two"));
-    }
-
-    #[test]
-    fn patterns_say_what_they_expected() {
-        for host in ["", "https://a.test", "a.test:80", "*a.test", "a.*.test", "*."] {
-            assert!(HostPattern::parse(host).is_err(), "{host}");
-        }
-        for path in ["", "orders", "/a//b", "/a/../b", "/%61", "/a?b"] {
-            assert!(PathPattern::prefix(path).is_err(), "{path}");
-        }
-        assert!(PathPattern::regex("(").is_err());
-        assert!(PathPattern::regex("/a)|(?:/.*").is_err());
-    }
-}
+mod tests;

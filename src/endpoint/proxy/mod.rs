@@ -39,7 +39,7 @@ pub(in crate::endpoint) async fn serve(
     trace: &TraceContext,
 ) -> Served {
     let gateway = &*core.gateway;
-    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method) else {
+    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address) else {
         let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
         return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
     };
