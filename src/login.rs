@@ -104,6 +104,9 @@ pub struct Flow {
     /// What the place it leads to wants of the login.
     #[serde(default, skip_serializing_if = "Asked::is_nothing")]
     pub asks: Asked,
+    /// What it asks the provider for beside its own scopes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// Why the last attempt failed: the word of a reason, for a form of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
@@ -123,7 +126,7 @@ impl Flow {
     #[must_use]
     pub const fn new(return_to: ReturnTo, started_at: UnixTime) -> Self {
         let asks = Asked { acr: Vec::new(), max_age: None };
-        Self { return_to, started_at, failures: 0, asks, told: None, kept: None, finished_at: None, rounds: 0 }
+        Self { return_to, started_at, failures: 0, asks, scopes: Vec::new(), told: None, kept: None, finished_at: None, rounds: 0 }
     }
 }
 
@@ -213,6 +216,9 @@ pub struct PendingLogin {
     /// What the login has to be worth; it is held to it when it comes back.
     #[serde(default, skip_serializing_if = "Asked::is_nothing")]
     pub asks: Asked,
+    /// What was asked for beside the provider's own scopes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// Of local accounts: whose password was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<String>,
@@ -307,6 +313,7 @@ mod tests {
             redirect_uri: String::new(),
             started_at: UnixTime(1000),
             asks: Asked::default(),
+            scopes: Vec::new(),
             proven: None,
             dpop_key: None,
         };

@@ -40,6 +40,8 @@ reasons! {
     // --- the request itself
     /// The path has more than one reading (`%2f`, `..;`, `\` and the like).
     PathAmbiguous = "path-ambiguous",
+    /// The path holds an escaped slash, and the route has no `encoded_slash = "keep"`.
+    EncodedSlash = "encoded-slash",
     /// No `Host`, two of them, or one that is no host.
     HostMalformed = "host-malformed",
     /// A `Host` that the config does not name.
@@ -205,6 +207,8 @@ reasons! {
     // --- the policy
     /// No rule of the policy lets this identity through.
     NotAllowed = "not-allowed",
+    /// `deny` of the route means this identity.
+    DeniedByRule = "denied-by-rule",
     /// A scope is missing.
     InsufficientScope = "insufficient-scope",
     /// The login was worth less than the route asks for (`acr`).

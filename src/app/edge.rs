@@ -85,6 +85,7 @@ pub(super) fn gateway(
     let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours);
     let registrations = registrations.chain(token::registrations(&config)).collect();
     let session_tokens = token::session_tokens(&config);
+    super::email_lists::watch(&config.routes, tasks, metrics);
     let routes = config.routes.table.clone();
     let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
     // `Authorization` is also what apps read of the downstream where no token is added.
@@ -92,7 +93,13 @@ pub(super) fn gateway(
     let family =
         IdentityFamily::new(named.chain(added).filter(|name| **name != AUTHORIZATION).chain(&config.gateway.client_certificates.header));
     let look = &config.gateway.pages;
-    let look = Look { title: look.title.clone(), logo: look.logo.clone(), accent: look.accent.clone() };
+    let look = Look {
+        title: look.title.clone(),
+        logo: look.logo.clone(),
+        accent: look.accent.clone(),
+        notice: look.notice.clone(),
+        help_url: look.help_url.clone(),
+    };
     Ok(Gateway {
         settings: settings(&config),
         routes,
@@ -121,6 +128,7 @@ pub(super) fn gateway(
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         outage_told: never_told(),
+        unlisted_told: never_told(),
     })
 }
 
@@ -144,6 +152,7 @@ fn settings(config: &Config) -> EdgeSettings {
             ForwardAuthHeaders::Nginx => ForwardedSet::Nginx,
             ForwardAuthHeaders::Caddy => ForwardedSet::Caddy,
         },
+        slashes: gateway.slashes,
         underscore_names: gateway.underscore_names,
         lifetimes: config.session.lifetimes,
         leeway: gateway.leeway,

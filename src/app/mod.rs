@@ -6,6 +6,7 @@
 
 mod assertion;
 mod edge;
+mod email_lists;
 mod keys;
 mod listeners;
 mod outbound;

@@ -16,7 +16,7 @@ use super::pages::{self, Pages};
 use super::reader::Section;
 use crate::header::cookies::Secure;
 use crate::header::{AddressSource, TrustedProxies, UnderscoreNames};
-use crate::request::{AllowedOrigins, Sites};
+use crate::request::{AllowedOrigins, Sites, Slashes};
 use crate::route::HostPattern;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,6 +50,8 @@ pub struct Gateway {
     pub forward_auth_headers: ForwardAuthHeaders,
     /// What becomes of header names with `_`.
     pub underscore_names: UnderscoreNames,
+    /// `merge_slashes`.
+    pub slashes: Slashes,
     /// For `exp`, `nbf` and `iat`.
     pub leeway: Duration,
     /// The admin listener.
@@ -148,6 +150,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         address_source: super::route_client::read_source(root),
         trusted_proxies: TrustedProxies(trusted.unwrap_or_default()),
         forward_auth_headers,
+        slashes: if root.flag("merge_slashes", true) { Slashes::Merged } else { Slashes::Kept },
         underscore_names,
         leeway,
         admin,

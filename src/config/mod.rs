@@ -2,7 +2,7 @@
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`,
 //! `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
-//! `routes` (with `route_parts`, `route_client`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
+//! `routes` (with `route_parts`, `route_client`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
 //! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
 mod admin;
@@ -26,9 +26,11 @@ mod policies;
 mod problem;
 mod providers;
 mod reader;
+mod route_answers;
 mod route_client;
 mod route_headers;
 mod route_leg;
+mod route_login;
 mod route_parts;
 mod routes;
 mod secret_file;

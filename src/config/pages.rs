@@ -12,6 +12,10 @@ pub struct Pages {
     pub logo: Option<String>,
     /// `#rrggbb`.
     pub accent: String,
+    /// Plain text for whoever signs in or is stopped.
+    pub notice: Option<String>,
+    /// Where those find help.
+    pub help_url: Option<String>,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Pages {
@@ -44,6 +48,21 @@ pub(super) fn read(root: &Section<'_>) -> Pages {
             }
         }
     });
+    let notice = section.parsed("notice", plain_text);
+    let help_url = section.parsed("help_url", web_address);
     section.finish();
-    Pages { title, logo, accent: accent.unwrap_or_else(|| "#3b5bdb".to_owned()) }
+    Pages { notice, help_url, title, logo, accent: accent.unwrap_or_else(|| "#3b5bdb".to_owned()) }
+}
+
+/// What is shown to people as it is: no markup, and not so long that nobody reads it.
+pub(super) fn plain_text(text: &str) -> Result<String, &'static str> {
+    let sound = !text.trim().is_empty() && text.len() <= 1000 && !text.chars().any(|c| c.is_control() && c != '\n');
+    if sound { Ok(text.trim().to_owned()) } else { Err("expected a text of at most 1000 bytes, shown as it is; no markup") }
+}
+
+/// Where a link of ours may lead.
+pub(super) fn web_address(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let plain = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    plain.map(String::from).ok_or_else(|| format!("expected an address such as \"https://help.example.com/\"; found {text:?}"))
 }

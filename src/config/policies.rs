@@ -10,13 +10,13 @@ use super::users::SignInAt;
 use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
 use crate::identity::ClaimPath;
-use crate::policy::{EmailAddress, Policy, Rule};
+use crate::policy::{EmailAddress, EmailList, Policy, Rule};
 use crate::route::HostPattern;
 
 /// The word for those who are known by a certificate ([`crate::identity::Source::id`]).
 pub(super) const CERTIFICATE: &str = "certificate";
 
-const KEYS: &str = "emails, email_domains, groups, scopes, claims, provider or any_of";
+const KEYS: &str = "emails, emails_file, email_domains, groups, scopes, claims, provider or any_of";
 
 /// Whom rules may speak of: the ids of providers, the local accounts among them, the issuers of tokens, and our own API keys.
 pub(super) struct Sources<'a> {
@@ -133,6 +133,38 @@ pub(super) fn read_allow(section: &Section<'_>, id: &str, sources: &Sources<'_>)
     rule.map(|rule| Arc::new(Policy { id: id.to_owned(), rule }))
 }
 
+/// Reads `deny`: a table.
+pub(super) fn read_deny(section: &Section<'_>, id: &str, sources: &Sources<'_>) -> Option<Arc<Policy>> {
+    if section.is_word("deny") {
+        section.problem("deny", format!("expected a table with {KEYS}"));
+        return None;
+    }
+    let there = section.has("deny");
+    let table = section.section("deny");
+    // An absent one is read for its keys' names.
+    let rule = if there { read_table(&table, sources, Whose::Open) } else { None };
+    rule.map(|rule| Arc::new(Policy { id: id.to_owned(), rule }))
+}
+
+/// `emails_file`, read for the first time; from then on whoever runs the gateway looks at it.
+fn read_emails_file(section: &Section<'_>) -> Option<Arc<EmailList>> {
+    let file = section.file("emails_file")?;
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) => {
+            section.problem("emails_file", format!("{} cannot be read: {error}", file.display()));
+            return None;
+        }
+    };
+    match EmailList::parse(&text) {
+        Ok(addresses) => Some(Arc::new(EmailList::new(file, addresses))),
+        Err(wrong) => {
+            section.problem("emails_file", format!("{}: {}", file.display(), wrong.join("; ")));
+            None
+        }
+    }
+}
+
 /// Every key of one table has to hold.
 fn read_table(section: &Section<'_>, sources: &Sources<'_>, around: Whose) -> Option<Rule> {
     let set = |list: Vec<String>| list.into_iter().collect::<BTreeSet<String>>();
@@ -151,6 +183,12 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, around: Whose) -> Op
     {
         goes_by.push(Said::Email);
         rules.push(Rule::Emails(addresses.into_iter().collect()));
+    }
+    let by_file = section.has("emails_file");
+    let list = read_emails_file(section);
+    if by_file {
+        goes_by.push(Said::Email);
+        rules.push(Rule::EmailsFile(list.unwrap_or_else(|| Arc::new(EmailList::new(Default::default(), BTreeSet::new())))));
     }
     if let Some(domains) = section.parsed_list("email_domains", parse_domain) {
         goes_by.push(Said::Email);

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::Method;
-use url::Url;
 
 use super::api_keys::{API_KEY, ApiKeys};
 use super::assertion;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
-use super::policies::{CERTIFICATE, Sources, read_allow};
+use super::policies::{CERTIFICATE, Sources, read_allow, read_deny};
 use super::providers::parse_id;
 use super::reader::Section;
+use super::route_answers;
 use super::route_parts::read_asks;
 use super::token_issuers::TokenIssuer;
 use super::token_places::{self, Bearer};
@@ -104,7 +104,9 @@ pub(super) fn read(
     match RouteTable::new(routes) {
         Ok(table) if sound => {
             route_leg::refuse_open_doors(root, &table);
-            Some(Routes { table, upstreams: known.upstreams.into_inner(), policies: policies.clone() })
+            let upstreams = known.upstreams.into_inner();
+            route_answers::warn_of_static(root, table.routes(), &upstreams);
+            Some(Routes { table, upstreams, policies: policies.clone() })
         }
         Ok(_) => None,
         Err(ties) => {
@@ -163,12 +165,7 @@ impl Known<'_> {
         let upstream = if section.has("upstream") { self.upstream(section) } else { None };
         let access = self.access(section, &id);
         let asks = read_asks(section);
-        let origins = section.parsed_list("origins", |text| {
-            let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
-            let origin =
-                url.map(|url| url.origin().ascii_serialization()).filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
-            origin.ok_or_else(|| format!("expected an origin such as \"https://app.example.com\"; found {text:?}"))
-        });
+        let origins = section.parsed_list("origins", route_answers::parse_origin);
         let preflight =
             section.choice("preflight", PreflightRule::Judge, &[("judge", PreflightRule::Judge), ("pass", PreflightRule::Pass)]);
         let encoded_slash =
@@ -176,6 +173,10 @@ impl Known<'_> {
         let headers = route_headers::read(section, access.as_ref());
         let identity_headers = route_headers::read_identity(section, access.as_ref());
         let networks = super::route_client::read_networks(section);
+        let (login, scopes) = super::route_login::read(section, access.as_ref());
+        let deny = self.deny(section, &id, access.as_ref());
+        let (cors_origins, denied) = (route_answers::read_cors_origins(section), route_answers::read_denied(section));
+        let permit_lines = route_answers::read_log(section);
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
         let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
@@ -187,7 +188,13 @@ impl Known<'_> {
             methods,
             networks,
             upstream,
+            deny,
             asks,
+            login,
+            scopes,
+            cors_origins,
+            denied,
+            permit_lines,
             preflight,
             encoded_slash,
             origins: origins.unwrap_or_default().into_iter().collect(),
@@ -198,6 +205,21 @@ impl Known<'_> {
             leg,
             ..Route::new(id, index, access?)
         })
+    }
+
+    /// `deny`: a table as for `allow`, judged before it.
+    fn deny(&self, section: &Section<'_>, id: &str, access: Option<&Access>) -> Option<Arc<Policy>> {
+        let accept = match access {
+            Some(Access::Protected(accept, _)) => Some(accept),
+            Some(Access::Public | Access::Optional(_)) if section.has("deny") => {
+                section.problem("deny", "stands beside access, which lets everybody in who shows nothing; write allow instead of access");
+                None
+            }
+            _ => None,
+        };
+        let kinds = accept.map(|accept| accept.kinds.as_slice());
+        let sources = self.sources().on_route(kinds, accept.and_then(|accept| accept.providers.as_deref()));
+        read_deny(section, id, &sources)
     }
 
     fn upstream(&self, section: &Section<'_>) -> Option<UpstreamId> {

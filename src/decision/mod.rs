@@ -146,7 +146,10 @@ impl Extra {
 #[must_use]
 pub fn decide_unauthenticated(route: &Arc<Route>, facts: &RequestFacts) -> Option<Decision> {
     if facts.path.has_encoded_slash() && route.encoded_slash == EncodedSlash::Refuse {
-        let fault = Fault::new(Reason::PathAmbiguous, format!("an escaped slash, which route {:?} does not take", route.id));
+        let fault = Fault::new(
+            Reason::EncodedSlash,
+            format!("an escaped slash, which route {:?} does not take without encoded_slash = \"keep\"", route.id),
+        );
         return Some(Decision::Deny(Denial { fault, who: None, scopes: Vec::new() }));
     }
     if matches!(route.access, Access::Public) {
@@ -210,6 +213,9 @@ fn judge(
     }
     if let Some(fault) = foreign_page(route, facts, &who) {
         return deny(fault, who, Vec::new());
+    }
+    if let Some(Err(Refusal { reason, detail, scopes })) = route.deny.as_ref().map(|rule| rule.keep_out(&who.identity)) {
+        return deny(Fault::new(reason, detail), who, scopes);
     }
     for policy in [policy, extra.policy.as_ref()].into_iter().flatten() {
         if let Err(Refusal { reason, detail, scopes }) = policy.evaluate(&who.identity) {

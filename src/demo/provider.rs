@@ -111,7 +111,7 @@ impl DemoProvider {
         if let Err(problem) = self.check(&pairs(query.as_bytes())) {
             return serve::text(StatusCode::BAD_REQUEST, problem);
         }
-        let look = Look { title: "Demo provider".to_owned(), logo: None, accent: "#862e9c".to_owned() };
+        let look = Look { title: "Demo provider".to_owned(), logo: None, accent: "#862e9c".to_owned(), notice: None, help_url: None };
         let Ok(pages) = Pages::new(&look) else { return serve::text(StatusCode::INTERNAL_SERVER_ERROR, "the page does not compile\n") };
         let users: Vec<_> = USERS.iter().map(|user| json!({"name": user.name, "password": user.password, "about": user.about})).collect();
         let content = context! { action => "/login", request => query, users => Serde(users), error };

@@ -52,7 +52,7 @@ pub(super) fn answer(gateway: &str, request: &Read) -> Response<Bytes> {
             &json!({"app": "sample", "method": request.method().as_str(), "path": path, "user": text("x-forwarded-user"), "headers": told}),
         );
     }
-    let look = Look { title: "Sample app".to_owned(), logo: None, accent: "#1f6f36".to_owned() };
+    let look = Look { title: "Sample app".to_owned(), logo: None, accent: "#1f6f36".to_owned(), notice: None, help_url: None };
     let Ok(pages) = Pages::new(&look) else { return serve::text(StatusCode::INTERNAL_SERVER_ERROR, "the page does not compile\n") };
     let user = text("x-forwarded-user");
     let content = context! {

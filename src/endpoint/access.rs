@@ -11,6 +11,8 @@ use super::{Body, Core, Served, facts, serve};
 use crate::credential::Authenticated;
 use crate::fault::Fault;
 use crate::reason::Reason;
+use crate::respond::status_of;
+use crate::route::PermitLines;
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::trace::X_REQUEST_ID;
 use crate::telemetry::{AccessRecord, TraceContext, audit};
@@ -22,6 +24,7 @@ const GIVEN_UP: u16 = 499;
 pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
     let gateway = &core.gateway;
     let trace = TraceContext::of(request.headers(), &core.ids);
+    facts::note_unlisted(gateway, request.headers(), info);
     let mut line = AccessLine {
         began: gateway.clock.instant(),
         at: gateway.clock.wall(),
@@ -36,10 +39,13 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         who: None,
         upstream: None,
         bytes: 0,
+        left_out: false,
         core: Rc::clone(core),
     };
     let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
     gateway.metrics.request(route, reason);
+    let quiet = route.and_then(|route| gateway.routes.routes().get(route)).is_some_and(|route| route.permit_lines == PermitLines::LeftOut);
+    line.left_out = quiet && status_of(reason).is_success();
     if response.status() == StatusCode::FORBIDDEN
         && let Some(who) = &who
     {
@@ -80,6 +86,8 @@ pub(super) struct AccessLine {
     upstream: Option<Duration>,
     /// Of the answer's body so far.
     pub(super) bytes: u64,
+    /// Its route wants no lines of requests that were let through.
+    left_out: bool,
     core: Rc<Core>,
 }
 
@@ -94,6 +102,9 @@ impl Drop for AccessLine {
                 (GIVEN_UP, Reason::Unanswered)
             }
         };
+        if self.left_out {
+            return;
+        }
         let clock = &self.core.gateway.clock;
         self.core.lines.write(&AccessRecord {
             at: self.at,

@@ -5,9 +5,9 @@ use http::{Method, Request, Version};
 
 use super::Gateway;
 use crate::fault::Fault;
-use crate::header::{Whence, whence};
+use crate::header::{Whence, names_another, whence};
 use crate::reason::Reason;
-use crate::request::{Audience, CanonicalPath, Host, Preflight, RequestFacts, Scheme, Upgrade};
+use crate::request::{Audience, CanonicalPath, Host, PathError, Preflight, RequestFacts, Scheme, Upgrade};
 use crate::server::ConnectionInfo;
 
 const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
@@ -24,7 +24,7 @@ pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &Conn
         ));
     }
     one_credential(headers)?;
-    let path = CanonicalPath::parse(request.uri().path()).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
+    let path = path_of(gateway, request.uri().path())?;
     Ok(facts(gateway, request, info, host, path))
 }
 
@@ -55,9 +55,25 @@ fn facts<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, host
     }
 }
 
+/// The one reading of a path. What lies under the prefix is ours, and no app tells slashes apart there.
+pub(super) fn path_of(gateway: &Gateway, raw: &str) -> Result<CanonicalPath, Fault> {
+    let ambiguous = |error: PathError| Fault::new(Reason::PathAmbiguous, error.to_string());
+    let path = CanonicalPath::read(raw, gateway.settings.slashes).map_err(ambiguous)?;
+    let ours = |merged: &CanonicalPath| merged.under(&gateway.settings.prefix).is_some();
+    Ok(path.merged().filter(ours).unwrap_or(path))
+}
+
 /// Where a request comes from, by whom and what the config believes.
 pub(super) fn from(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Whence {
     whence(info.peer.ip(), headers, &gateway.settings.trusted_proxies, &gateway.settings.address_source)
+}
+
+/// Tells of a peer that speaks for others without being listed.
+pub(super) fn note_unlisted(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) {
+    let settings = &gateway.settings;
+    if names_another(headers, &settings.address_source) && !settings.trusted_proxies.hold(info.peer.ip()) {
+        gateway.note_unlisted(info.peer.ip());
+    }
 }
 
 /// A request shows one credential, or nobody could say which counts.

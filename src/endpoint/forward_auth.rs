@@ -61,11 +61,13 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
         let visit = &Visit { facts: &facts, ..*visit };
         return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
     };
+    facts.audience = route.login.audience(facts.audience, &facts.method, headers);
     // What the front proxy sends on is its own affair; no link or place to come back to of ours holds the token.
     let aside = Aside::take(&route, &mut facts, headers);
     let visit = &Visit { facts: &facts, ..*visit };
     let around = Around { query: aside.query(), ..Around::headers(headers) };
     let mut served = answer(visit, &around, info, &route, &extra, style).await;
+    super::cors::allow(&mut served, &route, super::cors::origin(headers));
     served.route = Some(route.index);
     served
 }
@@ -84,7 +86,7 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
             }
             decision => decision,
         };
-        return act(visit, headers, decision, (None, None), style).await;
+        return act(visit, route, headers, decision, (None, None), style).await;
     }
     let Some(accept) = route.accept() else {
         return refuse(visit, &Fault::new(Reason::Internal, "a route without credentials was not decided"), None);
@@ -92,7 +94,8 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
     let certificate = match certificate_for(visit, accept, headers, info, OtherEnd::FrontProxy) {
         Ok(certificate) => certificate,
         Err(fault) => {
-            return act(visit, headers, decide(route, visit.facts, Authentication::Rejected(fault), extra), (None, None), style).await;
+            return act(visit, route, headers, decide(route, visit.facts, Authentication::Rejected(fault), extra), (None, None), style)
+                .await;
         }
     };
     let around = Around { certificate: certificate.as_deref(), ..*around };
@@ -106,7 +109,7 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
         Err(Trouble::Refused(fault)) => {
             // 400 elsewhere; here a credential that cannot be read is a bad credential.
             let decision = decide(route, visit.facts, Authentication::Rejected(fault), extra);
-            return act(visit, headers, decision, (None, None), style).await;
+            return act(visit, route, headers, decision, (None, None), style).await;
         }
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     };
@@ -117,7 +120,7 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
             Ok(decision) => decision,
             Err(missing) => return outage(visit, &missing.into()),
         };
-    let mut served = act(visit, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await;
+    let mut served = act(visit, route, headers, decision, (outcome.session.as_ref(), shown.as_ref()), style).await;
     with_nonce(&mut served.response, dpop_nonce);
     served
 }
@@ -125,11 +128,11 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
 /// The session behind a decision, and the token that was shown.
 type Known<'a> = (Option<&'a Arc<OpenSession>>, Option<&'a Secret>);
 
-async fn act(visit: &Visit<'_>, headers: &HeaderMap, decision: Decision, known: Known<'_>, style: Style) -> Served {
+async fn act(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, decision: Decision, known: Known<'_>, style: Style) -> Served {
     match decision {
         Decision::Permit(permit) => permitted(visit, permit, known).await,
-        Decision::Challenge(challenge) => challenged(visit, headers, &challenge, style).await,
-        Decision::Deny(denial) => denied(visit, denial, style),
+        Decision::Challenge(challenge) => challenged(visit, route, headers, &challenge, style).await,
+        Decision::Deny(denial) => denied(visit, route, denial, style),
     }
 }
 
@@ -165,7 +168,7 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
     served
 }
 
-async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challenge, style: Style) -> Served {
+async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, style: Style) -> Served {
     let navigates = visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
     let mut served = if style == Style::Redirects && navigates && challenge.token == TokenProblem::None {
         let served = login::challenge(visit, headers).await;
@@ -174,10 +177,8 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
         }
         Served { reason: challenge.reason, ..served }
     } else {
-        let route = visit.gateway.routes.select(&visit.facts.host, &visit.facts.path, &visit.facts.method, visit.facts.known_address);
-        let route = route.map(AsRef::as_ref);
-        let challenges = login::unauthorized(visit, route, headers, challenge);
-        let login_url = Some(login::start_url_after(visit, None, route, challenge));
+        let challenges = login::unauthorized(visit, Some(route), headers, challenge);
+        let login_url = Some(login::start_url_after(visit, None, Some(route), challenge));
         let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
         visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
     };
@@ -187,17 +188,18 @@ async fn challenged(visit: &Visit<'_>, headers: &HeaderMap, challenge: &Challeng
     served.detail(challenge.detail.clone())
 }
 
-fn denied(visit: &Visit<'_>, denial: Denial, style: Style) -> Served {
+fn denied(visit: &Visit<'_>, route: &Route, denial: Denial, style: Style) -> Served {
     let mut served = match (style, visit.facts.audience) {
         // What `forward` answers the browser sees: a page that says who is signed in and how to go on.
-        (Style::Redirects, Audience::Navigation) if denial.who.is_some() => super::proxy::denied_page(visit, &denial),
-        _ => refuse(visit, &denial.fault, None),
+        (Style::Redirects, Audience::Navigation) if denial.who.is_some() => super::proxy::denied_page(visit, route, &denial),
+        _ => {
+            let refusal = Refusal { status: Some(StatusCode::FORBIDDEN), told: route.denied.clone(), ..Refusal::default() };
+            visit.refuse_with(&denial.fault, refusal)
+        }
     };
     *served.response.status_mut() = StatusCode::FORBIDDEN;
     if !denial.scopes.is_empty() {
-        let facts = visit.facts;
-        let route = visit.gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address);
-        let metadata = resource_metadata::url(visit, route.map(AsRef::as_ref));
+        let metadata = resource_metadata::url(visit, Some(route));
         let challenge = challenge::insufficient_scope(&denial.scopes, metadata.as_deref());
         served.response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
@@ -283,7 +285,7 @@ fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Resul
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (uri, None),
     };
-    let path = CanonicalPath::parse(path).map_err(|error| Fault::new(Reason::PathAmbiguous, error.to_string()))?;
+    let path = super::facts::path_of(visit.gateway, path)?;
     // The front proxy keeps `Upgrade` for itself and passes the other headers of a WebSocket's handshake on.
     let upgrade = if headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION) { Upgrade::Asked } else { Upgrade::No };
     let from = super::facts::from(visit.gateway, headers, info);

@@ -1,6 +1,7 @@
 //! What all endpoints share: made once by `app`, read by every core.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use crate::outbound::assertion::Assertions;
 use crate::policy::Policy;
 use crate::provider::IdentityProvider;
 use crate::provider::local::LocalProvider;
-use crate::request::{AllowedOrigins, Sites};
+use crate::request::{AllowedOrigins, Sites, Slashes};
 use crate::respond::Pages;
 use crate::route::RouteTable;
 use crate::secret::SealRing;
@@ -47,6 +48,8 @@ pub struct EdgeSettings {
     pub address_source: AddressSource,
     /// Which set of them forward-auth reads.
     pub forwarded: ForwardedSet,
+    /// What becomes of empty segments in paths.
+    pub slashes: Slashes,
     /// What becomes of header names with `_`.
     pub underscore_names: UnderscoreNames,
     /// How long sessions live.
@@ -82,6 +85,9 @@ pub enum SessionCookieKept {
     /// Until it closes.
     UntilBrowserCloses,
 }
+
+/// How often it is told that a peer is not listed.
+const UNLISTED_TOLD_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Shared by all cores.
 pub struct Gateway {
@@ -119,6 +125,8 @@ pub struct Gateway {
     pub clock: SharedClock,
     /// When an outage was last told, in seconds: under load it is met a thousand times a second.
     pub outage_told: AtomicU64,
+    /// When it was last told that forwarded headers came from somebody who is not listed.
+    pub unlisted_told: AtomicU64,
 }
 
 /// One core's own.
@@ -159,6 +167,18 @@ impl Gateway {
         let now = self.clock.now().0;
         if self.outage_told.swap(now, Ordering::Relaxed) != now {
             audit::outage(Some(request_id), outage);
+        }
+    }
+
+    /// Counts a request whose sender says that it speaks for others and is not in `trusted_proxies`, and tells of it now and then: most often a
+    /// proxy that was forgotten there, and then everybody behind it counts as one.
+    pub fn note_unlisted(&self, peer: IpAddr) {
+        self.metrics.forwarded_by_unlisted();
+        let now = self.clock.now().0;
+        let told = self.unlisted_told.load(Ordering::Relaxed);
+        let due = now >= told.saturating_add(UNLISTED_TOLD_EVERY.as_secs());
+        if due && self.unlisted_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(%peer, "forwarded headers came from a peer that trusted_proxies does not list, and were not read");
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     pub(super) providers: Vec<String>,
     /// What the login has to be worth.
     pub(super) asks: Asked,
+    /// What is asked for beside the provider's own scopes.
+    pub(super) scopes: Vec<String>,
     /// The route that a program was refused on: what it asks for counts too.
     pub(super) route: Option<String>,
     /// Whom the provider may expect (OpenID Connect Core §3.1.2.1).
@@ -80,9 +82,11 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
         let start = format!("{login}/start");
         return Served::new(visit.reply().see_other(&with_query(&start, &[("rd", return_to.as_str())])), Reason::NoCredential);
     }
-    let asks = route_of(visit, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
-    let providers = providers_for(visit, &return_to);
-    begin(visit, headers, Wanted { cause: Cause::Challenge, return_to, providers, asks, route: None, login_hint: None, kept: None }).await
+    let route = route_of(visit, &return_to);
+    let (asks, scopes) = route.as_ref().map(|route| (route.asks.clone(), route.scopes.clone())).unwrap_or_default();
+    let providers = providers_of_route(visit.gateway, route.as_deref());
+    let cause = Cause::Challenge;
+    begin(visit, headers, Wanted { cause, return_to, providers, asks, scopes, route: None, login_hint: None, kept: None }).await
 }
 
 /// The prefix's URL on the host where this host's people sign in, if that is another one.
@@ -151,8 +155,8 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         return *refused;
     }
     let mut place = Place::taken(visit, &flow_cookie);
-    let Wanted { return_to, asks, login_hint, kept, .. } = wanted;
-    let flow = Flow { asks, kept, rounds, ..Flow::new(return_to, gateway.clock.now()) };
+    let Wanted { return_to, asks, scopes, login_hint, kept, .. } = wanted;
+    let flow = Flow { asks, scopes, kept, rounds, ..Flow::new(return_to, gateway.clock.now()) };
     let url = match (first, login_elsewhere(visit)) {
         // Only a form brings its flow along to the host where people sign in, or to the chooser.
         (_, Some(login)) if flow.kept.is_some() => {
@@ -321,6 +325,7 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
         redirect_uri: own_url(visit, "/callback"),
         started_at: gateway.clock.now(),
         asks: flow.asks.clone(),
+        scopes: flow.scopes.clone(),
         proven: None,
         dpop_key: None,
     };
@@ -354,10 +359,10 @@ pub(super) fn start_url(visit: &Visit<'_>, rd: Option<&str>) -> String {
     }
 }
 
-/// The same after a challenge: whoever has to come back with a better login is led to one, wherever the page is that they come back to.
+/// The same after a challenge: whoever has to come back with a better login, or with more scopes, is led to one, wherever the page is that they come back to.
 pub(super) fn start_url_after(visit: &Visit<'_>, rd: Option<&str>, route: Option<&Route>, challenge: &Challenge) -> String {
     let url = start_url(visit, rd);
-    match route.filter(|_| !challenge.asks.is_nothing()) {
+    match route.filter(|route| !challenge.asks.is_nothing() || !route.scopes.is_empty()) {
         Some(route) => {
             format!("{url}{}{}", if rd.is_some() { '&' } else { '?' }, with_query("", &[("route", &route.id)]).trim_start_matches('?'))
         }

@@ -7,7 +7,7 @@
 //! `token_places` takes tokens out of a request that shows them elsewhere than in `Authorization`; `resource_metadata` is RFC 9728.
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
-//! `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
+//! `cors` lets scripts read refusals; `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
 //! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave; `wanted` is said where nobody can sign in.
 
 mod access;
@@ -17,6 +17,7 @@ mod beside;
 mod body;
 mod callback;
 mod cookie;
+mod cors;
 mod facts;
 mod form;
 mod forward_auth;

@@ -92,14 +92,16 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&Conne
     let gateway = visit.gateway;
     let parameters = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
     let return_to = place(visit, headers, info, &parameters)?;
-    let mut asks = login::route_of(visit, &return_to).map(|route| route.asks.clone()).unwrap_or_default();
-    let mut providers = login::providers_for(visit, &return_to);
+    let there = login::route_of(visit, &return_to);
+    let (mut asks, mut scopes) = there.as_ref().map(|route| (route.asks.clone(), route.scopes.clone())).unwrap_or_default();
+    let mut providers = login::providers_of_route(gateway, there.as_deref());
     let route = parameters.one("route")?.map(str::to_owned);
     if let Some(id) = &route {
         // By name only: what a login has to be worth stands in the config, and no link of a stranger makes it up.
         let known = gateway.routes.routes().iter().find(|route| route.id == *id);
         let known = known.ok_or_else(|| Fault::new(Reason::ParameterInvalid, format!("no route is named {:?}", brief(id))))?;
         asks = asks.and(&known.asks);
+        scopes.extend(known.scopes.iter().cloned());
     }
     if let Some(id) = parameters.one("provider")? {
         if !providers.iter().any(|known| known == id) {
@@ -117,7 +119,7 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&Conne
             None => None,
         },
     };
-    Ok(Wanted { cause: Cause::Start, return_to, providers, asks, route, login_hint, kept: None })
+    Ok(Wanted { cause: Cause::Start, return_to, providers, asks, scopes, route, login_hint, kept: None })
 }
 
 /// Where to go after, with the app's own `state`.

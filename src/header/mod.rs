@@ -2,8 +2,10 @@
 //! (`identity`, `forwarded`). `client_cert` reads the certificate that a proxy tells of; `cookies` reads and writes cookies; `names` says what
 //! the family is, `prepared` keeps ready-made ones, `template` is what the operator's own say, `assertion` is what a signed one tells,
 //! `user_agent` is for people's eyes. On the way back `mend` puts right what an upstream says of its own place.
+//! `rfc7239` reads `Forwarded`, `caching` keeps answers out of shared caches.
 
 mod assertion;
+mod caching;
 mod client_cert;
 pub mod cookies;
 mod forwarded;
@@ -18,6 +20,7 @@ mod template;
 mod user_agent;
 
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
+pub use caching::keep_private;
 pub use client_cert::forwarded_certificate;
 pub use forwarded::{AddressSource, Forwarding, TrustedProxies, Whence, names_another, set_forwarded, whence};
 pub use hop_by_hop::remove_hop_by_hop;

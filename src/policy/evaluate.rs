@@ -1,7 +1,9 @@
 //! Evaluating a policy.
 
+use std::collections::BTreeSet;
+
 use super::{EmailAddress, Policy, Rule};
-use crate::identity::{Email, Groups, Identity, texts};
+use crate::identity::{ClaimPath, Email, Groups, Identity, texts};
 use crate::reason::Reason;
 
 /// Why a policy does not let somebody through.
@@ -38,6 +40,10 @@ impl Rule {
                 let address = email(identity)?;
                 held(addresses.contains(&address), "emails does not hold the address")
             }
+            Self::EmailsFile(list) => {
+                let address = email(identity)?;
+                held(list.holds(&address), "emails_file does not hold the address")
+            }
             Self::EmailDomains(domains) => {
                 let address = email(identity)?;
                 held(domains.contains(address.domain()), "email_domains does not hold the address's domain")
@@ -53,10 +59,7 @@ impl Rule {
                 let scopes = wanted.iter().cloned().collect();
                 Err(Refusal { scopes, ..refuse(Reason::InsufficientScope, "a scope is missing") })
             }
-            Self::Claim(path, values) => {
-                let found = path.find(&identity.claims).map(texts).unwrap_or_default();
-                held(found.iter().any(|value| values.contains(value)), &format!("claim {path} has none of the values"))
-            }
+            Self::Claim(path, values) => held(any_value(path, values, identity), &format!("claim {path} has none of the values")),
         }
     }
 }
@@ -82,8 +85,16 @@ fn any(rules: &[Rule], identity: &Identity) -> Result<(), Refusal> {
     Err(telling.unwrap_or_else(|| refuse(Reason::NotAllowed, "an empty any_of allows nobody")))
 }
 
-fn provider(ids: &std::collections::BTreeSet<String>, identity: &Identity) -> Result<(), Refusal> {
-    if ids.contains(identity.source.id()) { Ok(()) } else { Err(refuse(Reason::WrongProvider, "the rule speaks of another provider")) }
+pub(super) fn provider_is(ids: &BTreeSet<String>, identity: &Identity) -> bool {
+    ids.contains(identity.source.id())
+}
+
+pub(super) fn any_value(path: &ClaimPath, values: &BTreeSet<String>, identity: &Identity) -> bool {
+    path.find(&identity.claims).map(texts).unwrap_or_default().iter().any(|value| values.contains(value))
+}
+
+fn provider(ids: &BTreeSet<String>, identity: &Identity) -> Result<(), Refusal> {
+    if provider_is(ids, identity) { Ok(()) } else { Err(refuse(Reason::WrongProvider, "the rule speaks of another provider")) }
 }
 
 fn email(identity: &Identity) -> Result<EmailAddress, Refusal> {

@@ -1,15 +1,19 @@
-//! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed. `told`
-//! is what strangers may know of it.
+//! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed. `matching`
+//! is the other way round, whom `deny` means; `emails_file` a list that changes; `told` what strangers may know of a policy.
 
 mod email;
+mod emails_file;
 mod evaluate;
+mod matching;
 mod told;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::identity::ClaimPath;
 
 pub use email::EmailAddress;
+pub use emails_file::EmailList;
 pub use evaluate::Refusal;
 
 /// What an `allow` table or a `[policy.NAME]` says.
@@ -34,6 +38,8 @@ pub enum Rule {
     Provider(BTreeSet<String>),
     /// `emails`: one of these addresses, verified.
     Emails(BTreeSet<EmailAddress>),
+    /// `emails_file`: one of the addresses of a file, verified.
+    EmailsFile(Arc<EmailList>),
     /// `email_domains`: a verified address at one of these domains, by labels.
     EmailDomains(BTreeSet<String>),
     /// `groups`: a member of one of these.

@@ -1,8 +1,9 @@
 //! What may be told of a policy to whoever has no token yet.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{Policy, Rule};
+use super::{EmailList, Policy, Rule};
 
 impl Policy {
     /// The scopes that it names, wherever they stand in it.
@@ -10,6 +11,14 @@ impl Policy {
     pub fn scopes(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         self.rule.collect_scopes(&mut found);
+        found
+    }
+
+    /// The files of addresses that it goes by.
+    #[must_use]
+    pub fn email_lists(&self) -> Vec<&Arc<EmailList>> {
+        let mut found = Vec::new();
+        self.rule.collect_lists(&mut found);
         found
     }
 
@@ -25,7 +34,27 @@ impl Rule {
         match self {
             Self::All(rules) | Self::Any(rules) => rules.iter().for_each(|rule| rule.collect_scopes(found)),
             Self::Scopes(scopes) => found.extend(scopes.iter().map(String::as_str)),
-            Self::AnyAuthenticated | Self::Provider(_) | Self::Emails(_) | Self::EmailDomains(_) | Self::Groups(_) | Self::Claim(..) => {}
+            Self::AnyAuthenticated
+            | Self::Provider(_)
+            | Self::Emails(_)
+            | Self::EmailsFile(_)
+            | Self::EmailDomains(_)
+            | Self::Groups(_)
+            | Self::Claim(..) => {}
+        }
+    }
+
+    fn collect_lists<'a>(&'a self, found: &mut Vec<&'a Arc<EmailList>>) {
+        match self {
+            Self::All(rules) | Self::Any(rules) => rules.iter().for_each(|rule| rule.collect_lists(found)),
+            Self::EmailsFile(list) => found.push(list),
+            Self::AnyAuthenticated
+            | Self::Provider(_)
+            | Self::Emails(_)
+            | Self::EmailDomains(_)
+            | Self::Groups(_)
+            | Self::Scopes(_)
+            | Self::Claim(..) => {}
         }
     }
 
@@ -34,7 +63,13 @@ impl Rule {
             Self::All(rules) => rules.iter().all(|rule| rule.may_hold_for(issuer)),
             Self::Any(rules) => rules.iter().any(|rule| rule.may_hold_for(issuer)),
             Self::Provider(ids) => ids.contains(issuer),
-            Self::AnyAuthenticated | Self::Scopes(_) | Self::Emails(_) | Self::EmailDomains(_) | Self::Groups(_) | Self::Claim(..) => true,
+            Self::AnyAuthenticated
+            | Self::Scopes(_)
+            | Self::Emails(_)
+            | Self::EmailsFile(_)
+            | Self::EmailDomains(_)
+            | Self::Groups(_)
+            | Self::Claim(..) => true,
         }
     }
 }

@@ -50,6 +50,7 @@ pub use oidc::{Binding, OpenIdProvider, OpenIdSettings, ResponseMode};
 pub(crate) use own_calls::is_outage;
 pub use pushed::Pushed;
 pub use times::CallTimes;
+pub use watched::Looks;
 
 /// What a provider's methods return.
 pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>;

@@ -122,7 +122,7 @@ impl OpenIdProvider {
         let key = self.new_key()?;
         attempt.dpop_key = key.as_ref().map(|key| key.kept().expose().to_owned());
         let challenge = encode(&sha256(attempt.code_verifier.as_bytes()));
-        let (scope, acr) = (self.settings.scopes.join(" "), attempt.asks.acr.join(" "));
+        let (scope, acr) = (self.scopes_of(attempt).join(" "), attempt.asks.acr.join(" "));
         let max_age = attempt.asks.max_age.map(|seconds| seconds.to_string());
         let mut parameters = vec![
             ("response_type", "code"),
@@ -154,6 +154,17 @@ impl OpenIdProvider {
         Ok(url)
     }
 
+    /// What is asked for: the provider's own scopes, and those of the place that the login is for.
+    fn scopes_of<'a>(&'a self, attempt: &'a PendingLogin) -> Vec<&'a str> {
+        let mut scopes: Vec<&str> = self.settings.scopes.iter().map(String::as_str).collect();
+        for scope in &attempt.scopes {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
+        scopes
+    }
+
     /// What the tokens of a new login are to be bound to.
     pub(super) fn new_key(&self) -> Result<Option<DpopKey>, Fault> {
         match self.settings.binding {
@@ -175,7 +186,9 @@ impl OpenIdProvider {
             Some(kept) => Some(DpopKey::open(&Secret::new(kept.as_str()))?),
             None => self.new_key()?,
         };
-        let tokens = self.spend_code(&document, attempt, &code, key.as_ref()).await?;
+        let mut tokens = self.spend_code(&document, attempt, &code, key.as_ref()).await?;
+        // RFC 6749 §5.1: where the answer names none, they are those that were asked for.
+        tokens.scopes.get_or_insert_with(|| self.scopes_of(attempt).into_iter().map(str::to_owned).collect());
         self.somebody(&document, tokens, key.as_ref(), Nonce::Sent(&attempt.nonce)).await
     }
 

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use http::Method;
 
 pub use host::Host;
-pub use path::{CanonicalPath, PathError};
+pub use path::{CanonicalPath, PathError, Slashes};
 pub use return_to::{AllowedOrigins, ReturnTo};
 pub use site::Sites;
 

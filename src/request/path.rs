@@ -1,6 +1,6 @@
 //! The canonical path: one reading that is matched *and* forwarded (the rule that CVE-2026-40575 broke).
 //!
-//! Unreserved escapes are decoded and other escapes kept with upper-case digits (RFC 3986 §6.2.2), `//` is merged, dot segments are resolved
+//! Unreserved escapes are decoded and other escapes kept with upper-case digits (RFC 3986 §6.2.2), `//` is merged (unless [`Slashes::Kept`] says otherwise), dot segments are resolved
 //! (RFC 3986 §5.2.4). What an upstream could read in another way is refused: see [`PathError`].
 
 use std::fmt;
@@ -10,6 +10,15 @@ use std::fmt;
 pub struct CanonicalPath {
     text: String,
     encoded_slash: bool,
+}
+
+/// `merge_slashes`: what becomes of empty segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slashes {
+    /// `//` is `/`.
+    Merged,
+    /// They stay, for apps that tell them apart.
+    Kept,
 }
 
 /// Why a path has more than one reading.
@@ -52,17 +61,27 @@ impl CanonicalPath {
     /// # Errors
     /// When the path has more than one reading.
     pub fn parse(raw: &str) -> Result<Self, PathError> {
+        Self::read(raw, Slashes::Merged)
+    }
+
+    /// The same with empty segments as they came, or without (`merge_slashes`).
+    ///
+    /// # Errors
+    /// When the path has more than one reading.
+    pub fn read(raw: &str, slashes: Slashes) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
         let mut encoded_slash = false;
         let mut segments: Vec<String> = Vec::new();
         let mut slash_at_end = false;
-        for raw in raw.split('/').skip(1) {
+        let mut pieces = raw.split('/').skip(1).peekable();
+        while let Some(raw) = pieces.next() {
             let segment = Segment::read(raw)?;
             encoded_slash |= segment.encoded_slash;
             slash_at_end = matches!(segment.text.as_str(), "" | "." | "..");
             match segment.text.as_str() {
+                "" if slashes == Slashes::Kept && pieces.peek().is_some() => segments.push(String::new()),
                 "" | "." => {}
                 ".." => drop(segments.pop()),
                 _ => segments.push(segment.text),
@@ -77,6 +96,12 @@ impl CanonicalPath {
             text.push('/');
         }
         Ok(Self { text, encoded_slash })
+    }
+
+    /// The same place for whoever merges slashes, where there are any to merge.
+    #[must_use]
+    pub fn merged(&self) -> Option<Self> {
+        if self.text.contains("//") { Self::parse(&self.text).ok() } else { None }
     }
 
     /// The path, starting with `/`.
@@ -242,6 +267,25 @@ mod tests {
         assert!(CanonicalPath::parse("/a%2fb").unwrap().has_encoded_slash());
         assert!(CanonicalPath::parse("/a%252Fb").unwrap().has_encoded_slash());
         assert!(!CanonicalPath::parse("/a/b").unwrap().has_encoded_slash());
+    }
+
+    #[test]
+    fn empty_segments_stay_where_they_are_to() {
+        for (raw, kept, merged) in [
+            ("//a///b//", "//a///b//", Some("/a/b/")),
+            ("/a//../b", "/a/b", None),
+            ("//../a", "/a", None),
+            ("/a/./b", "/a/b", None),
+            ("//", "//", Some("/")),
+            ("/a/", "/a/", None),
+            ("/", "/", None),
+            ("/objects/https://x", "/objects/https://x", Some("/objects/https:/x")),
+        ] {
+            let path = CanonicalPath::read(raw, Slashes::Kept).unwrap();
+            assert_eq!(path.as_str(), kept, "{raw}");
+            assert_eq!(path.merged().map(|path| path.text).as_deref(), merged, "{raw}");
+        }
+        assert_eq!(CanonicalPath::read("/a//%2e%2e/b", Slashes::Kept), Err(PathError::DotSegment));
     }
 
     #[test]

@@ -7,12 +7,15 @@ mod pages;
 mod status;
 mod words;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use crate::reason::Reason;
 use crate::request::Audience;
+use crate::route::DeniedText;
 
 pub use pages::{
     Action, Choice, Chooser, ConfirmSignOut, DeniedPage, KeptPage, LocalForm, Look, Pages, SessionPage, ShownSession, SignedOut,
@@ -52,6 +55,8 @@ pub struct Refusal {
     pub words: Option<Words>,
     /// How long to wait in seconds, on 429 and 503, where it is known better than [`RETRY_SECONDS`].
     pub retry_after: Option<u64>,
+    /// What the route has to say to whom it refuses.
+    pub told: Option<Arc<DeniedText>>,
 }
 
 impl Reply<'_> {
@@ -63,8 +68,10 @@ impl Reply<'_> {
         let wait = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
             .then_some(refusal.retry_after.unwrap_or(RETRY_SECONDS));
         let mut answer = match self.audience {
-            Audience::Navigation => self.pages.error(self.request_id, status, reason, &words, wait, &refusal.actions),
-            Audience::Program => json::refusal(self.request_id, reason, &words, refusal.login_url.as_deref()),
+            Audience::Navigation => {
+                self.pages.error(self.request_id, status, reason, &words, wait, &refusal.actions, refusal.told.as_deref())
+            }
+            Audience::Program => json::refusal(self.request_id, reason, &words, refusal.login_url.as_deref(), refusal.told.as_deref()),
         };
         *answer.status_mut() = status;
         for challenge in refusal.challenges {
@@ -131,7 +138,7 @@ mod tests {
     use super::*;
 
     fn pages() -> Pages {
-        Pages::new(&Look { title: "Acme <b>".into(), logo: None, accent: "#3b5bdb".into() }).unwrap()
+        Pages::new(&Look { title: "Acme <b>".into(), logo: None, accent: "#3b5bdb".into(), notice: None, help_url: None }).unwrap()
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Answer, Words, body};
 use crate::reason::Reason;
+use crate::route::DeniedText;
 use crate::secret::{encode_standard, sha256};
 
 const STYLE: &str = include_str!("pages/style.css");
@@ -25,6 +26,10 @@ pub struct Look {
     pub logo: Option<String>,
     /// `#rrggbb`.
     pub accent: String,
+    /// Plain text for whoever signs in or is stopped.
+    pub notice: Option<String>,
+    /// Where those find help: an `http` or `https` URL.
+    pub help_url: Option<String>,
 }
 
 /// A way on.
@@ -86,6 +91,8 @@ pub struct DeniedPage {
     pub rd: Option<String>,
     /// The page they wanted.
     pub home: Option<String>,
+    /// What the route has to say to them.
+    pub told: Option<DeniedText>,
 }
 
 /// The page after signing out.
@@ -190,6 +197,8 @@ impl Pages {
         templates.set_auto_escape_callback(|_| AutoEscape::Html);
         let all = [
             ("layout.html", include_str!("pages/layout.html")),
+            ("notice.html", include_str!("pages/notice.html")),
+            ("told.html", include_str!("pages/told.html")),
             ("chooser.html", include_str!("pages/chooser.html")),
             ("local_password.html", include_str!("pages/local_password.html")),
             ("local_code.html", include_str!("pages/local_code.html")),
@@ -218,8 +227,8 @@ impl Pages {
     /// redirects when it applies `form-action`.
     #[must_use]
     pub fn render(&self, name: &str, request_id: &str, content: Value, form_origins: &[String]) -> Answer {
-        let frame =
-            context! { title => &self.look.title, logo => &self.look.logo, style => &self.style, request_id, lang => "en", ..content };
+        let Look { title, logo, notice, help_url, .. } = &self.look;
+        let frame = context! { title, logo, notice, help_url, style => &self.style, request_id, lang => "en", ..content };
         let page = self.templates.get_template(name).and_then(|template| template.render(frame));
         let policy =
             format!("{}; form-action 'self'{}", self.policy, form_origins.iter().map(|origin| format!(" {origin}")).collect::<String>());
@@ -233,6 +242,7 @@ impl Pages {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a line of the page")]
     pub(super) fn error(
         &self,
         request_id: &str,
@@ -241,10 +251,11 @@ impl Pages {
         words: &Words,
         retry_after: Option<u64>,
         actions: &[Action],
+        told: Option<&DeniedText>,
     ) -> Answer {
         let content = context! {
             status => status.as_u16(), headline => words.headline, text => words.text, reason => reason.as_str(),
-            actions => Serde(actions), retry_after,
+            actions => Serde(actions), retry_after, told => told.map(Serde),
             // What somebody wrote is one step back in this tab: the way on must not lead away from it.
             new_tab => reason == Reason::FormNotKept,
         };

@@ -13,6 +13,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         }
         Reason::PathAmbiguous
         | Reason::RewriteAmbiguous
+        | Reason::EncodedSlash
         | Reason::HostMalformed
         | Reason::AuthorizationRepeated
         | Reason::AuthorizationMalformed
@@ -123,6 +124,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::UpgradeOrigin
         | Reason::CrossSite
         | Reason::NotAllowed
+        | Reason::DeniedByRule
         | Reason::InsufficientScope
         | Reason::WrongProvider
         | Reason::EmailNotVerified

@@ -24,6 +24,11 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint | Reason::Outgoing => {
             words("Done", "Everything went well.", "none")
         }
+        Reason::EncodedSlash => words(
+            "The address holds an escaped slash",
+            "This place takes it only where its route says encoded_slash = keep.",
+            "invalid_request",
+        ),
         Reason::PathAmbiguous => words(
             "This address cannot be read safely",
             "It holds characters that different servers read in different ways, so it was not passed on. Check the link you followed.",
@@ -191,6 +196,7 @@ pub const fn words_of(reason: Reason) -> Words {
         }
         Reason::ApiKeyExpired => words("The API key has expired", "Ask the people who run this page for a new one.", "invalid_api_key"),
         Reason::ApiKeyRepeated => words("Two API keys", "A request may show one credential.", "invalid_request"),
+        Reason::DeniedByRule => words("This is not open to you", "A rule for this page leaves you out.", "access_denied"),
         Reason::NotAllowed => words("This is not open to you", "The rules for this page do not include you.", "access_denied"),
         Reason::InsufficientScope => {
             words("The token does not reach this far", "It lacks a scope that this address needs.", "insufficient_scope")

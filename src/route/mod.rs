@@ -2,10 +2,11 @@
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
 //! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go; `leg` is the way to the upstream, `path_rule` what
-//! becomes of the path on it; `networks` is from where, `trace` why a route was not taken.
+//! becomes of the path on it; `networks` is from where, `manner` how it answers for itself, `trace` why a route was not taken.
 
 mod binding;
 mod leg;
+mod manner;
 mod networks;
 mod outgoing;
 mod path_rule;
@@ -21,6 +22,7 @@ use http::{HeaderName, Method};
 
 pub use binding::{Binding, Bound, NonceRule, ProofFate};
 pub use leg::{Leg, ResponseHeader, UpstreamHost};
+pub use manner::{DeniedText, LoginMode, PermitLines};
 pub use networks::Networks;
 pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use path_rule::{Moved, PathRule, Places, Rewrite, Unsteady};
@@ -57,8 +59,14 @@ pub struct Route {
     pub upstream: Option<UpstreamId>,
     /// For whom.
     pub access: Access,
+    /// Whom the policy would let in and who is kept out all the same: judged before it.
+    pub deny: Option<Arc<Policy>>,
     /// What the login behind an identity has to be worth.
     pub asks: Asked,
+    /// Who is sent to sign in.
+    pub login: LoginMode,
+    /// What a login that begins here asks the provider for beside its own scopes. A session that lacks one is not sent for it again.
+    pub scopes: Vec<String>,
     /// What becomes of a CORS preflight without credentials.
     pub preflight: PreflightRule,
     /// What becomes of `%2f` in the path.
@@ -67,6 +75,12 @@ pub struct Route {
     pub origins: BTreeSet<String>,
     /// Which of our headers say who it is.
     pub identity_headers: Vec<IdentityHeader>,
+    /// Foreign origins whose scripts may read our own refusals.
+    pub cors_origins: BTreeSet<String>,
+    /// What a 403 says beside our own words.
+    pub denied: Option<Arc<DeniedText>>,
+    /// What is logged.
+    pub permit_lines: PermitLines,
     /// Headers of the operator's own naming.
     pub headers: Vec<HeaderRule>,
     /// A token that is added to its requests.
@@ -209,11 +223,17 @@ impl Route {
             networks: None,
             upstream: None,
             access,
+            deny: None,
             asks: Asked::default(),
+            login: LoginMode::Auto,
+            scopes: Vec::new(),
             preflight: PreflightRule::Judge,
             encoded_slash: EncodedSlash::Refuse,
             origins: BTreeSet::new(),
             identity_headers: IdentityHeader::ALL.map(|(_, header)| header).to_vec(),
+            cors_origins: BTreeSet::new(),
+            denied: None,
+            permit_lines: PermitLines::Written,
             headers: Vec::new(),
             outbound: None,
             assertion: None,

@@ -88,9 +88,18 @@ impl RouteTable {
         if ties.is_empty() { Ok(table) } else { Err(ties) }
     }
 
-    /// The route of a request, or none. Without an address no route that names networks fits.
+    /// The route of a request, or none. A path with empty segments has one only where it has the same one without them. Without an address no route that names networks fits.
     #[must_use]
     pub fn select(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Option<&Arc<Route>> {
+        let found = self.find(host, path, method, address)?;
+        // An upstream may merge slashes that were kept: what it would then serve has to be for the same people.
+        match path.merged() {
+            Some(merged) => self.find(host, &merged, method, address).filter(|other| Arc::ptr_eq(found, other)),
+            None => Some(found),
+        }
+    }
+
+    fn find(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Option<&Arc<Route>> {
         let fits = |route: &Route| takes_method(route, method) && takes_address(route, address);
         self.exact
             .get(host.name())

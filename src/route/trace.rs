@@ -31,7 +31,9 @@ impl RouteTable {
     /// [`RouteTable::select`] gives.
     #[must_use]
     pub fn trace(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Vec<(&Arc<Route>, Fit)> {
+        // What the look-up does not give on account of empty segments in the path is told as one that does not match.
         let mut taken = false;
+        let selected = self.select(host, path, method, address).is_some();
         let mut fit = |route: &Arc<Route>| {
             if !route.host.matches(host) {
                 Fit::Host
@@ -41,6 +43,8 @@ impl RouteTable {
                 Fit::Method
             } else if !route.networks.as_ref().is_none_or(|networks| networks.hold(address)) {
                 Fit::Client
+            } else if !selected {
+                Fit::Path
             } else if std::mem::replace(&mut taken, true) {
                 Fit::Later
             } else {

@@ -77,6 +77,8 @@ pub struct Metrics {
     sessions_cached: Gauge,
     panics: Counter,
     access_log_dropped: Counter<u64, AtomicU64>,
+    forwarded_by_unlisted: Counter,
+    file_errors: Family<[Name; 1], Counter>,
     ready: Gauge,
 }
 
@@ -100,6 +102,8 @@ impl Metrics {
             sessions_cached: Gauge::default(),
             panics: Counter::default(),
             access_log_dropped: Counter::default(),
+            forwarded_by_unlisted: Counter::default(),
+            file_errors: Family::default(),
             ready: Gauge::default(),
             registry,
         };
@@ -119,6 +123,12 @@ impl Metrics {
         registry.register("sessions_cached", "Opened sessions kept in this process", self.sessions_cached.clone());
         registry.register("panics", "Defects that were caught", self.panics.clone());
         registry.register("access_log_dropped", "Access lines that nobody took in time", self.access_log_dropped.clone());
+        registry.register(
+            "forwarded_by_unlisted",
+            "Requests with forwarded headers from a peer that trusted_proxies does not list",
+            self.forwarded_by_unlisted.clone(),
+        );
+        registry.register("file_errors", "Files that changed and cannot be used; what they said before goes on", self.file_errors.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("ready", "1 when balancers are to send requests here", self.ready.clone());
         Arc::new(self)
@@ -184,6 +194,16 @@ impl Metrics {
     /// Access lines were dropped.
     pub fn access_lines_dropped(&self, lines: u64) {
         self.access_log_dropped.inc_by(lines);
+    }
+
+    /// Forwarded headers came from a peer that is not listed.
+    pub fn forwarded_by_unlisted(&self) {
+        self.forwarded_by_unlisted.inc();
+    }
+
+    /// A file that was changed cannot be used; `key` is that of the config.
+    pub fn file_error(&self, key: &'static str) {
+        self.file_errors.get_or_create(&[("key", key)]).inc();
     }
 
     /// Whether balancers are to send requests here.

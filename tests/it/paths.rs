@@ -50,7 +50,7 @@ const DENIED: &[(&str, &str)] = &[
     ("/./public/../admin", "no-credential"),
     ("/public/..", "no-credential"),
     ("/public/../", "no-credential"),
-    ("/public%2fx", "path-ambiguous"),
+    ("/public%2fx", "encoded-slash"),
     ("/public/%2E%2E/admin", "path-ambiguous"),
     ("/public/.%2e/admin", "path-ambiguous"),
     ("/public/%2e./admin", "path-ambiguous"),

@@ -16,7 +16,7 @@ use refused::{challenged, denied};
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::{self, Aside};
-use super::{Core, Served, Visit, kept_form, outbound, resource_metadata, tokens};
+use super::{Core, Served, Visit, cors, kept_form, outbound, resource_metadata, tokens};
 use crate::authenticate::{OpenSession, Patience, present, with_nonce};
 use crate::decision::{Decision, Extra, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
@@ -43,9 +43,12 @@ pub(in crate::endpoint) async fn serve(
         let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
         return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
     };
+    facts.audience = route.login.audience(facts.audience, &facts.method, request.headers());
     let aside = Aside::take(route, &mut facts, request.headers());
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
+    let origin = cors::origin(request.headers());
     let mut served = on_route(core, &visit, route, request, info, &aside).await;
+    cors::allow(&mut served, route, origin);
     if served.upstream.is_some() {
         aside.settle(&mut served.response);
     }

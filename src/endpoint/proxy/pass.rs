@@ -17,8 +17,8 @@ use crate::decision::Permit;
 use crate::endpoint::{Body, Core, Served, Visit, assertion, outbound, token_places};
 use crate::fault::{Fault, Trouble};
 use crate::header::{
-    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, remove_hop_by_hop, set_forwarded,
-    strip_credentials, strip_identity,
+    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, keep_private, remove_hop_by_hop,
+    set_forwarded, strip_credentials, strip_identity,
 };
 use crate::provider::api_keys::ApiKeys;
 use crate::reason::Reason;
@@ -88,6 +88,9 @@ pub(super) async fn pass(
             let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
             if !switched {
                 remove_hop_by_hop(answer.headers_mut());
+                if permit.who().is_some() {
+                    keep_private(answer.headers_mut());
+                }
             }
             way.settle(answer.headers_mut());
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.

@@ -49,7 +49,7 @@ fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
     let actions = login_url.iter().map(|href| Action { label: "Sign in".to_owned(), href: href.clone() }).collect();
     let words = (!sessions && challenge.reason == Reason::NoCredential).then(|| wanted::words(route));
-    let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, retry_after: None };
+    let refusal = Refusal { challenges, login_url, actions, status: Some(StatusCode::UNAUTHORIZED), words, ..Refusal::default() };
     Served::new(visit.reply().refuse(challenge.reason, refusal), challenge.reason)
 }
 
@@ -60,7 +60,7 @@ fn referring_page(gateway: &Gateway, headers: &HeaderMap) -> Option<String> {
 }
 
 pub(super) fn denied(visit: &Visit<'_>, route: &Route, denial: Denial) -> Served {
-    let mut served = denied_page(visit, &denial);
+    let mut served = denied_page(visit, route, &denial);
     if !denial.scopes.is_empty() {
         let metadata = resource_metadata::url(visit, Some(route));
         let challenge = challenge::insufficient_scope(&denial.scopes, metadata.as_deref());
@@ -71,7 +71,7 @@ pub(super) fn denied(visit: &Visit<'_>, route: &Route, denial: Denial) -> Served
 }
 
 /// 403 for somebody: the page that says who is signed in, or JSON. The session stays.
-pub(in crate::endpoint) fn denied_page(visit: &Visit<'_>, denial: &Denial) -> Served {
+pub(in crate::endpoint) fn denied_page(visit: &Visit<'_>, route: &Route, denial: &Denial) -> Served {
     let Denial { fault, who, .. } = denial;
     let words = words_of(fault.reason);
     let forbidden = crate::respond::status_of(fault.reason) == StatusCode::FORBIDDEN;
@@ -84,15 +84,16 @@ pub(in crate::endpoint) fn denied_page(visit: &Visit<'_>, denial: &Denial) -> Se
                 sign_out_action: (who.by == CredentialKind::Session).then(|| own_url(visit, "/sign_out")),
                 rd: place.as_ref().map(ToString::to_string),
                 home: place.as_ref().map(ToString::to_string),
+                told: route.denied.as_deref().cloned(),
             };
             let origins = logout::form_origins(visit, place.as_ref());
             let answer = visit.gateway.pages.denied(visit.request_id, fault.reason, &words, &page, &origins);
             Served::new(answer, fault.reason).detail(fault.detail.clone())
         }
-        _ => visit.refuse(fault),
+        _ => visit.refuse_with(fault, Refusal { told: route.denied.clone().filter(|_| forbidden), ..Refusal::default() }),
     }
 }
 
 pub(super) fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
-    denied_page(visit, &Denial { fault, who: permit.who().cloned(), scopes: Vec::new() })
+    denied_page(visit, permit.route(), &Denial { fault, who: permit.who().cloned(), scopes: Vec::new() })
 }

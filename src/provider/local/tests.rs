@@ -172,6 +172,7 @@ fn attempt(nonce: &str) -> PendingLogin {
         redirect_uri: "https://app.test/oauth2/callback".into(),
         started_at: UnixTime(0),
         asks: Asked::default(),
+        scopes: Vec::new(),
         proven: None,
         dpop_key: None,
     }

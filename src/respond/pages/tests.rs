@@ -1,7 +1,14 @@
 use super::*;
 
 fn pages() -> Pages {
-    Pages::new(&Look { title: "T".into(), logo: Some("data:image/png;base64,AA==".into()), accent: "#ffe066".into() }).unwrap()
+    Pages::new(&Look {
+        title: "T".into(),
+        logo: Some("data:image/png;base64,AA==".into()),
+        accent: "#ffe066".into(),
+        notice: Some("<b>Notice</b>".into()),
+        help_url: None,
+    })
+    .unwrap()
 }
 
 fn text(answer: &Answer) -> String {
@@ -57,7 +64,7 @@ fn what_people_are_called_cannot_become_markup() {
         assert!(!text(&form).contains("<script>") && text(&form).contains("&lt;script&gt;"));
         assert!(form.headers()["content-security-policy"].to_str().unwrap().ends_with("form-action 'self' https:"));
     }
-    let denied = DeniedPage { user: Some(evil), sign_out_action: None, rd: None, home: None };
+    let denied = DeniedPage { user: Some(evil), sign_out_action: None, rd: None, home: None, told: None };
     assert!(
         !text(&pages().denied("r", Reason::NotAllowed, &super::super::words_of(Reason::NotAllowed), &denied, &[])).contains("<script>")
     );

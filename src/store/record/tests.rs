@@ -27,6 +27,7 @@ fn attempt() -> PendingLogin {
         redirect_uri: "https://app.test/callback".into(),
         started_at: UnixTime(1000),
         asks: Default::default(),
+        scopes: Vec::new(),
         proven: None,
         dpop_key: None,
     }
@@ -147,7 +148,7 @@ fn the_release_before_reads_what_this_one_writes() {
     let read: format_1::Flow = serde_json::from_slice(&plain).unwrap();
     assert_eq!((read.return_to.as_str(), read.started_at, read.failures), ("https://app.test/", 1, 2));
     let state = State::new(cookie.handle);
-    let full = PendingLogin { proven: Some("ann".into()), asks: flow.asks, ..attempt() };
+    let full = PendingLogin { scopes: vec!["orders:read".into()], proven: Some("ann".into()), asks: flow.asks, ..attempt() };
     let plain = opened(&seal_attempt(&full, &state, &cookie), cookie.key(), ATTEMPT, &state.record_id());
     assert_eq!(serde_json::from_slice::<format_1::PendingLogin>(&plain).unwrap().provider, "p");
 }

@@ -359,6 +359,7 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
         redirect_uri: "https://app.test/callback".into(),
         started_at,
         asks: Default::default(),
+        scopes: Vec::new(),
         proven: None,
         dpop_key: None,
     };
