@@ -40,7 +40,8 @@ pub(super) fn read_cors_origins(section: &Section<'_>) -> BTreeSet<String> {
 
 /// An origin as browsers write it.
 pub(super) fn parse_origin(text: &str) -> Result<String, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+    let url =
+        Url::parse(text).ok().filter(|_| !text.contains('*')).filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
     let origin = url.map(|url| url.origin().ascii_serialization()).filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
     origin.ok_or_else(|| format!("expected an origin such as \"https://app.example.com\"; found {text:?}"))
 }

@@ -86,9 +86,9 @@ fn keys_of(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
     }
 }
 
-/// `allow` of a route, at the top or inside `any_of` has the keys of a policy.
+/// `allow` and `deny` of a route, at the top or inside `any_of` has the keys of a policy.
 fn normal(path: &str) -> String {
-    for head in ["route.allow.", "allow.", "policy.NAME.any_of."] {
+    for head in ["route.allow.", "route.deny.", "allow.", "policy.NAME.any_of."] {
         if let Some(rest) = path.strip_prefix(head) {
             return normal(&format!("policy.NAME.{rest}"));
         }

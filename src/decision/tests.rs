@@ -211,7 +211,7 @@ fn an_escaped_slash_needs_a_route_that_keeps_it() {
     let mut public = route(Access::Public);
     let facts = RequestFacts { path, ..facts(Audience::Program) };
     let anonymous = || Authentication::Anonymous(Absence::NoCredential);
-    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &now())), "deny path-ambiguous");
+    assert_eq!(outcome(&decide(&public, &facts, anonymous(), &now())), "deny encoded-slash");
     Arc::make_mut(&mut public).encoded_slash = EncodedSlash::Keep;
     assert_eq!(outcome(&decide(&public, &facts, anonymous(), &now())), "permit public anybody");
 }

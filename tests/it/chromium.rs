@@ -225,6 +225,7 @@ path = "/staff/"
 provider = ["corp"]
 upstream = "{upstream}"
 allow = {{ groups = ["staff"] }}
+denied = {{ text = "Only for the staff.\nAsk Carol <carol@example.test>.", link = "https://help.example.test/?a=1&b=2" }}
 [[route]]
 id = "gone"
 path = "/gone/"
@@ -239,6 +240,8 @@ allow = {{ scopes = ["orders:read"] }}
 [pages]
 title = "Example Corp apps"
 accent = "#0b7285"
+notice = "Trouble signing in? Call <4711> & ask."
+help_url = "https://help.example.test/sign-in"
 "##,
         issuer = provider_process.issuer(),
         upstream = upstream.url(),
@@ -248,11 +251,16 @@ accent = "#0b7285"
     let chromium = Chromium::options().host("other.example.test", gateway.address).start().await;
 
     chromium.go(&at("/welcome")).await;
-    shows(&chromium, "chooser", &["Choose how to sign in", "Example Corp", "Partners & Friends", "127.0.0.1"]).await;
+    shows(
+        &chromium,
+        "chooser",
+        &["Choose how to sign in", "Example Corp", "Partners & Friends", "127.0.0.1", "Call <4711> & ask.", "Get help"],
+    )
+    .await;
     // By keyboard: the first stop is the first provider, the second the other one.
     chromium.press("\u{e004}\u{e004}\u{e007}").await;
     chromium.wait_for_url(|url| url.contains("provider=partner")).await;
-    shows(&chromium, "error-503", &["The sign-in service does not answer", "Try again", "503 provider-unreachable"]).await;
+    shows(&chromium, "error-503", &["The sign-in service does not answer", "Try again", "503 provider-unreachable", "Call <4711>"]).await;
     chromium.go(&at("/oauth2/callback?code=stolen&state=unknown")).await;
     shows(&chromium, "error-400", &["This sign-in is not known here", "400 state-unknown"]).await;
     chromium.go(&at("/oauth2/start?rd=https://evil.test/")).await;
@@ -277,7 +285,19 @@ accent = "#0b7285"
     chromium.wait_for_url(|url| url == at("/welcome")).await;
 
     chromium.go(&at("/staff/")).await;
-    shows(&chromium, "denied", &["signed in as Bob Brown", "Use another account", "403 not-allowed"]).await;
+    shows(
+        &chromium,
+        "denied",
+        &[
+            "signed in as Bob Brown",
+            "Use another account",
+            "403 not-allowed",
+            "Only for the staff.\nAsk Carol <carol@example.test>.",
+            "How to get access",
+            "Call <4711>",
+        ],
+    )
+    .await;
     assert!(!upstream.requests().iter().any(|seen| seen.path().starts_with("/staff")));
     chromium.go(&at("/gone/")).await;
     shows(&chromium, "error-502", &["The app does not answer", "Try again", "502 upstream-unreachable"]).await;

@@ -103,7 +103,7 @@ async fn it_answers_in_statuses_that_nginx_knows() {
             ("/nowhere", &[cookie], 403, "no-route"),
             ("/app/%2e%2e/public/x", &[], 401, "path-ambiguous"),
             ("/app/%2e%2e/public/x", &[cookie], 403, "path-ambiguous"),
-            ("/app/x%2fy", &[cookie], 403, "path-ambiguous"),
+            ("/app/x%2fy", &[cookie], 403, "encoded-slash"),
             ("relative", &[cookie], 403, "path-ambiguous"),
         ] {
             let answer = ask(&scene, endpoint, uri, headers).await;

@@ -19,10 +19,13 @@ mod basic; // programs and browsers show a name and a password with each request
 mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
 mod bearer_places; // tokens in query, form, other headers and subprotocols: where the route says so, and never further
 mod bounds; // how many logins may be under way: of a browser, of an address, in all; and how old an attempt may be
+mod caching; // what was made for somebody is kept by nobody else: a real cache in front, the back button
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
 mod certificates; // client certificates: tokens bound to one, somebody known by one, the header of a proxy
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
+mod client_address; // from where a request comes, by which header; routes for some networks
 mod commands; // what the commands print, where, and how they end
+mod cors; // pages of listed origins read our refusals, in a real browser
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
 mod dpop; // tokens that are bound to a key: every check of a proof alone, once on all replicas, nonces, the real provider
@@ -56,6 +59,7 @@ mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of 
 mod refresh; // new tokens before the old ones end: what ends a session, what does not, who waits
 mod refresh_together; // the same over several processes: one refresh token is spent once
 mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
+mod route_keys; // what a route says of itself: login, scopes, deny, addresses in a file, words for the refused, quiet logs, slashes
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod session_tokens; // sessions that programs show: their streams, endings by the provider, bound routes, guesses at two places
 mod sessions; // cookies, lifetimes, who is signed in

@@ -87,7 +87,7 @@ const DENIED: &[(&str, &str)] = &[
     ("/keep/..%5cadmin", "path-ambiguous"),
     ("/keep/%25252f", "path-ambiguous"),
     ("/keep%2f..%2fadmin", "path-ambiguous"),
-    ("/keep%2fadmin", "path-ambiguous"),
+    ("/keep%2fadmin", "encoded-slash"),
     // SECURITY 2
     ("/api/private/secret?path=/status", "no-credential"),
     ("/api/private/secret?/api/x/status", "no-credential"),
@@ -95,7 +95,7 @@ const DENIED: &[(&str, &str)] = &[
     ("/api/x/status/../secret", "no-credential"),
     ("/x/api/y/status", "no-credential"),
     ("/api/x/status/secret", "no-credential"),
-    ("/api/x%2fstatus", "path-ambiguous"),
+    ("/api/x%2fstatus", "encoded-slash"),
     ("/admin?/public/", "no-credential"),
     ("/admin;/public/", "no-credential"),
 ];
