@@ -14,8 +14,8 @@ use crate::authenticate::{Authenticator, CertificateMeans, Certificates, Registr
 use crate::clock::SharedClock;
 use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
 use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway, OutgoingListener};
-use crate::header::IdentityFamily;
 use crate::header::cookies::{CookieStyle, SameSite};
+use crate::header::{AddressSource, IdentityFamily};
 use crate::outbound::Outbound;
 use crate::outbound::assertion::Assertions;
 use crate::provider::IdentityProvider;
@@ -90,8 +90,12 @@ pub(super) fn gateway(
     let named = routes.routes().iter().flat_map(|route| route.headers.iter().map(|rule| &rule.name));
     // `Authorization` is also what apps read of the downstream where no token is added.
     let added = config.outbound.iter().map(|outbound| &outbound.header);
-    let family =
-        IdentityFamily::new(named.chain(added).filter(|name| **name != AUTHORIZATION).chain(&config.gateway.client_certificates.header));
+    let address = match &config.gateway.address_source {
+        AddressSource::Single(name) => Some(name),
+        AddressSource::XForwardedFor | AddressSource::Forwarded => None,
+    };
+    let told = config.gateway.client_certificates.header.iter().chain(address);
+    let family = IdentityFamily::new(named.chain(added).filter(|name| **name != AUTHORIZATION).chain(told));
     let look = &config.gateway.pages;
     let look = Look {
         title: look.title.clone(),

@@ -100,10 +100,12 @@ fn line(config: &Config, route: &Route) -> String {
         Access::Optional(_) => "optional".to_owned(),
         Access::Protected(accept, policy) => {
             let kinds = accept.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
-            format!("{kinds}, policy {:?}", policy.id)
+            let deny = if route.deny.is_some() { ", deny first" } else { "" };
+            format!("{kinds}, policy {:?}{deny}", policy.id)
         }
     };
     let upstream = route.upstream.and_then(|id| config.routes.upstreams.get(id.0));
     let upstream = upstream.map_or_else(|| "forward-auth only".to_owned(), |upstream| upstream.address.to_string());
-    format!("{:<16} {}  {}  {methods}  [{whom}] -> {upstream}", route.id, route.host, route.path)
+    let networks = route.networks.as_ref().map(|networks| format!("from {networks}  ")).unwrap_or_default();
+    format!("{:<16} {}  {}  {methods}  {networks}[{whom}] -> {upstream}", route.id, route.host, route.path)
 }

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::header::{Whence, names_another, whence};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, Host, PathError, Preflight, RequestFacts, Scheme, Upgrade};
-use crate::server::ConnectionInfo;
+use crate::server::{ConnectionInfo, Entrance};
 
 const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
 
@@ -71,6 +71,9 @@ pub(super) fn from(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo
 /// Tells of a peer that speaks for others without being listed.
 pub(super) fn note_unlisted(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) {
     let settings = &gateway.settings;
+    if matches!(info.entrance, Entrance::Outgoing(_)) {
+        return;
+    }
     if names_another(headers, &settings.address_source) && !settings.trusted_proxies.hold(info.peer.ip()) {
         gateway.note_unlisted(info.peer.ip());
     }

@@ -67,7 +67,7 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
     let visit = &Visit { facts: &facts, ..*visit };
     let around = Around { query: aside.query(), ..Around::headers(headers) };
     let mut served = answer(visit, &around, info, &route, &extra, style).await;
-    super::cors::allow(&mut served, &route, super::cors::origin(headers));
+    super::cors::allow(&mut served, &route, super::cors::origin(&route, headers));
     served.route = Some(route.index);
     served
 }

@@ -107,10 +107,14 @@ async fn one_header_names_the_address_or_nothing_does() {
     assert!(scene.gateway.access_line("path=/named").await.contains("203.0.113.77"));
     scene.get("/unnamed", &[("x-forwarded-for", "203.0.113.77")]).await;
     assert!(scene.gateway.access_line("path=/unnamed").await.contains("127.0.0.1"));
-    // It is not believed of a stranger, nor passed on.
-    let stranger = Scene::start("trusted_proxies = [\"192.0.2.1\"]\nclient_address = \"x-real-ip\"\n", ROUTES);
-    assert!(!opens(&stranger, &[(name, "10.1.2.3")]).await);
-    assert!(scene.upstream.requests().iter().all(|seen| seen.header(name).is_none()));
+    // It is not believed of a stranger, nor passed on for anybody.
+    let stranger =
+        |proxies: &str| Scene::start(&format!("trusted_proxies = [\"{proxies}\"]\nclient_address = \"cf-connecting-ip\"\n"), ROUTES);
+    assert!(!opens(&stranger("192.0.2.1"), &[("cf-connecting-ip", "10.1.2.3")]).await);
+    let believed = stranger("127.0.0.1");
+    assert!(opens(&believed, &[("cf-connecting-ip", "10.1.2.3")]).await);
+    let (one, other) = (scene.upstream.requests(), believed.upstream.requests());
+    assert!(!other.is_empty() && one.iter().chain(&other).all(|seen| seen.header(name).or(seen.header("cf-connecting-ip")).is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

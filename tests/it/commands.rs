@@ -84,8 +84,10 @@ allow = "any-authenticated"
 id = "orders"
 path = "/orders/"
 methods = ["GET"]
+client = ["10.0.0.0/8"]
 upstream = "http://127.0.0.1:8081"
 allow = { groups = ["sales"] }
+deny = { groups = ["suspended"] }
 [[route]]
 id = "api"
 host = "api.example.com"
@@ -112,6 +114,7 @@ provider = "default"
         "https://login.example.com",
         "https://app.example.com/oauth2/token and https://app.example.com/oauth/token",
         "https://app.example.com/oauth2/jwks",
+        "GET  from 10.0.0.0/8  [session, policy \"orders\", deny first] -> http://127.0.0.1:8081",
     ] {
         assert!(ran.stdout.contains(told), "{told} is missing:\n{}", ran.stdout);
     }

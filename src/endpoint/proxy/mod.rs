@@ -46,7 +46,7 @@ pub(in crate::endpoint) async fn serve(
     facts.audience = route.login.audience(facts.audience, &facts.method, request.headers());
     let aside = Aside::take(route, &mut facts, request.headers());
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
-    let origin = cors::origin(request.headers());
+    let origin = cors::origin(route, request.headers());
     let mut served = on_route(core, &visit, route, request, info, &aside).await;
     cors::allow(&mut served, route, origin);
     if served.upstream.is_some() {
