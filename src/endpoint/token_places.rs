@@ -2,9 +2,7 @@
 //! link on a page, no place to come back to.
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRAILER,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRAILER};
 use http::{Method, Request, Response, StatusCode};
 
 use super::form::FormKind;
@@ -53,9 +51,6 @@ impl Aside {
 
     /// What an answer of the upstream owes to how the token was shown.
     pub(super) fn settle<B>(&self, answer: &mut Response<B>) {
-        if self.query.is_some() && answer.status().is_success() {
-            keep_private(answer.headers_mut());
-        }
         // A browser that offered subprotocols closes the WebSocket when none is chosen. Where it offered nothing but its token, that is the one to
         // choose: nobody but the one who sent it sees it again.
         if let Some(offered) = &self.subprotocol
@@ -139,22 +134,6 @@ fn only_a_token(headers: &HeaderMap) -> Option<HeaderValue> {
     (lines.next().is_none() && text.starts_with(SUBPROTOCOL_PREFIX) && !text.contains(',')).then(|| line.clone())
 }
 
-/// RFC 6750 §2.3: what answers a token in the query is for whoever holds it, and not for a cache that others share.
-fn keep_private(headers: &mut HeaderMap) {
-    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
-    let directives: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    let named = |directive: &str, name: &str| directive.split('=').next().is_some_and(|found| found.trim().eq_ignore_ascii_case(name));
-    let is = |name: &str| directives.iter().any(|directive| directive.eq_ignore_ascii_case(name));
-    if is("no-store") || is("private") {
-        return;
-    }
-    let shared = |directive: &&str| named(directive, "public") || named(directive, "s-maxage");
-    let kept: Vec<&str> = directives.iter().copied().filter(|directive| !shared(directive)).chain(["private"]).collect();
-    if let Ok(line) = HeaderValue::try_from(kept.join(", ")) {
-        headers.insert(CACHE_CONTROL, line);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,23 +144,6 @@ mod tests {
             headers.append(name, line.parse().unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn an_answer_to_a_token_in_the_query_is_private_whatever_the_upstream_says() {
-        for (lines, expected) in [
-            (&[][..], "private"),
-            (&["no-store"], "no-store"),
-            (&["private, max-age=60"], "private, max-age=60"),
-            (&["public, max-age=60"], "max-age=60, private"),
-            (&["Public", "S-MaxAge=5, must-revalidate"], "must-revalidate, private"),
-            // A directive for one field leaves the rest to shared caches.
-            (&["private=\"set-cookie\""], "private=\"set-cookie\", private"),
-        ] {
-            let mut headers = headers("cache-control", lines);
-            keep_private(&mut headers);
-            assert_eq!(headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), [expected], "{lines:?}");
-        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who may keep an answer: what was made for somebody is theirs alone (RFC 9111 §5.2.2).
+//! Who may keep an answer: what was made for somebody is theirs alone (RFC 9111 §5.2.2; RFC 6750 §2.3 wants it where
+//! the token stood in the query, which a cache takes for the address).
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 

@@ -359,15 +359,15 @@ async fn what_answers_a_token_in_the_query_is_for_no_shared_cache() {
     let token = token(&scene);
     let bearer = format!("Bearer {token}");
     for (wanted, expected) in
-        [("", "private"), ("&cache-control=public,max-age=60", "max-age=60, private"), ("&cache-control=no-store", "no-store")]
+        [("", "private, no-cache"), ("&cache-control=public,max-age=60", "private, max-age=60"), ("&cache-control=no-store", "no-store")]
     {
         let answer = scene.get(&format!("/query/headers?access_token={token}{wanted}"), &[]).await;
         assert_eq!((answer.status.as_u16(), answer.header_all("cache-control")), (200, vec![expected]));
     }
     let answer = scene.get("/query/headers?cache-control=public", &[("authorization", &bearer)]).await;
-    assert_eq!(answer.header("cache-control"), Some("public"), "the token stood in the header");
+    assert_eq!(answer.header("cache-control"), Some("private"), "wherever the token stood");
     let answer = scene.get(&format!("/query/status/404?access_token={token}"), &[]).await;
-    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (404, None));
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (404, Some("private, no-cache")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

