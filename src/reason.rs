@@ -36,6 +36,8 @@ reasons! {
     Endpoint = "endpoint",
     /// A call that leaves, to a listed host.
     Outgoing = "outgoing",
+    /// A request without TLS, sent on to https.
+    ToHttps = "to-https",
 
     // --- the request itself
     /// The path has more than one reading (`%2f`, `..;`, `\` and the like).

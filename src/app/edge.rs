@@ -26,7 +26,7 @@ use crate::request::Audience;
 use crate::respond::{Look, Pages, Refusal, Reply};
 use crate::secret::{SealRing, SecretSource};
 use crate::server::admin::{Check, Checks, Needed};
-use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService, RequestBody};
+use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService, Drain, RequestBody};
 use crate::store::{LoginBounds, SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::{AccessLines, Ids, Metrics};
@@ -42,6 +42,7 @@ pub(super) struct Parts {
     pub(super) people: People,
     pub(super) verifiers: Verifiers,
     pub(super) outbound: Vec<Outbound>,
+    pub(super) drain: Drain,
 }
 
 pub(super) fn gateway(
@@ -51,7 +52,7 @@ pub(super) fn gateway(
     tasks: &Tasks,
     metrics: &Arc<Metrics>,
 ) -> Result<Gateway, StartError> {
-    let Parts { store, assertions, ring, people, verifiers, outbound } = parts;
+    let Parts { store, assertions, ring, people, verifiers, outbound, drain } = parts;
     let lifetimes = config.session.lifetimes;
     let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
     sessions.watch();
@@ -129,6 +130,7 @@ pub(super) fn gateway(
         token,
         ring,
         metrics: Arc::clone(metrics),
+        drain,
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         outage_told: never_told(),
@@ -168,6 +170,8 @@ fn settings(config: &Config) -> EdgeSettings {
         token_issuers: config.token_issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         token_bytes: gateway.limits.token_bytes,
         client_certificate_header: gateway.client_certificates.header.clone(),
+        hsts: gateway.hsts.clone(),
+        health_path: gateway.health_path.clone(),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, LogFormat};
 use crate::endpoint;
 use crate::server::admin::Admin;
-use crate::server::{Cores, Drain, Drained, Listener, ServerSettings, Stage, raise_open_files};
+use crate::server::{Cores, Drain, Drained, HandedOver, ServerSettings, Stage, Supervisor, raise_open_files};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, AccessLog, LogLevel, Metrics};
 use crate::upstream::Tunnels;
@@ -79,6 +79,7 @@ pub struct App {
     cores: Arc<Cores>,
     access_log: Option<AccessLog>,
     metrics: Arc<Metrics>,
+    supervisor: Supervisor,
     address: SocketAddr,
     admin_address: SocketAddr,
 }
@@ -90,8 +91,9 @@ pub struct App {
 pub fn run(config: Config, clock: SharedClock) -> Result<(), StartError> {
     let format = line_format(config.gateway.log.format);
     telemetry::init(level(config.gateway.log.level), format).map_err(StartError::new)?;
+    let listens = config.gateway.listeners.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let app = App::start(config, clock)?;
-    tracing::info!(listen = %app.address, admin = %app.admin_address, version = env!("CARGO_PKG_VERSION"), "doorward serves");
+    tracing::info!(listen = listens, admin = %app.admin_address, version = env!("CARGO_PKG_VERSION"), "doorward serves");
     app.run_until_signal();
     Ok(())
 }
@@ -110,10 +112,11 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub fn start_with(config: Config, clock: SharedClock, options: Options) -> Result<Self, StartError> {
+        let handed_over = listeners::handed_over(&config);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let control =
             builder.worker_threads(CONTROL_THREADS).thread_name("doorward-control").enable_all().build().map_err(StartError::new)?;
-        match Self::wired(&control, config, clock, options) {
+        match Self::wired(&control, config, handed_over, clock, options) {
             Ok(mut app) => {
                 app.control = Some(control);
                 Ok(app)
@@ -127,7 +130,7 @@ impl App {
     }
 
     /// Everything but the runtime that it stands on.
-    fn wired(control: &Runtime, config: Config, clock: SharedClock, options: Options) -> Result<Self, StartError> {
+    fn wired(control: &Runtime, config: Config, handed_over: HandedOver, clock: SharedClock, options: Options) -> Result<Self, StartError> {
         let entered = control.enter();
         let tasks = Tasks::new(control.handle().clone());
         let limits = config.gateway.limits;
@@ -141,10 +144,12 @@ impl App {
         let metrics = Metrics::new(&route_names);
         let drain = Drain::new();
         let drain_times = config.gateway.drain;
-        let (log_format, listen, admin_listen) =
-            (line_format(config.gateway.log.format), config.gateway.listen, config.gateway.admin.listen);
+        let (log_format, admin_listen) = (line_format(config.gateway.log.format), config.gateway.admin.listen);
         let ready_needs_store = config.gateway.admin.ready_needs_store;
-        let server_tls = listeners::server_tls(&config, &tasks)?;
+        let places = config.gateway.listeners.clone();
+        let switches = listeners::Switches::new();
+        switches.set(&config, &tasks)?;
+        let supervisor = listeners::supervisor(&config)?;
         let outgoing_listeners = outbound::listeners(&config)?;
         let admin_token = config.admin_token.clone();
 
@@ -153,6 +158,7 @@ impl App {
         let ring = keys::ring(&config.keys, &tasks)?;
         let parts = edge::Parts {
             outbound: outbound::all(&config, &people, &clock, &tasks, &metrics)?,
+            drain: drain.clone(),
             assertions: assertion::assertions(&config, &store.store, &ring, &clock, &tasks)?,
             store,
             ring,
@@ -181,8 +187,8 @@ impl App {
         })
         .map_err(StartError::new)?;
 
-        let listener = Listener::bind(listen, server_tls).map_err(|error| StartError::new(format!("listen: {error}")))?;
-        let address = listener.local_addr().map_err(StartError::new)?;
+        let serving_listeners = listeners::bind(&places, handed_over, &switches)?;
+        let address = listeners::address(&serving_listeners)?;
         let admin_listener = listeners::bind_admin(admin_listen)?;
         let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
         let before_metrics = {
@@ -192,7 +198,7 @@ impl App {
         let sessions = edge::admin_sessions(&gateway, admin_token);
         let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics, sessions };
         tasks.background(admin.serve(admin_listener, tasks.clone()));
-        for listener in outgoing_listeners.into_iter().chain([listener]) {
+        for listener in outgoing_listeners.into_iter().chain(serving_listeners) {
             let serving = Arc::clone(&cores);
             tasks.background(async move {
                 if let Err(error) = listener.serve(serving).await {
@@ -203,7 +209,20 @@ impl App {
         drop(entered);
         drain.advance(Stage::Serving);
         metrics.set_readiness(telemetry::metrics::Readiness::Ready);
-        Ok(Self { control: None, tasks, drain, drain_times, cores, access_log: Some(access_log), metrics, address, admin_address })
+        supervisor.ready();
+        tasks.background(supervisor.clone().watch(Arc::clone(&cores)));
+        Ok(Self {
+            control: None,
+            tasks,
+            drain,
+            drain_times,
+            cores,
+            access_log: Some(access_log),
+            metrics,
+            supervisor,
+            address,
+            admin_address,
+        })
     }
 
     /// Where it serves; the port is the real one where 0 was asked for.
@@ -248,6 +267,7 @@ impl App {
 
     async fn drained(&self) -> Drained {
         self.metrics.set_readiness(telemetry::metrics::Readiness::NotReady);
+        self.supervisor.stopping();
         let emptied = async {
             self.cores.ended().await;
             self.tasks.drained().await;

@@ -10,7 +10,7 @@ use crate::outbound::{ClientCredentials, EndpointPlace, Outbound, TokenEndpoint,
 use crate::provider::CallTimes;
 use crate::provider::discovery::Discovery;
 use crate::route::InNameOf;
-use crate::server::Listener;
+use crate::server::{Listener, TlsSwitch};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
@@ -62,7 +62,7 @@ pub(super) fn all(
 pub(super) fn listeners(config: &Config) -> Result<Vec<Listener>, StartError> {
     let bound = config.outgoing.iter().enumerate().map(|(index, outgoing)| {
         let bound = match &outgoing.listen {
-            LocalListen::Tcp(address) => Listener::bind(*address, None),
+            LocalListen::Tcp(address) => Listener::bind(*address, TlsSwitch::new(None)),
             LocalListen::Unix(path, mode) => Listener::bind_unix(path, *mode),
         };
         let listener = bound.map_err(|error| StartError::new(format!("outgoing {:?}: {error}", outgoing.id)))?;

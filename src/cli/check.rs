@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::{ConfigArgs, complain_of, say};
-use crate::config::{Config, LocalListen, RedisServers, Severity, Sources, StoreKind, load};
+use crate::config::{Config, Listen, LocalListen, RedisServers, Severity, Sources, StoreKind, load};
 use crate::route::{Access, Route};
 
 #[derive(clap::Args)]
@@ -37,7 +37,12 @@ fn describe(config: &Config) {
     let first = config.gateway.sites.first().as_str().trim_end_matches('/');
     let prefix = &config.gateway.prefix;
     say("The configuration is sound.");
-    say(format!("listens on     {} (admin on {})", config.gateway.listen, config.gateway.admin.listen));
+    let places = |places: &[Listen]| places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listeners = &config.gateway.listeners;
+    say(format!("listens on     {} (admin on {})", places(&listeners.listen), config.gateway.admin.listen));
+    if !listeners.redirect_from.is_empty() {
+        say(format!("sends on       from {} to https", places(&listeners.redirect_from)));
+    }
     say(format!("is reached at  {first}"));
     for provider in &config.providers {
         say(format!(

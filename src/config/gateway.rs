@@ -1,23 +1,24 @@
 //! What concerns the whole gateway: hosts, listeners, limits, pages, logs.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use http::HeaderValue;
 use url::Url;
 
 use super::admin::{self, Admin};
 use super::certificates::{self, ClientCertificates};
 use super::forward_auth::{self, ForwardAuthHeaders};
 use super::limits::{self, Limits};
-use super::listeners::{self, Tls};
+use super::listeners::{self, Listeners};
 use super::pages::{self, Pages};
 use super::reader::Section;
+use super::{serving, tls};
 use crate::header::cookies::Secure;
 use crate::header::{AddressSource, TrustedProxies, UnderscoreNames};
 use crate::request::{AllowedOrigins, Sites, Slashes};
 use crate::route::HostPattern;
+use crate::server::TlsSettings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,9 +32,13 @@ pub struct Gateway {
     /// Where people may be sent after login.
     pub origins: AllowedOrigins,
     /// Where we listen.
-    pub listen: SocketAddr,
-    /// Certificate and key, when we end TLS ourselves.
-    pub tls: Option<Tls>,
+    pub listeners: Listeners,
+    /// Certificates and keys, when we end TLS ourselves.
+    pub tls: Option<TlsSettings>,
+    /// `Strict-Transport-Security` of every answer to a browser.
+    pub hsts: Option<HeaderValue>,
+    /// The path that answers balancers.
+    pub health_path: Option<String>,
     /// Where our endpoints lie.
     pub prefix: String,
     /// Whether cookies are for https alone.
@@ -101,7 +106,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let insecure = root.flag("insecure_http", false);
     let public = read_public_urls(root, insecure);
     let redirect_origins = root.parsed_list("redirect_origins", parse_origin).unwrap_or_default();
-    let listen = root.standard("listen", "an address and port such as \"0.0.0.0:4180\" or \"[::]:4180\"");
+    let listeners = listeners::read(root);
     let cookie_domain = root.parsed("cookie_domain", |text| match HostPattern::parse(text.trim_start_matches('.')) {
         Ok(HostPattern::Exact(name)) if name.contains('.') => Ok(name),
         _ => Err("expected a domain such as \"example.com\""),
@@ -112,7 +117,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
             root.problem("cookie_domain", "expected a domain that holds the first public_url: people sign in there");
         }
     }
-    let tls = listeners::read_tls(root);
+    let tls = tls::read(root);
     let origin = public.as_ref().and_then(|public| public.first()).map(|url| url.origin().ascii_serialization());
     let client_certificates = certificates::read(root, &origin.unwrap_or_default());
     let admin = admin::read(root);
@@ -121,12 +126,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let limits = limits::read(root);
     let drain = read_drain(root);
     let forward_auth_headers = forward_auth::read(root);
-    let trusted = root.parsed_list("trusted_proxies", |text| {
-        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let net = net.map_err(|_| format!("expected an address or network such as \"10.0.0.0/8\"; found {text:?}"))?;
-        // Whoever trusts everybody lets everybody forge addresses and forwarded requests.
-        if net.prefix_len() == 0 { Err(format!("{text} is everybody; name the proxies that stand in front")) } else { Ok(net) }
-    });
+    let trusted = root.parsed_list("trusted_proxies", listeners::parse_trusted);
     let prefix = root.parsed("prefix", parse_prefix).unwrap_or_else(|| "/oauth2".to_owned());
     let suffix = root.parsed("cookie_suffix", |text| {
         let sound = text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -135,14 +135,19 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let underscore_names =
         root.choice("underscore_names", UnderscoreNames::Drop, &[("drop", UnderscoreNames::Drop), ("pass", UnderscoreNames::Pass)]);
     let leeway = root.duration("leeway", MINUTE, Duration::ZERO..=5 * MINUTE);
+    let health_path = serving::read_health_path(root, &prefix);
+    let secure = public.as_ref().and_then(|public| public.first()).is_none_or(|url| url.scheme() == "https");
+    let secure = if secure { Secure::Yes } else { Secure::No };
+    let hsts = serving::read_hsts(root, secure);
     let public = public?;
-    let secure = if public.first()?.scheme() == "https" { Secure::Yes } else { Secure::No };
     let sites = Arc::new(Sites::new(public.clone(), &[], &[], cookie_domain.clone())?);
     Some(Gateway {
         origins: AllowedOrigins::new(Arc::clone(&sites), &redirect_origins),
         sites,
-        listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4180))),
+        listeners,
         tls,
+        hsts,
+        health_path,
         prefix,
         secure,
         cookie_domain,

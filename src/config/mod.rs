@@ -1,7 +1,7 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
-//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`,
-//! `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
+//! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
+//! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `route_client`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
 //! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
@@ -18,6 +18,8 @@ mod header_file;
 mod layers;
 mod limits;
 mod listeners;
+#[cfg(test)]
+mod listening_tests;
 mod outbound;
 mod outgoing;
 mod outgoing_listeners;
@@ -34,9 +36,11 @@ mod route_login;
 mod route_parts;
 mod routes;
 mod secret_file;
+mod serving;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod token_issuers;
 mod token_places;
@@ -55,7 +59,7 @@ pub use forward_auth::ForwardAuthHeaders;
 pub use gateway::{Drain, Gateway, Log, LogFormat};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
-pub use listeners::Tls;
+pub use listeners::{Listen, Listeners, Supervision};
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use pages::Pages;
@@ -104,6 +108,8 @@ pub struct Config {
     pub keys: Keys,
     /// What signs assertions; `None`: no route sends any.
     pub assertion: Option<AssertionKeys>,
+    /// What systemd says to the process that it starts.
+    pub supervision: Supervision,
     /// What does not stop the start and should be known.
     pub warnings: Vec<Problem>,
 }
@@ -113,7 +119,7 @@ pub struct Config {
 pub struct Sources<'a> {
     /// The config file, if there is one.
     pub file: Option<&'a Path>,
-    /// The environment; only `DOORWARD_*` is looked at, beside the three variables that say where state is kept.
+    /// The environment; only `DOORWARD_*` is looked at, beside the three variables that say where state is kept and those of systemd.
     pub environment: BTreeMap<String, String>,
     /// Flags, as dotted keys.
     pub flags: Vec<(String, String)>,
@@ -209,6 +215,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
                 config.session.lifetimes.token = token.lifetime;
             }
             config.token = token;
+            config.supervision = Supervision::of(&sources.environment);
             config.warnings = found;
             Ok(config)
         }
@@ -231,6 +238,7 @@ fn assemble(
 ) -> Option<Config> {
     let hosts = routes.iter().flat_map(|routes| routes.table.routes()).map(|route| &route.host);
     let gateway = gateway?.with_hosts(hosts, root)?;
+    serving::fit(root, &gateway, routes.as_ref());
     for route in routes.iter().flat_map(|routes| routes.table.routes()) {
         if let crate::route::PathPattern::Prefix(prefix) = &route.path
             && (prefix == &gateway.prefix || prefix.starts_with(&format!("{}/", gateway.prefix)))
@@ -274,6 +282,7 @@ fn assemble(
         store: store?,
         keys: keys?,
         assertion: None,
+        supervision: Supervision::default(),
         warnings: Vec::new(),
     })
 }

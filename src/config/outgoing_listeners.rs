@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::listeners::parse_unix;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
 use super::providers::parse_id;
@@ -11,9 +12,6 @@ use super::reader::Section;
 use super::routes::{Routes, Upstream};
 use crate::route::{InNameOf, OutboundId, OutgoingHost, OutgoingHosts, OutgoingScheme, UpstreamId};
 use crate::upstream::UpstreamAddress;
-
-/// Who may open a socket of ours where nothing is said: whoever runs the gateway.
-const MODE: u32 = 0o600;
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,14 +94,11 @@ fn upstream_of(routes: &mut Routes, upstream: Upstream) -> UpstreamId {
 /// Whoever reaches the listener gets the token added to what they ask: nobody from elsewhere may.
 fn parse_listen(text: &str) -> Result<LocalListen, String> {
     if let Some(rest) = text.strip_prefix("unix:") {
-        let (path, mode) = match rest.split_once("?mode=") {
-            Some((path, mode)) => (path, u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)),
-            None => (rest, Some(MODE)),
-        };
-        let sound = path.starts_with('/') && path.len() > 1 && !path.contains(['\0', '?']);
-        return match mode {
-            Some(mode) if sound => Ok(LocalListen::Unix(PathBuf::from(path), mode)),
-            _ => Err(format!("expected \"unix:/run/doorward/outgoing.sock\", with ?mode=0660 where others are to use it; found {text:?}")),
+        return match parse_unix(rest) {
+            Some((path, mode)) => Ok(LocalListen::Unix(path, mode)),
+            None => {
+                Err(format!("expected \"unix:/run/doorward/outgoing.sock\", with ?mode=0660 where others are to use it; found {text:?}"))
+            }
         };
     }
     match text.parse::<SocketAddr>() {

@@ -439,7 +439,7 @@ fn a_sidecar_needs_no_file() {
     assert_eq!(config.providers[0].client_auth.secret().unwrap().expose(), "true");
     assert_eq!(config.providers[0].scopes, ["openid", "email"]);
     assert_eq!(config.gateway.limits.headers, 50);
-    assert_eq!(config.gateway.listen.port(), 0);
+    assert_eq!(config.gateway.listeners.listen[0].to_string(), "127.0.0.1:0");
     assert_eq!(config.routes.table.routes()[0].id, "all");
 }
 

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::HOST;
+use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Request, Response, StatusCode};
 
-use super::{Body, Core, Served, facts, serve};
+use super::{Body, Core, Served, facts, health, serve};
 use crate::credential::Authenticated;
 use crate::fault::Fault;
 use crate::reason::Reason;
 use crate::respond::status_of;
 use crate::route::PermitLines;
-use crate::server::{ConnectionInfo, RequestBody};
+use crate::server::{ConnectionInfo, Entrance, RequestBody};
 use crate::telemetry::trace::X_REQUEST_ID;
 use crate::telemetry::{AccessRecord, TraceContext, audit};
 
@@ -23,6 +23,9 @@ const GIVEN_UP: u16 = 499;
 /// Answers one request, counts it and writes its access line.
 pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
     let gateway = &core.gateway;
+    if let Some(answer) = health::answered(gateway, &request, info) {
+        return answer;
+    }
     let trace = TraceContext::of(request.headers(), &core.ids);
     facts::note_unlisted(gateway, request.headers(), info);
     let mut line = AccessLine {
@@ -55,6 +58,12 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     }
     if response.status().is_client_error() || response.status().is_server_error() {
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| trace.id().header_value());
+    }
+    if let Some(hsts) = &gateway.settings.hsts
+        && info.entrance == Entrance::Serving
+    {
+        // In place of the upstream's: browsers read the first alone (RFC 6797 §8.1), and it is for the whole host.
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     line.outcome = Some((response.status(), reason));
     line.detail = detail;

@@ -62,14 +62,14 @@ pub(super) fn certificate(
 ) -> Result<Option<Arc<PeerCertificate>>, Fault> {
     let settings = &gateway.settings;
     match &settings.client_certificate_header {
-        Some(name) if settings.trusted_proxies.hold(info.peer.ip()) => Ok(forwarded_certificate(headers, name)?.map(Arc::new)),
+        Some(name) if settings.trusted_proxies.hold(info.peer) => Ok(forwarded_certificate(headers, name)?.map(Arc::new)),
         _ if other_end == OtherEnd::FrontProxy || speaks_for_another(gateway, headers, info) => Ok(None),
         _ => Ok(info.certificate.clone()),
     }
 }
 
 fn speaks_for_another(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> bool {
-    gateway.settings.trusted_proxies.hold(info.peer.ip()) && names_another(headers, &gateway.settings.address_source)
+    gateway.settings.trusted_proxies.hold(info.peer) && names_another(headers, &gateway.settings.address_source)
 }
 
 /// The same where the route may need it.

@@ -15,17 +15,23 @@ const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
 /// The facts of a request that was sent to us to be proxied, or to an endpoint of ours.
 pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
     let headers = request.headers();
-    let host = one_host(request)?;
-    if !gateway.settings.sites.knows(&host) {
-        let known = gateway.settings.sites.first();
-        return Err(Fault::new(
-            Reason::HostUnknown,
-            format!("host {host} is named neither by public_url nor by a route's host (public_url is {known})"),
-        ));
-    }
+    let host = known_host(gateway, request)?;
     one_credential(headers)?;
     let path = path_of(gateway, request.uri().path())?;
     Ok(facts(gateway, request, info, host, path))
+}
+
+/// The one host that is asked for, which the config names.
+pub(super) fn known_host<B>(gateway: &Gateway, request: &Request<B>) -> Result<Host, Fault> {
+    let host = one_host(request)?;
+    if gateway.settings.sites.knows(&host) {
+        return Ok(host);
+    }
+    let known = gateway.settings.sites.first();
+    Err(Fault::new(
+        Reason::HostUnknown,
+        format!("host {host} is named neither by public_url nor by a route's host (public_url is {known})"),
+    ))
 }
 
 /// The facts of a front proxy's question to forward-auth. Whatever its `Host` says, it is the forwarded one that counts: front proxies put
@@ -65,7 +71,7 @@ pub(super) fn path_of(gateway: &Gateway, raw: &str) -> Result<CanonicalPath, Fau
 
 /// Where a request comes from, by whom and what the config believes.
 pub(super) fn from(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Whence {
-    whence(info.peer.ip(), headers, &gateway.settings.trusted_proxies, &gateway.settings.address_source)
+    whence(info.peer, headers, &gateway.settings.trusted_proxies, &gateway.settings.address_source)
 }
 
 /// Tells of a peer that speaks for others without being listed.
@@ -74,7 +80,7 @@ pub(super) fn note_unlisted(gateway: &Gateway, headers: &HeaderMap, info: &Conne
     if matches!(info.entrance, Entrance::Outgoing(_)) {
         return;
     }
-    if names_another(headers, &settings.address_source) && !settings.trusted_proxies.hold(info.peer.ip()) {
+    if names_another(headers, &settings.address_source) && !settings.trusted_proxies.hold(info.peer) {
         gateway.note_unlisted(info.peer.ip());
     }
 }

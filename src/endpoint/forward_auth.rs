@@ -253,8 +253,8 @@ fn extra(visit: &Visit<'_>) -> Result<Extra, Fault> {
 /// The facts of the request that the front proxy asks about: from exactly one set of headers, from a listed peer, each header once.
 fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
     let settings = &visit.gateway.settings;
-    if !settings.trusted_proxies.hold(info.peer.ip()) {
-        return Err(Fault::new(Reason::PeerNotTrusted, format!("{} is not in trusted_proxies", info.peer.ip())));
+    if !settings.trusted_proxies.hold(info.peer) {
+        return Err(Fault::new(Reason::PeerNotTrusted, format!("{} is not in trusted_proxies", info.peer)));
     }
     let (method, uri) = match settings.forwarded {
         ForwardedSet::Nginx => ("x-original-method", "x-original-uri"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::OutgoingListener;
 use super::token::TokenEndpoint;
@@ -25,6 +25,7 @@ use crate::request::{AllowedOrigins, Sites, Slashes};
 use crate::respond::Pages;
 use crate::route::RouteTable;
 use crate::secret::SealRing;
+use crate::server::Drain;
 use crate::session::{Lifetimes, Session};
 use crate::store::LoginBounds;
 use crate::tasks::Tasks;
@@ -66,6 +67,10 @@ pub struct EdgeSettings {
     pub token_bytes: usize,
     /// In which header trusted proxies name the certificate of whom they speak for.
     pub client_certificate_header: Option<HeaderName>,
+    /// `Strict-Transport-Security` of every answer to a browser, ready-made.
+    pub hsts: Option<HeaderValue>,
+    /// The path that answers balancers.
+    pub health_path: Option<String>,
 }
 
 /// The one set of headers in which a front proxy names the request that it asks about.
@@ -119,6 +124,8 @@ pub struct Gateway {
     pub ring: Arc<SealRing>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether we are ending.
+    pub drain: Drain,
     /// Runs what must not be dropped with a request.
     pub tasks: Tasks,
     /// The time.

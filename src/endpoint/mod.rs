@@ -8,7 +8,8 @@
 //!
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cors` lets scripts read refusals; `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
-//! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave; `wanted` is said where nobody can sign in.
+//! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave, `to_https` for those that
+//! came without TLS, `health` for balancers; `wanted` is said where nobody can sign in.
 
 mod access;
 mod assertion;
@@ -23,6 +24,7 @@ mod form;
 mod forward_auth;
 mod frontchannel_logout;
 mod gateway;
+mod health;
 mod jwks;
 mod kept_form;
 mod local_form;
@@ -37,6 +39,7 @@ mod session;
 mod session_start;
 mod sign_in;
 mod start;
+mod to_https;
 mod token;
 mod token_places;
 mod tokens;
@@ -144,6 +147,9 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     let gateway = &*core.gateway;
     if let Entrance::Outgoing(index) = info.entrance {
         return outgoing::serve(core, index, request, info, trace).await;
+    }
+    if info.entrance == Entrance::Redirecting {
+        return to_https::serve(gateway, &request, trace);
     }
     if let Some((path, style)) = forward_auth::asked(gateway, request.uri()) {
         let facts = facts::of_question(gateway, &request, info, path);

@@ -155,7 +155,7 @@ fn place(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>, 
 fn from_header(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Option<String> {
     let mut lines = headers.get_all("x-auth-request-redirect").iter();
     let line = lines.next()?;
-    let listed = gateway.settings.trusted_proxies.hold(info.peer.ip()) && lines.next().is_none();
+    let listed = gateway.settings.trusted_proxies.hold(info.peer) && lines.next().is_none();
     if listed { line.to_str().ok().map(str::to_owned) } else { None }
 }
 

@@ -3,27 +3,14 @@
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
 
+use super::{Peer, TrustedProxies};
 use crate::request::{Host, Scheme};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// `trusted_proxies`: peers whose forwarded headers count. Empty: nobody (CVE-2026-76835).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(pub Vec<IpNet>);
-
-impl TrustedProxies {
-    /// Whether this peer is listed; a mapped IPv4 address counts as IPv4.
-    #[must_use]
-    pub fn hold(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|net| net.contains(&address))
-    }
-}
 
 /// `client_address`: where a listed peer names the address of whom it speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +36,13 @@ pub struct Whence {
 /// clearly, the address is not known. A walk goes from the right over listed hops to the first that is not; an entry that is no address ends it at
 /// the hop before: what stands left of it was written by nobody we know.
 #[must_use]
-pub fn whence(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies, source: &AddressSource) -> Whence {
-    let peer = peer.to_canonical();
-    if !trusted.hold(peer) {
-        return Whence { counted: peer, known: Some(peer) };
+pub fn whence(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies, source: &AddressSource) -> Whence {
+    let listed = trusted.hold(peer);
+    // Whoever comes by a unix socket, or through a proxy that does not name them, may be anybody.
+    let known = matches!(peer, Peer::At(_));
+    let peer = peer.ip();
+    if !listed {
+        return Whence { counted: peer, known: known.then_some(peer) };
     }
     match source {
         AddressSource::XForwardedFor => {
@@ -78,7 +68,7 @@ fn walk(peer: IpAddr, trusted: &TrustedProxies, hops: impl Iterator<Item = Optio
             Some(hop) => last = Whence { counted: hop, known: Some(hop) },
             None => return Whence { known: None, ..last },
         }
-        if !trusted.hold(last.counted) {
+        if !trusted.hold_address(last.counted) {
             return last;
         }
     }
@@ -138,6 +128,7 @@ pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::TrustedPeer;
     use super::*;
 
     fn found(peer: &str, source: &AddressSource, lines: &[(&'static str, &str)], trusted: &[&str]) -> (String, Option<String>) {
@@ -145,8 +136,9 @@ mod tests {
         for (name, line) in lines {
             headers.append(*name, line.parse().unwrap());
         }
-        let trusted = TrustedProxies(trusted.iter().map(|net| net.parse().unwrap()).collect());
-        let Whence { counted, known } = whence(peer.parse().unwrap(), &headers, &trusted, source);
+        let trusted = TrustedProxies(trusted.iter().map(|net| TrustedPeer::Network(net.parse().unwrap())).collect());
+        let peer = Peer::At((peer.parse::<IpAddr>().unwrap(), 4711).into());
+        let Whence { counted, known } = whence(peer, &headers, &trusted, source);
         (counted.to_string(), known.map(|known| known.to_string()))
     }
 
@@ -176,6 +168,21 @@ mod tests {
             let expected = (counted.to_owned(), known.then(|| counted.to_owned()));
             assert_eq!(found(peer, &AddressSource::XForwardedFor, &lines, trusted), expected, "{peer} {lines:?}");
         }
+    }
+
+    #[test]
+    fn whoever_has_no_address_of_their_own_is_not_known_by_this_machines_nor_by_the_proxys() {
+        let mut headers = HeaderMap::new();
+        headers.insert(FOR, HeaderValue::from_static("1.1.1.1"));
+        let network = TrustedProxies(vec![TrustedPeer::Network("127.0.0.0/8".parse().unwrap())]);
+        let local = IpAddr::from([127, 0, 0, 1]);
+        for peer in [Peer::Unix, Peer::Unnamed(local)] {
+            assert_eq!(whence(peer, &headers, &network, &AddressSource::XForwardedFor), Whence { counted: local, known: None });
+        }
+        let unix = TrustedProxies(vec![TrustedPeer::Unix]);
+        let known = IpAddr::from([1, 1, 1, 1]);
+        let found = whence(Peer::Unix, &headers, &unix, &AddressSource::XForwardedFor);
+        assert_eq!(found, Whence { counted: known, known: Some(known) });
     }
 
     #[test]

@@ -86,8 +86,18 @@ impl Reply<'_> {
     /// 303 (never 307: a form must not be sent on, RFC 9700 §4.12) with a small body that holds the link.
     #[must_use]
     pub fn see_other(&self, to: &str) -> Answer {
+        self.redirect(StatusCode::SEE_OTHER, to)
+    }
+
+    /// 308: the same request, there, now and later (RFC 9110 §15.4.9).
+    #[must_use]
+    pub fn permanently_at(&self, to: &str) -> Answer {
+        self.redirect(StatusCode::PERMANENT_REDIRECT, to)
+    }
+
+    fn redirect(&self, status: StatusCode, to: &str) -> Answer {
         let mut answer = self.pages.redirect(to);
-        *answer.status_mut() = StatusCode::SEE_OTHER;
+        *answer.status_mut() = status;
         // `url` has percent-encoded everything that a header does not take.
         match HeaderValue::try_from(to) {
             Ok(to) => {

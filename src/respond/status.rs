@@ -8,9 +8,13 @@ use crate::reason::Reason;
 #[must_use]
 pub const fn status_of(reason: Reason) -> StatusCode {
     match reason {
-        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint | Reason::Outgoing => {
-            StatusCode::OK
-        }
+        Reason::Public
+        | Reason::OptionalAnonymous
+        | Reason::Preflight
+        | Reason::Allowed
+        | Reason::Endpoint
+        | Reason::Outgoing
+        | Reason::ToHttps => StatusCode::OK,
         Reason::PathAmbiguous
         | Reason::RewriteAmbiguous
         | Reason::EncodedSlash

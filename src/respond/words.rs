@@ -21,9 +21,13 @@ const fn words(headline: &'static str, text: &'static str, error: &'static str) 
 #[must_use]
 pub const fn words_of(reason: Reason) -> Words {
     match reason {
-        Reason::Public | Reason::OptionalAnonymous | Reason::Preflight | Reason::Allowed | Reason::Endpoint | Reason::Outgoing => {
-            words("Done", "Everything went well.", "none")
-        }
+        Reason::Public
+        | Reason::OptionalAnonymous
+        | Reason::Preflight
+        | Reason::Allowed
+        | Reason::Endpoint
+        | Reason::Outgoing
+        | Reason::ToHttps => words("Done", "Everything went well.", "none"),
         Reason::EncodedSlash => words(
             "The address holds an escaped slash",
             "This place takes it only where its route says encoded_slash = keep.",

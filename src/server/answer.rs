@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -50,6 +50,7 @@ where
         let afterwards = *judged.as_ref().unwrap_or(&Afterwards::Close);
         let connect = request.method() == Method::CONNECT;
         let version = request.version();
+        let head = request.method() == Method::HEAD && version == Version::HTTP_2;
         let call = match judged {
             Ok(_) => {
                 let request = request.map(|frames| RequestBody::new(frames, self.core.local.settings.limits.body_timeout));
@@ -68,6 +69,7 @@ where
             in_flight: Some(in_flight),
             afterwards,
             tunnel_by: if connect { Tunnel::Connect } else { Tunnel::Upgrade },
+            told: if head { Told::HeadAlone } else { Told::Whole },
             version,
         }
     }
@@ -101,6 +103,15 @@ enum Tunnel {
     Upgrade,
 }
 
+/// How much of an answer is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// All of it.
+    Whole,
+    /// Its head.
+    HeadAlone,
+}
+
 pin_project! {
     #[project = CallProjection]
     enum Call<F> {
@@ -120,6 +131,7 @@ pin_project! {
         in_flight: Option<InFlight>,
         afterwards: Afterwards,
         tunnel_by: Tunnel,
+        told: Told,
         version: Version,
     }
 }
@@ -155,6 +167,7 @@ where
                 page.map_or_else(|_| bare(StatusCode::INTERNAL_SERVER_ERROR), |page| page.map(Some))
             }
         };
+        let response = if *this.told == Told::HeadAlone { head_alone(response) } else { response };
         let mut response = finish(response, this.in_flight.take(), local);
         let status = response.status();
         let tunnel = match this.tunnel_by {
@@ -177,6 +190,15 @@ where
         }
         Poll::Ready(Ok(response))
     }
+}
+
+/// The answer to a HEAD request over HTTP/2 (RFC 9110 §9.3.2): hyper leaves a body out over HTTP/1.1 alone.
+fn head_alone<B: Body>(response: Response<Option<B>>) -> Response<Option<B>> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.and_then(|body| body.size_hint().exact()).filter(|length| *length > 0) {
+        head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, None)
 }
 
 /// An answer without a body, for when nobody can be asked for one.

@@ -13,6 +13,8 @@ use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::server_names::ServerNames;
+
 const CERTIFICATES: &str = "PEM blocks `CERTIFICATE`, the server's own first, then the intermediates";
 const KEY: &str = "one PEM block `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`, not encrypted";
 
@@ -23,6 +25,16 @@ pub struct CertificateFiles {
     pub certificate_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
+}
+
+impl CertificateFiles {
+    /// The DNS names of the certificate, where both files can be read and belong together.
+    ///
+    /// # Errors
+    /// [`CertificateError`] names the file and what was expected of it.
+    pub fn names(&self) -> Result<ServerNames, CertificateError> {
+        self.read().map(|key| ServerNames::of_key(&key))
+    }
 }
 
 /// What is wrong with a file.
@@ -46,10 +58,11 @@ impl std::error::Error for CertificateError {}
 
 /// What two files look like from outside; differs when either was written or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint([Option<Look>; 2]);
+pub(super) struct Fingerprint([Option<FileLook>; 2]);
 
+/// What a file looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Look {
+pub(super) struct FileLook {
     /// Changes with the content, the owner and the mode alike.
     changed: (i64, i64),
     length: u64,
@@ -57,8 +70,8 @@ struct Look {
     inode: u64,
 }
 
-impl Look {
-    fn at(path: &Path) -> Option<Self> {
+impl FileLook {
+    pub(super) fn at(path: &Path) -> Option<Self> {
         let file = fs::metadata(path).ok()?;
         Some(Self { changed: (file.ctime(), file.ctime_nsec()), length: file.len(), device: file.dev(), inode: file.ino() })
     }
@@ -66,7 +79,7 @@ impl Look {
 
 impl CertificateFiles {
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint([Look::at(&self.certificate_file), Look::at(&self.key_file)])
+        Fingerprint([FileLook::at(&self.certificate_file), FileLook::at(&self.key_file)])
     }
 
     /// Reads both and makes sure that they belong together.

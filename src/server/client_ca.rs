@@ -19,7 +19,7 @@ const AUTHORITIES: &str = "PEM blocks `CERTIFICATE` of those who sign the certif
 ///
 /// # Errors
 /// When the file cannot be read, or holds no usable certificate.
-pub fn client_verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+pub(super) fn client_verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
     let wrong = |found: String| CertificateError { file: file.to_owned(), found, expected: AUTHORITIES };
     let text = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,14 +21,16 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Protocol};
 use super::answer::Answer;
-use super::cores::{Accepted, Core, Local, ServerSettings};
+use super::cores::{Accepted, Arrival, Core, Local, ServerSettings};
 use super::deadlines::{Connection, Ended, GRACE, drive};
 use super::limits::ConnectionLimits;
+use super::proxy_protocol::ProxyPeers;
 use super::request_body::RequestBody;
 use super::socket::{Carrier, Link};
 use super::stream::{Stream, Watched, tell_protocol};
 use super::{ALPN_HTTP2, BoxError};
 use crate::credential::PeerCertificate;
+use crate::header::Peer;
 use crate::reason::Reason;
 use crate::telemetry::metrics::Cut;
 
@@ -44,11 +46,14 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PENDING_RESETS: usize = 20;
 const OWN_RESETS: usize = 128;
 
+/// Where we are on a unix socket.
+pub(super) const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// Who is at the other end, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
-    /// Who connected. An IPv4 address stays one on a listener for both families.
-    pub peer: SocketAddr,
+    /// Who connected; behind a proxy that speaks the PROXY protocol whom it named. An IPv4 address stays one on a listener for both families.
+    pub peer: Peer,
     /// Where to.
     pub local: SocketAddr,
     /// What lies between.
@@ -66,6 +71,8 @@ pub enum Entrance {
     Serving,
     /// A listener for calls that leave, by its place in the config: for programs of this machine.
     Outgoing(usize),
+    /// A plain listener that sends everybody on to https.
+    Redirecting,
 }
 
 /// What carries the requests.
@@ -141,8 +148,9 @@ where
 {
     let settings = &core.local.settings;
     let since = settings.clock.instant();
-    let peer = accepted.info.peer;
-    let (stream, protocol) = match open(accepted.socket, accepted.tls, &core.local).await {
+    let Accepted { arrival: Arrival { socket, info, tls, proxy }, place } = accepted;
+    let mut peer = info.peer;
+    let (stream, protocol) = match open(socket, (proxy, &mut peer), tls, &core.local).await {
         Ok(opened) => opened,
         Err(error) => {
             tracing::debug!(%peer, %error, "a connection came to nothing");
@@ -150,9 +158,9 @@ where
         }
     };
     let activity = Activity::new(protocol);
-    let info = ConnectionInfo { certificate: certificate_of(&stream), ..accepted.info };
+    let info = ConnectionInfo { peer, certificate: certificate_of(&stream), ..info };
     let answer = Answer { core: Rc::clone(&core), info: Rc::new(info), activity: Arc::clone(&activity) };
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), accepted.place));
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), place));
     let ended = match protocol {
         Protocol::Http1 => {
             let connection = pin!(core.builders.http1.serve_connection(io, answer).with_upgrades());
@@ -166,10 +174,27 @@ where
     tell(&ended, peer, settings);
 }
 
-/// The handshake, or a look at the first bytes.
-async fn open(socket: Carrier, tls: Option<Arc<rustls::ServerConfig>>, local: &Local) -> io::Result<(Stream, Protocol)> {
+/// Who it is where a proxy says so, then the handshake, or a look at the first bytes.
+async fn open(
+    socket: Carrier,
+    (proxy, peer): (Option<ProxyPeers>, &mut Peer),
+    tls: Option<Arc<rustls::ServerConfig>>,
+    local: &Local,
+) -> io::Result<(Stream, Protocol)> {
     let limits = &local.settings.limits;
-    let socket = socket.watched()?;
+    let mut socket = socket.watched()?;
+    if let Some(proxies) = proxy {
+        let named = in_time(local, limits.header_timeout, proxies.name(*peer, &mut socket)).await;
+        // One that comes and goes without a word looks whether we are there.
+        if let Err(error) = &named
+            && error.kind() != io::ErrorKind::UnexpectedEof
+            && !local.drain.has_begun()
+        {
+            local.settings.metrics.connection_cut(Cut::ProxyHeader);
+            proxies.tell(*peer, error, &*local.settings.clock);
+        }
+        *peer = named?;
+    }
     let (opened, cut) = match tls {
         None => (in_time(local, limits.header_timeout, tell_protocol(socket)).await, Cut::HeaderTimeout),
         Some(config) => (in_time(local, limits.tls_handshake_timeout, shake_hands(socket, config)).await, Cut::Handshake),
@@ -209,7 +234,7 @@ async fn in_time<T>(local: &Local, limit: Duration, work: impl Future<Output = i
     }
 }
 
-fn tell(ended: &Ended, peer: SocketAddr, settings: &ServerSettings) {
+fn tell(ended: &Ended, peer: Peer, settings: &ServerSettings) {
     match ended {
         Ended::Properly | Ended::Dropped => {}
         Ended::Cut(cut) => {

@@ -14,13 +14,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use super::BoxError;
 use super::connection::{Builders, ConnectionInfo, serve};
 use super::drain::{Drain, Stage};
 use super::limits::ConnectionLimits;
+use super::proxy_protocol::ProxyPeers;
 use super::request_body::RequestBody;
 use super::socket::Carrier;
 use crate::clock::SharedClock;
@@ -62,6 +63,7 @@ pub struct Cores {
 struct CoreHandle {
     load: Arc<Load>,
     sockets: mpsc::UnboundedSender<Accepted>,
+    questions: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
 /// How many connections a core has, those on their way to it included.
@@ -88,10 +90,17 @@ impl Drop for Place {
 
 /// A socket on its way to a core.
 pub(super) struct Accepted {
+    pub(super) arrival: Arrival,
+    pub(super) place: Place,
+}
+
+/// What came in by a listener.
+pub(super) struct Arrival {
     pub(super) socket: Carrier,
     pub(super) info: ConnectionInfo,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(super) place: Place,
+    /// Where a PROXY header comes first.
+    pub(super) proxy: Option<ProxyPeers>,
 }
 
 /// What the connections of one core share.
@@ -124,6 +133,7 @@ impl Cores {
         let (alive, ended) = mpsc::channel(1);
         let start = |number: usize| {
             let (sockets, arriving) = mpsc::unbounded_channel();
+            let (questions, asked) = mpsc::unbounded_channel();
             let load = Arc::<Load>::default();
             let (ready, started) = startup::sync_channel(1);
             let (make_service, alive) = (make_service.clone(), alive.clone());
@@ -138,6 +148,7 @@ impl Cores {
                         let local = Rc::new(Local { settings, drain: LocalDrain::default() });
                         let core = Rc::new(Core { service: make_service(number), builders, local });
                         let _ = ready.send(Ok(()));
+                        drop(spawn_local(answer_questions(asked)));
                         run(core, arriving, &core_load).await;
                     }),
                     Err(error) => drop(ready.send(Err(error))),
@@ -145,7 +156,7 @@ impl Cores {
             })?;
             // A thread that says nothing has panicked while it made its service.
             started.recv().unwrap_or_else(|_| Err(io::Error::other(format!("core {number} did not start"))))?;
-            Ok(CoreHandle { load, sockets })
+            Ok(CoreHandle { load, sockets, questions })
         };
         let cores = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
         let places = Arc::new(Semaphore::new(settings.limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
@@ -161,6 +172,22 @@ impl Cores {
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
         self.cores.iter().map(|core| core.load.open.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Resolves when every core has come round to saying so; one that is stuck in a request does not. A core that has ended owes no answer.
+    pub(super) async fn all_answer(&self) {
+        let asked: Vec<_> = self
+            .cores
+            .iter()
+            .map(|core| {
+                let (answer, answered) = oneshot::channel();
+                let _ = core.questions.send(answer);
+                answered
+            })
+            .collect();
+        for answered in asked {
+            let _ = answered.await;
+        }
     }
 
     pub(super) const fn settings(&self) -> &ServerSettings {
@@ -180,25 +207,25 @@ impl Cores {
 
     /// Gives a connection to the core with the fewest; of equals each has its turn. Few long-lived connections are spread evenly so, which
     /// SO_REUSEPORT would leave to chance.
-    pub(super) fn hand_over(
-        &self,
-        socket: Carrier,
-        info: ConnectionInfo,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    pub(super) fn hand_over(&self, arrival: Arrival, permit: OwnedSemaphorePermit) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len().max(1);
         let (before, from) = self.cores.split_at_checked(turn).unwrap_or((&[], &self.cores));
         let Some(core) = from.iter().chain(before).min_by_key(|core| core.load.open.load(Ordering::Relaxed)) else { return };
         core.load.open.fetch_add(1, Ordering::AcqRel);
         let place = Place { load: Arc::clone(&core.load), _permit: permit, _open: self.settings.metrics.connection_opened() };
         // A core that has ended takes nothing: the socket is closed.
-        let _ = core.sockets.send(Accepted { socket, info, tls, place });
+        let _ = core.sockets.send(Accepted { arrival, place });
     }
 }
 
 fn runtime(number: usize) -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().thread_name(format!("doorward-core-{number}-blocking")).build_local(LocalOptions::default())
+}
+
+async fn answer_questions(mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    while let Some(answer) = asked.recv().await {
+        let _ = answer.send(());
+    }
 }
 
 /// Serves until the drain has emptied this core or has run out of patience. What is left then goes with the runtime.

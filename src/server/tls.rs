@@ -1,27 +1,36 @@
-//! TLS towards downstream: which versions, which protocols, which certificate.
+//! The certificates that are shown to whoever connects, each exchanged when its files change.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, crypto};
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use super::certificate::{CertificateError, CertificateFiles, Fingerprint};
-use super::{ALPN_HTTP1, ALPN_HTTP2};
+use super::server_names::ServerNames;
 
 /// How long a new certificate may lie unseen.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The certificate that is shown to whoever connects; may be exchanged while it is.
+/// A certificate that is shown to whoever connects; may be exchanged while it is.
 pub struct ServerCertificate {
     files: CertificateFiles,
-    current: ArcSwap<CertifiedKey>,
+    current: ArcSwap<Shown>,
+}
+
+/// A certificate with its key, and whose it is.
+pub(super) struct Shown {
+    key: Arc<CertifiedKey>,
+    names: ServerNames,
+}
+
+impl Shown {
+    fn read(files: &CertificateFiles) -> Result<Self, CertificateError> {
+        let key = files.read()?;
+        Ok(Self { names: ServerNames::of_key(&key), key })
+    }
 }
 
 impl ServerCertificate {
@@ -32,27 +41,10 @@ impl ServerCertificate {
     pub fn load(files: CertificateFiles) -> Result<(Arc<Self>, CertificateWatch), CertificateError> {
         // Before they are read: a change in between is then seen as one.
         let fingerprint = files.fingerprint();
-        let current = ArcSwap::from(files.read()?);
+        let current = ArcSwap::from_pointee(Shown::read(&files)?);
         let certificate = Arc::new(Self { files, current });
         let watch = CertificateWatch { certificate: Arc::clone(&certificate), served: fingerprint, refused: None };
         Ok((certificate, watch))
-    }
-
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, session tickets; no early data, since it can be replayed. `clients` says whose certificates
-    /// are asked for; `None`: nobody is asked for one.
-    ///
-    /// # Errors
-    /// When the cryptography is not there.
-    pub fn server_config(self: &Arc<Self>, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
-        config.ticketer = crypto::aws_lc_rs::Ticketer::new()?;
-        Ok(Arc::new(config))
     }
 }
 
@@ -62,9 +54,26 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
-impl ResolvesServerCert for ServerCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+/// Chooses by the name that whoever connects asks for (SNI, RFC 6066 §3): the one that names it exactly, else the one that covers it with a
+/// `*`, else, and where no name is asked for, the first. What the name says counts for nothing else: requests go by their authority.
+#[derive(Debug)]
+pub(super) struct ByName(pub(super) Vec<Arc<ServerCertificate>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let first = self.0.first()?;
+        let named = match hello.server_name() {
+            Some(name) if self.0.len() > 1 => self.named(&name.to_ascii_lowercase()),
+            _ => None,
+        };
+        Some(Arc::clone(&named.unwrap_or_else(|| first.current.load_full()).key))
+    }
+}
+
+impl ByName {
+    fn named(&self, name: &str) -> Option<Arc<Shown>> {
+        let all = || self.0.iter().map(|certificate| certificate.current.load_full());
+        all().find(|shown| shown.names.hold(name)).or_else(|| all().find(|shown| shown.names.cover(name)))
     }
 }
 
@@ -95,23 +104,6 @@ pub(super) enum Look {
 }
 
 impl CertificateWatch {
-    /// Looks every two seconds, until the process ends. To be run in the background of the control runtime.
-    pub async fn run(mut self) {
-        loop {
-            sleep(LOOK_EVERY).await;
-            // Off the runtime's threads: the files may lie on a network.
-            let looking = spawn_blocking(move || {
-                self.look();
-                self
-            });
-            match looking.await {
-                Ok(watch) => self = watch,
-                // The process is ending.
-                Err(_) => return,
-            }
-        }
-    }
-
     pub(super) fn look(&mut self) -> Look {
         let files = &self.certificate.files;
         let fingerprint = files.fingerprint();
@@ -122,9 +114,9 @@ impl CertificateWatch {
         if self.refused.as_ref().is_some_and(|(before, told)| *before == fingerprint && *told == Told::Yes) {
             return Look::Refused;
         }
-        match files.read() {
-            Ok(key) => {
-                self.certificate.current.store(key);
+        match Shown::read(files) {
+            Ok(shown) => {
+                self.certificate.current.store(Arc::new(shown));
                 self.served = fingerprint;
                 self.refused = None;
                 tracing::info!(certificate_file = files.certificate_file.display().to_string(), "a new certificate is served");

@@ -38,6 +38,8 @@ pub enum Cut {
     Handshake,
     /// More HTTP/2 streams were abandoned than finished.
     Resets,
+    /// No PROXY header, a malformed one, or one from a peer that is not in `trusted_proxies`.
+    ProxyHeader,
 }
 
 impl Cut {
@@ -49,6 +51,7 @@ impl Cut {
             Self::WriteTimeout => "write-timeout",
             Self::Handshake => "handshake",
             Self::Resets => "resets",
+            Self::ProxyHeader => "proxy-header",
         }
     }
 }

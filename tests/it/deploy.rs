@@ -224,7 +224,8 @@ async fn the_sidecar_is_sound_for_kubernetes_and_its_probes_ask_the_gateway() {
     let gateway = &containers[0];
     assert_understood(&texts(&gateway["args"]));
     let ports: Vec<u64> = gateway["ports"].as_array().expect("ports").iter().filter_map(|port| port["containerPort"].as_u64()).collect();
-    assert_eq!(ports, [u64::from(config.gateway.listen.port()), u64::from(config.gateway.admin.listen.port())]);
+    let [config::Listen::Tcp(listen)] = config.gateway.listeners.listen.as_slice() else { panic!("one address") };
+    assert_eq!(ports, [u64::from(listen.port()), u64::from(config.gateway.admin.listen.port())]);
     // Every file that the config names lies in what is mounted.
     for found in Regex::new(r#"_file\s*=\s*"([^"]+)""#).expect("sound").captures_iter(text) {
         assert!(
@@ -258,7 +259,8 @@ fn the_unit_is_sound_for_systemd_and_open_to_little() {
     // verify wants to see the program.
     let dir = TempDir::new("deploy");
     let unit = dir.write("doorward.service", text.replace("/usr/local/bin/doorward", command())).display().to_string();
-    let said = run("systemd-analyze", &["verify", &unit]);
+    let sockets = dir.write("doorward.socket", read(&deploy("systemd/doorward.socket"))).display().to_string();
+    let said = run("systemd-analyze", &["verify", &unit, &sockets]);
     assert_eq!(said, "", "systemd-analyze verify warns, and exits with 0 all the same");
     let _ = run("systemd-analyze", &["security", "--offline=yes", "--threshold=15", &unit]);
 

@@ -40,6 +40,7 @@ mod hostile; // a provider that lies: every lie has its reason, and nobody is le
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
 mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive
+mod listening; // where it listens: lists, unix sockets, sockets of systemd; what it tells systemd
 mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod model; // sessions against a small model: random interleavings of everything that happens to them
@@ -53,6 +54,7 @@ mod policy; // every rule with its yes and its no
 mod provider_leg; // no shared secret towards the provider: keys, certificates, pushed requests, bound tokens, pins
 mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
+mod proxy_protocol; // balancers that pass bytes on say for whom: whom they name, and who may not
 mod readme; // every config in README.md loads
 mod redirects; // where people may be sent: never to a stranger's place
 mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
@@ -60,6 +62,7 @@ mod refresh; // new tokens before the old ones end: what ends a session, what do
 mod refresh_together; // the same over several processes: one refresh token is spent once
 mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
 mod route_keys; // what a route says of itself: login, scopes, deny, addresses in a file, words for the refused, quiet logs, slashes
+mod server_names; // several certificates by name, and requests that go by their host all the same
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`
 mod session_tokens; // sessions that programs show: their streams, endings by the provider, bound routes, guesses at two places
 mod sessions; // cookies, lifetimes, who is signed in
@@ -70,5 +73,6 @@ mod stores; // one contract, two processes on one Redis, outages, restarts, copi
 mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
 mod streams_together; // the same over several processes
 mod systems; // four systems by their original steps: consumers, apps and providers in processes of their own
+mod to_https; // plain listeners that send people on, hsts, and a path for balancers
 mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals
 mod upstream_leg; // the way to the upstream: TLS, host, path, what it is told, what is set on its answers

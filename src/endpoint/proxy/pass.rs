@@ -122,7 +122,7 @@ fn outgoing(
     let settings = &gateway.settings;
     let route = permit.route();
     let peer = info.peer.ip();
-    let before = if settings.trusted_proxies.hold(peer) { forwarded_for(request.headers()) } else { None };
+    let before = if settings.trusted_proxies.hold(info.peer) { forwarded_for(request.headers()) } else { None };
     let headers = request.headers_mut();
     let upgrade = remove_hop_by_hop(headers);
     strip_identity(headers, &gateway.family, settings.underscore_names);

@@ -118,7 +118,7 @@ async fn few_connections_are_spread_evenly_over_the_cores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_for_both_families_shows_ipv4_peers_as_ipv4() {
-    let listener = Listener::bind("[::]:0".parse().unwrap(), None).unwrap();
+    let listener = Listener::bind("[::]:0".parse().unwrap(), TlsSwitch::new(None)).unwrap();
     let server = TestServer::start(limits());
     let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
     let accepting = listener.serve(Arc::clone(&server.cores));
@@ -130,8 +130,8 @@ async fn a_listener_for_both_families_shows_ipv4_peers_as_ipv4() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), TlsSwitch::new(None)).unwrap();
     let address = listener.local_addr().unwrap();
-    let error = Listener::bind(address, None).err().unwrap();
+    let error = Listener::bind(address, TlsSwitch::new(None)).err().unwrap();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }

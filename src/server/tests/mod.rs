@@ -4,7 +4,9 @@ mod draining;
 mod http;
 mod limits;
 mod messages;
+mod proxies;
 mod smuggling;
+mod supervisor;
 mod tls;
 
 use std::future::{Future, pending};
@@ -66,6 +68,10 @@ impl TestServer {
     }
 
     fn start_with(limits: ConnectionLimits, cores: usize, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::start_as(limits, cores, Listener::bind("127.0.0.1:0".parse().unwrap(), TlsSwitch::new(tls)).unwrap())
+    }
+
+    fn start_as(limits: ConnectionLimits, cores: usize, listener: Listener) -> Self {
         let (drain, metrics, seen) = (Drain::new(), Metrics::new(&[]), Arc::new(AtomicUsize::new(0)));
         let settings = ServerSettings { limits, drain: drain.clone(), metrics: Arc::clone(&metrics), clock: Arc::new(SystemClock) };
         let cores = Cores::start(cores, settings, {
@@ -81,7 +87,6 @@ impl TestServer {
             }
         })
         .unwrap();
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
         let address = listener.local_addr().unwrap();
         let accepting = listener.serve(Arc::clone(&cores));
         Tasks::new(Handle::current()).background(async { accepting.await.unwrap() });
@@ -177,6 +182,14 @@ async fn answer(core: usize, mut request: Request<RequestBody>, info: Rc<Connect
             reply(StatusCode::OK, "slow")
         }
         "/never" => pending().await,
+        "/stuck" => {
+            // 1: a core hangs here; 2: it may go on.
+            STUCK.store(1, Ordering::SeqCst);
+            while STUCK.load(Ordering::SeqCst) == 1 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            reply(StatusCode::OK, "unstuck")
+        }
         "/panic" => panic!("seen"),
         "/panic-in-body" => Response::new(Pieces { kind: Kind::Panics }.boxed_unsync()),
         "/endless" => Response::new(Pieces { kind: Kind::Endless }.boxed_unsync()),
@@ -201,6 +214,9 @@ async fn answer(core: usize, mut request: Request<RequestBody>, info: Rc<Connect
         _ => reply(StatusCode::OK, "hello"),
     }
 }
+
+/// What `/stuck` waits for.
+static STUCK: AtomicUsize = AtomicUsize::new(0);
 
 /// What `/early` has read, by the query.
 static UPLOADS: Mutex<Vec<(String, Result<Bytes, Reason>)>> = Mutex::new(Vec::new());

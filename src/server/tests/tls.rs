@@ -11,7 +11,8 @@ use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::tls::Look;
+use super::super::tls::{Look, ServerCertificate};
+use super::super::tls_switch::server_config;
 use super::*;
 
 /// A folder that goes with the test.
@@ -35,6 +36,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// TLS with this certificate alone, which asks nobody for theirs.
+fn showing(certificate: &Arc<ServerCertificate>) -> Arc<rustls::ServerConfig> {
+    server_config(vec![Arc::clone(certificate)], None, TlsVersion::Tls12).unwrap()
 }
 
 /// Writes a new certificate for `localhost`; the certificate itself.
@@ -71,7 +77,7 @@ async fn alpn_decides_between_http2_and_http1() {
     let folder = Folder::new();
     let trusted = issue(&folder.0);
     let (certificate, _) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 2, Some(certificate.server_config(None).unwrap()));
+    let server = TestServer::start_with(limits(), 2, Some(showing(&certificate)));
     for alpn in [&[&b"http/1.1"[..]][..], &[]] {
         let text = get(handshake(server.address, &trusted, alpn).await.unwrap()).await;
         assert!(text.ends_with("Tls HTTP/1.1 127.0.0.1"), "{text}");
@@ -89,7 +95,7 @@ async fn a_certificate_swapped_on_disk_is_served_without_a_restart() {
     let folder = Folder::new();
     let first = issue(&folder.0);
     let (certificate, mut watch) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config(None).unwrap()));
+    let server = TestServer::start_with(limits(), 1, Some(showing(&certificate)));
     let open = handshake(server.address, &first, &[]).await.unwrap();
     assert_eq!(watch.look(), Look::Same);
 
@@ -118,6 +124,28 @@ async fn a_certificate_swapped_on_disk_is_served_without_a_restart() {
     assert!(handshake(server.address, &third, &[]).await.is_ok());
 }
 
+fn loaded(folder: &Folder) -> ServerTls {
+    let settings = TlsSettings { certificates: vec![folder.files()], client_ca_file: None, min_version: TlsVersion::Tls12 };
+    ServerTls::load(settings).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_into_the_switch_counts_for_new_connections_and_ends_the_watch_before() {
+    let (one, two) = (Folder::new(), Folder::new());
+    let [first, second] = [&one, &two].map(|folder| issue(&folder.0));
+    let switch = TlsSwitch::new(None);
+    let server = TestServer::start_as(limits(), 1, Listener::bind("127.0.0.1:0".parse().unwrap(), switch.clone()).unwrap());
+    assert!(server.get("/transport").await.ends_with("Plain HTTP/1.1 127.0.0.1"));
+    let before = loaded(&one).keep_in(&switch);
+    let open = handshake(server.address, &first, &[]).await.unwrap();
+    Tasks::new(Handle::current()).background(loaded(&two).keep_in(&switch));
+    assert!(handshake(server.address, &first, &[]).await.is_err());
+    assert!(handshake(server.address, &second, &[]).await.is_ok());
+    assert!(get(open).await.contains("Tls HTTP/1.1"), "connections that are open go on");
+    within(before).await;
+    assert!(handshake(server.address, &second, &[]).await.is_ok(), "and it has changed nothing any more");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn links_that_kubernetes_swaps_are_followed() {
     let folder = Folder::new();
@@ -130,9 +158,9 @@ async fn links_that_kubernetes_swaps_are_followed() {
     for file in ["tls.crt", "tls.key"] {
         symlink(format!("..data/{file}"), folder.0.join(file)).unwrap();
     }
-    let (certificate, watch) = ServerCertificate::load(folder.files()).unwrap();
-    let server = TestServer::start_with(limits(), 1, Some(certificate.server_config(None).unwrap()));
-    Tasks::new(Handle::current()).background(watch.run());
+    let tls = loaded(&folder);
+    let server = TestServer::start_with(limits(), 1, Some(Arc::clone(tls.config())));
+    Tasks::new(Handle::current()).background(tls.keep_in(&TlsSwitch::new(None)));
     symlink("two", folder.0.join("..data_tmp")).unwrap();
     fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
     within(async {
@@ -149,7 +177,7 @@ async fn a_handshake_that_does_not_go_on_is_cut() {
     issue(&folder.0);
     let (certificate, _) = ServerCertificate::load(folder.files()).unwrap();
     let limits = ConnectionLimits { tls_handshake_timeout: Duration::from_millis(200), ..limits() };
-    let server = TestServer::start_with(limits, 1, Some(certificate.server_config(None).unwrap()));
+    let server = TestServer::start_with(limits, 1, Some(showing(&certificate)));
     for opening in [&b""[..], b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
         let mut stream = server.connect().await;
         stream.write_all(opening).await.unwrap();

@@ -1,4 +1,4 @@
-//! Real reverse proxies in front of the gateway: nginx and Caddy from Debian's packages, unprivileged, each in a folder of its own.
+//! Real reverse proxies in front of the gateway: nginx, Caddy and haproxy from Debian's packages, unprivileged, each in a folder of its own.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -69,6 +69,14 @@ pub async fn caddy(sites: &str, replace: &[(&str, &str)]) -> Front {
             .env("XDG_DATA_HOME", dir.path())
     })
     .await
+}
+
+/// Starts haproxy with these `listen` sections, which pass bytes on. The same replacements as for [`nginx`].
+pub async fn haproxy(sections: &str, replace: &[(&str, &str)]) -> Front {
+    let config = format!(
+        "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n{sections}\n"
+    );
+    start(&config, replace, |_, file| Launch::new("haproxy").args(["-db", "-f", file])).await
 }
 
 async fn start(template: &str, replace: &[(&str, &str)], launch: impl Fn(&TempDir, &str) -> Launch) -> Front {

@@ -76,7 +76,7 @@ impl Gateway {
     fn begin(port: u16, text: &str, dir: Arc<TempDir>, clock: Arc<ManualClock>) -> Self {
         let file = dir.write("config.toml", substituted(text, port, &dir).as_bytes());
         let environment = BTreeMap::from([("STATE_DIRECTORY".to_owned(), dir.path().display().to_string())]);
-        let sources = Sources { file: Some(&file), environment, flags: flags(port) };
+        let sources = Sources { file: Some(&file), environment, flags: flags(port, text) };
         let config = config::load(&sources).unwrap_or_else(|problems| {
             let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
             panic!("the config has problems:\n{}", told.join("\n"))
@@ -207,12 +207,14 @@ fn substituted(text: &str, port: u16, dir: &TempDir) -> String {
     text.replace("@PORT@", &port.to_string()).replace("@DIR@", &dir.path().display().to_string())
 }
 
-fn flags(port: u16) -> Vec<(String, String)> {
+/// Where it listens unless the config's own top level says so.
+fn flags(port: u16, text: &str) -> Vec<(String, String)> {
+    let listens = text.lines().take_while(|line| !line.starts_with('[')).any(|line| line.starts_with("listen = "));
     let pairs = [
         ("listen", format!("127.0.0.1:{port}")),
         ("admin.listen", "127.0.0.1:0".to_owned()),
         ("drain.delay", "0s".to_owned()),
         ("drain.deadline", "2s".to_owned()),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    pairs.into_iter().filter(|(key, _)| !(listens && *key == "listen")).map(|(key, value)| (key.to_owned(), value)).collect()
 }
