@@ -12,8 +12,8 @@ use super::token;
 use super::{Answering, StartError, never_told};
 use crate::authenticate::{Authenticator, CertificateMeans, Certificates, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
-use crate::config::{Config, ForwardAuthHeaders, Limits, ResponseMode, SessionCookieKept};
-use crate::endpoint::{self, Body, Core, EdgeSettings, ForwardedSet, Gateway, OutgoingListener};
+use crate::config::{Config, Limits, ResponseMode, SessionCookieKept};
+use crate::endpoint::{self, Body, Core, EdgeSettings, Gateway, OutgoingListener};
 use crate::header::cookies::{CookieStyle, SameSite};
 use crate::header::{AddressSource, IdentityFamily};
 use crate::outbound::Outbound;
@@ -154,11 +154,8 @@ fn settings(config: &Config) -> EdgeSettings {
         style: CookieStyle::new(gateway.secure, gateway.cookie_domain.clone(), &gateway.cookie_suffix, same_site),
         trusted_proxies: gateway.trusted_proxies.clone(),
         address_source: gateway.address_source.clone(),
-        forwarded: match gateway.forward_auth_headers {
-            ForwardAuthHeaders::Nginx => ForwardedSet::Nginx,
-            ForwardAuthHeaders::Caddy => ForwardedSet::Caddy,
-        },
         slashes: gateway.slashes,
+        forward_auth: gateway.forward_auth,
         underscore_names: gateway.underscore_names,
         lifetimes: config.session.lifetimes,
         leeway: gateway.leeway,

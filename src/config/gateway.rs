@@ -8,12 +8,13 @@ use url::Url;
 
 use super::admin::{self, Admin};
 use super::certificates::{self, ClientCertificates};
-use super::forward_auth::{self, ForwardAuthHeaders};
+use super::forward_auth;
 use super::limits::{self, Limits};
 use super::listeners::{self, Listeners};
 use super::pages::{self, Pages};
 use super::reader::Section;
 use super::{serving, tls};
+use crate::endpoint::ForwardAuthSettings;
 use crate::header::cookies::Secure;
 use crate::header::{AddressSource, TrustedProxies, UnderscoreNames};
 use crate::request::{AllowedOrigins, Sites, Slashes};
@@ -51,8 +52,8 @@ pub struct Gateway {
     pub trusted_proxies: TrustedProxies,
     /// `client_address`.
     pub address_source: AddressSource,
-    /// The one set of headers that forward-auth reads.
-    pub forward_auth_headers: ForwardAuthHeaders,
+    /// How front proxies ask.
+    pub forward_auth: ForwardAuthSettings,
     /// What becomes of header names with `_`.
     pub underscore_names: UnderscoreNames,
     /// `merge_slashes`.
@@ -125,7 +126,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let pages = pages::read(root);
     let limits = limits::read(root);
     let drain = read_drain(root);
-    let forward_auth_headers = forward_auth::read(root);
+    let forward_auth = forward_auth::read(root);
     let trusted = root.parsed_list("trusted_proxies", listeners::parse_trusted);
     let prefix = root.parsed("prefix", parse_prefix).unwrap_or_else(|| "/oauth2".to_owned());
     let suffix = root.parsed("cookie_suffix", |text| {
@@ -154,7 +155,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         cookie_suffix: suffix.unwrap_or_default(),
         address_source: super::route_client::read_source(root),
         trusted_proxies: TrustedProxies(trusted.unwrap_or_default()),
-        forward_auth_headers,
+        forward_auth,
         slashes: if root.flag("merge_slashes", true) { Slashes::Merged } else { Slashes::Kept },
         underscore_names,
         leeway,

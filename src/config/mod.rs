@@ -55,7 +55,6 @@ pub use api_keys::ApiKeys;
 pub use assertion::AssertionKeys;
 pub use certificates::ClientCertificates;
 pub use foreign_tokens::{ForeignKind, ForeignToken};
-pub use forward_auth::ForwardAuthHeaders;
 pub use gateway::{Drain, Gateway, Log, LogFormat};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
@@ -260,6 +259,9 @@ fn assemble(
                 ),
             );
         }
+    }
+    if let Some(routes) = &routes {
+        forward_auth::hold_against_routes(root, &gateway, &routes.table);
     }
     if let Some(provider) = providers.iter().find(|provider| provider.response_mode == ResponseMode::FormPost)
         && gateway.sites.first().scheme() == "http"

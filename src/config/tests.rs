@@ -243,6 +243,8 @@ fn values_that_do_not_fit_are_refused_by_name() {
         ("[admin]\nlisten = \"4181\"", "admin.listen"),
         ("[policy.x]\ngroups = \"\"", "policy.x.groups"),
         ("[forward_auth]\nheaders = \"both\"", "forward_auth.headers"),
+        ("[forward_auth]\nnarrow = \"yes\"", "forward_auth.narrow"),
+        ("[forward_auth]\nnarrow = true", "forward_auth.narrow"),
         ("[[token_issuer]]\nissuer = \"https://i.test\"", "token_issuer.audience"),
         ("[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"x\"\nalgorithms = [\"none\"]", "token_issuer.algorithms"),
         ("[[token_issuer]]\nissuer = \"https://i.test\"\naudience = \"x\"\nalgorithms = [\"HS256\"]", "token_issuer.algorithms"),
@@ -582,6 +584,29 @@ fn an_exchange_needs_a_token_and_what_everybody_gets_is_told() {
     let told: Vec<_> = config.warnings.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
     assert!(told.iter().any(|(at, told)| *at == "route[0].outbound" && told.contains("everybody")), "{told:?}");
     assert!(told.iter().any(|(at, told)| *at == "outbound" && told.contains("\"theirs\"")), "{told:?}");
+}
+
+#[test]
+fn a_set_that_names_no_method_does_not_go_with_routes_that_do() {
+    let told = |forward_auth: &str, route: &str| {
+        let routes = format!("[forward_auth]\n{forward_auth}\n[[route]]\nid = \"r\"\nallow = \"any-authenticated\"\n{route}\n");
+        let top = format!("{TOP}trusted_proxies = [\"10.0.0.1\"]");
+        match load_text("config.toml", &with_provider(&top, &routes), &[]) {
+            Ok(config) => (true, config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            Err(problems) => (false, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        }
+    };
+    let methods = "methods = [\"GET\"]";
+    for set in ["nginx", "caddy", "traefik", "envoy", "ingress-nginx"] {
+        assert_eq!(told(&format!("headers = {set:?}"), methods), (true, String::new()), "{set}");
+    }
+    assert_eq!(told("headers = \"oauth2-proxy\"\nnarrow = true", ""), (true, String::new()));
+    let (starts, said) = told("headers = \"oauth2-proxy\"", methods);
+    assert!(!starts && said.contains("forward_auth.headers") && said.contains("\"r\"") && said.contains("X-Original-Method"), "{said}");
+    let (starts, said) = told("headers = \"oauth2-proxy\"", "preflight = \"pass\"");
+    assert!(starts && said.contains("preflight") && said.contains("\"r\""), "{said}");
+    let (starts, said) = told("headers = \"envoy\"\nnarrow = true", "");
+    assert!(!starts && said.contains("forward_auth.narrow") && said.contains("routes"), "{said}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::OutgoingListener;
 use super::token::TokenEndpoint;
+use super::{ForwardAuthSettings, OutgoingListener};
 use crate::authenticate::Authenticator;
 use crate::clock::SharedClock;
 use crate::fault::Outage;
@@ -47,10 +47,10 @@ pub struct EdgeSettings {
     pub trusted_proxies: TrustedProxies,
     /// Where they name whom they speak for.
     pub address_source: AddressSource,
-    /// Which set of them forward-auth reads.
-    pub forwarded: ForwardedSet,
     /// What becomes of empty segments in paths.
     pub slashes: Slashes,
+    /// How front proxies ask.
+    pub forward_auth: ForwardAuthSettings,
     /// What becomes of header names with `_`.
     pub underscore_names: UnderscoreNames,
     /// How long sessions live.
@@ -71,15 +71,6 @@ pub struct EdgeSettings {
     pub hsts: Option<HeaderValue>,
     /// The path that answers balancers.
     pub health_path: Option<String>,
-}
-
-/// The one set of headers in which a front proxy names the request that it asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardedSet {
-    /// `X-Original-Method`, `X-Original-URI`.
-    Nginx,
-    /// `X-Forwarded-Method`, `X-Forwarded-Uri`.
-    Caddy,
 }
 
 /// How long the browser keeps the session cookie.

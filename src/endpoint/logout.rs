@@ -1,15 +1,17 @@
-//! `sign_out` ends the session here, has the provider take back what it issued for it (RFC 7009), and sends the browser there to end its own
-//! session; `signed_out` is where it comes back (OpenID Connect RP-Initiated Logout §2, §3).
+//! `sign_out` ends the session here, has the provider take back what it issued for it (RFC 7009), and sends the browser there to end its
+//! own session; `signed_out` is where it comes back (OpenID Connect RP-Initiated Logout §2, §3).
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::callback::sessions;
 use super::form::Parameters;
 use super::gateway::Origin;
 use super::login::{append, own_url, start_url};
+use super::start::from_header;
 use super::{Served, Visit, small_body};
 use crate::authenticate::OpenSession;
 use crate::clock::UnixTime;
@@ -20,7 +22,7 @@ use crate::reason::Reason;
 use crate::request::{AllowedOrigins, ReturnTo};
 use crate::respond::{ConfirmSignOut, Refusal, SignedOut};
 use crate::secret;
-use crate::server::RequestBody;
+use crate::server::{ConnectionInfo, RequestBody};
 use crate::session::{Session, SessionCookie};
 use crate::store::{Listing, Under};
 use crate::telemetry::audit::{self, Ending};
@@ -39,7 +41,7 @@ struct OnItsWay {
     until: UnixTime,
 }
 
-pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -> Served {
+pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>, info: &ConnectionInfo) -> Served {
     let headers = request.headers().clone();
     let origin = visit.gateway.from_own_page(&headers);
     let method = request.method().clone();
@@ -47,7 +49,7 @@ pub(super) async fn sign_out(visit: &Visit<'_>, request: Request<RequestBody>) -
         Ok(asked) => asked,
         Err(fault) => return visit.refuse(&fault),
     };
-    let rd = match target(visit, &place) {
+    let rd = match target(visit, &place, from_header(visit.gateway, &headers, info)).await {
         Ok(rd) => rd,
         Err(fault) => return visit.refuse(&fault),
     };
@@ -225,19 +227,49 @@ pub(super) fn confirmation(visit: &Visit<'_>, cookie: &SessionCookie) -> String 
     secret::encode(&visit.gateway.ring.seal(CONFIRMED, &cookie.record_id()))
 }
 
-/// Whether the form of our own page was sent that named this browser's session: where browsers do not say whose page a form is on (plain http),
-/// nothing else could ever confirm it.
+/// Whether the form of our own page was sent that named this browser's session: where browsers do not say whose page a form is on (plain
+/// http), nothing else could ever confirm it.
 pub(super) fn confirmed(visit: &Visit<'_>, confirm: Option<&str>, found: &[(SessionCookie, Arc<OpenSession>)]) -> bool {
     let named = confirm.and_then(secret::decode).and_then(|sealed| visit.gateway.ring.open(CONFIRMED, &sealed));
     named.is_some_and(|named| found.iter().any(|(cookie, _)| secret::same(&named, &cookie.record_id())))
 }
 
-fn target(visit: &Visit<'_>, parameters: &Parameters) -> Result<Option<ReturnTo>, Fault> {
+/// Where to go after: `rd`, else what a listed front proxy names. An `rd` that is the provider's own place for signing out says no more
+/// than this endpoint does by itself: the place that it names in turn counts, if it is allowed.
+async fn target(visit: &Visit<'_>, parameters: &Parameters, header: Option<String>) -> Result<Option<ReturnTo>, Fault> {
     let settings = &visit.gateway.settings;
-    let Some(raw) = parameters.one("rd")? else { return Ok(None) };
+    let (name, raw) = match (parameters.one("rd")?, &header) {
+        (Some(raw), _) => ("rd", raw),
+        (None, Some(raw)) => ("X-Auth-Request-Redirect", raw.as_str()),
+        (None, None) => return Ok(None),
+    };
     let base = settings.sites.base(&visit.facts.host);
-    let checked = base.and_then(|base| settings.origins.check(raw, &base, &settings.prefix));
-    checked.map(Some).ok_or_else(|| Fault::new(Reason::ReturnToRefused, "rd is neither at one of our hosts nor in redirect_origins"))
+    let base = base.ok_or_else(|| Fault::new(Reason::HostUnknown, "no public URL for this host"))?;
+    let check = |raw: &str| settings.origins.check(raw, &base, &settings.prefix);
+    if let Some(rd) = check(raw) {
+        return Ok(Some(rd));
+    }
+    let Some(url) = Url::parse(raw).ok().filter(|url| url.has_host()) else { return Err(elsewhere(name)) };
+    for provider in &visit.gateway.providers {
+        // A provider that does not answer says nothing for this place, and keeps nobody from signing out here.
+        match provider.ends_sessions_at(&url).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let after = url.query_pairs().find(|(name, _)| name == "post_logout_redirect_uri");
+                return Ok(after.and_then(|(_, after)| check(&after)));
+            }
+            Err(Trouble::Refused(_)) => {}
+            Err(Trouble::Unreachable(outage)) => {
+                visit.gateway.note_outage(&visit.trace.id(), &outage);
+                return Ok(None);
+            }
+        }
+    }
+    Err(elsewhere(name))
+}
+
+fn elsewhere(name: &str) -> Fault {
+    Fault::new(Reason::ReturnToRefused, format!("{name} is neither at one of our hosts nor in redirect_origins"))
 }
 
 /// Origins that the form's answer may pass through.

@@ -53,7 +53,8 @@ use http::{Method, Request, Response};
 
 pub use access::answer;
 pub use body::Body;
-pub use gateway::{Core, EdgeSettings, ForwardedSet, Gateway, SessionCookieKept};
+pub use forward_auth::{ForwardAuthSettings, ForwardedSet, InlineRules};
+pub use gateway::{Core, EdgeSettings, Gateway, SessionCookieKept};
 pub use outgoing::OutgoingListener;
 pub use token::TokenEndpoint;
 
@@ -151,10 +152,10 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     if info.entrance == Entrance::Redirecting {
         return to_https::serve(gateway, &request, trace);
     }
-    if let Some((path, style)) = forward_auth::asked(gateway, request.uri()) {
-        let facts = facts::of_question(gateway, &request, info, path);
+    if let Some(question) = forward_auth::asked(gateway, request.uri()) {
+        let facts = facts::of_question(gateway, &request, info, question.path.clone());
         let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
-        return forward_auth::serve(&visit, &request, info, style).await;
+        return forward_auth::serve(&visit, &request, info, &question).await;
     }
     let read = facts::of_request(gateway, &request, info);
     let facts = match read {
@@ -215,7 +216,7 @@ async fn own(
         "/backchannel_logout" => &[Method::POST],
         "/token" if gateway.token.is_some() => &[Method::POST],
         "/frontchannel_logout" => &[Method::GET],
-        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, "no endpoint of this name")),
+        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, forward_auth::unknown(name))),
     };
     if !methods.contains(&facts.method) {
         return not_taken(&visit, &methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "));
@@ -223,12 +224,12 @@ async fn own(
     match name {
         "/start" => start::serve(&visit, request, info).await,
         "/sign_in" if local_form::is_meant(&visit) => local_form::serve(&visit, request).await,
-        "/sign_in" => sign_in::serve(&visit, request.headers()).await,
+        "/sign_in" => sign_in::serve(&visit, request.headers(), info).await,
         "/jwks" => jwks::serve(&visit).await,
         "/done" => Served::new(gateway.pages.done(), Reason::Endpoint),
         "/kept" => kept_form::page(&visit, request.headers()).await,
         "/callback" => callback::serve(&visit, request).await,
-        "/sign_out" => logout::sign_out(&visit, request).await,
+        "/sign_out" => logout::sign_out(&visit, request, info).await,
         "/signed_out" => logout::signed_out(&visit, request.headers()),
         "/backchannel_logout" => backchannel_logout::serve(&visit, request).await,
         "/frontchannel_logout" => frontchannel_logout::serve(&visit).await,

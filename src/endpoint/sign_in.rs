@@ -1,20 +1,22 @@
-//! `sign_in`: the chooser, where there is more than one provider.
+//! `sign_in`: the chooser, where there is more than one provider; with one it is the way there.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use super::form::with_query;
 use super::login::{self, own_url};
-use super::start::{flow_named, wanted};
+use super::start::{flow_named, navigated, wanted};
 use super::{Served, Visit, cookie};
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
 use crate::request::ReturnTo;
 use crate::respond::{Choice, Chooser, Refusal};
+use crate::server::ConnectionInfo;
 
-pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
+pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Served {
     let refused = |fault: &Fault| visit.refuse_with(fault, Refusal { actions: vec![login::home(visit)], ..Refusal::default() });
-    let offered = match offered(visit, headers).await {
-        Ok(offered) => offered,
+    let offered = match offered(visit, headers, info).await {
+        Ok(Next::Offer(offered)) => offered,
+        Ok(Next::Served(served)) => return *served,
         Err(Trouble::Refused(fault)) => return refused(&fault),
         Err(trouble) => return visit.trouble(&trouble),
     };
@@ -38,18 +40,36 @@ struct Offered {
     place: Vec<(&'static str, String)>,
 }
 
-/// In a flow that is under way the flow knows the place; else the query names it, and nothing is written yet.
-async fn offered(visit: &Visit<'_>, headers: &HeaderMap) -> Result<Offered, Trouble> {
+/// What becomes of a visit.
+enum Next {
+    /// The page.
+    Offer(Offered),
+    /// Without a choice straight on.
+    Served(Box<Served>),
+}
+
+/// In a flow that is under way the flow knows the place; else the query names it, and nothing is written before the choice. HEAD writes
+/// nothing.
+async fn offered(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Result<Next, Trouble> {
     let gateway = visit.gateway;
+    let straight_on = |providers: &[String]| visit.facts.method == Method::GET && providers.len() < 2;
     let Some((handle, _)) = flow_named(visit)? else {
-        let wanted = wanted(visit, headers, None)?;
+        let wanted = wanted(visit, headers, info)?;
+        if straight_on(&wanted.providers) {
+            navigated(headers)?;
+            return Ok(Next::Served(Box::new(login::begin(visit, headers, wanted).await)));
+        }
         let mut place = vec![("rd", wanted.return_to.to_string())];
         place.extend(wanted.route.map(|route| ("route", route)));
-        return Ok(Offered { providers: wanted.providers, return_to: wanted.return_to, place });
+        return Ok(Next::Offer(Offered { providers: wanted.providers, return_to: wanted.return_to, place }));
     };
     let unknown = || Fault::new(Reason::StateUnknown, "no flow of this browser has this handle");
     let flow_cookie = cookie::flow(headers, &gateway.settings.style, handle).ok_or_else(unknown)?;
     let flow = gateway.authenticator.sessions.flow(&flow_cookie).await?.ok_or_else(unknown)?;
     let providers = login::providers_in(visit, &flow);
-    Ok(Offered { providers, return_to: flow.return_to, place: vec![("flow", handle.write())] })
+    if straight_on(&providers) {
+        navigated(headers)?;
+        return Ok(Next::Served(Box::new(login::go_on(visit, &flow_cookie, &flow, None, Reason::Endpoint).await)));
+    }
+    Ok(Next::Offer(Offered { providers, return_to: flow.return_to, place: vec![("flow", handle.write())] }))
 }

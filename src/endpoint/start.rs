@@ -22,10 +22,8 @@ const LOGIN_HINT: usize = 512;
 /// Begins a login, leads to the chooser when there is a choice, or goes on in a flow.
 pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>, info: &ConnectionInfo) -> Served {
     let headers = request.headers().clone();
-    // An image or a script of any page must not fill the bounds of somebody's network with logins that nobody wants.
-    let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
-    if !navigates {
-        return visit.refuse(&Fault::new(Reason::CrossSite, "start was fetched by a page, not navigated to"));
+    if let Err(fault) = navigated(&headers) {
+        return visit.refuse(&fault);
     }
     if visit.facts.method == Method::POST {
         return match posted(visit, request).await {
@@ -38,18 +36,24 @@ pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>, info
         Ok(Some((handle, provider))) => return go_on(visit, &headers, handle, provider.as_deref()).await,
         Err(fault) => return refused(visit, &fault),
     }
-    match wanted(visit, &headers, Some(info)) {
+    match wanted(visit, &headers, info) {
         Ok(wanted) => login::begin(visit, &headers, wanted).await,
         Err(fault) => refused(visit, &fault),
     }
+}
+
+/// An image or a script of any page must not fill the bounds of somebody's network with logins that nobody wants.
+pub(super) fn navigated(headers: &HeaderMap) -> Result<(), Fault> {
+    let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    if navigates { Ok(()) } else { Err(Fault::new(Reason::CrossSite, "a login was fetched by a page, not navigated to")) }
 }
 
 fn refused(visit: &Visit<'_>, fault: &Fault) -> Served {
     visit.refuse_with(fault, Refusal { actions: vec![home(visit)], ..Refusal::default() })
 }
 
-/// Another site may post its form here (Core §4). A form from there brings no cookies along, so a browser could hold any number of flows: it is
-/// led to the same by GET, with which it shows them.
+/// Another site may post its form here (Core §4). A form from there brings no cookies along, so a browser could hold any number of flows:
+/// it is led to the same by GET, with which it shows them.
 async fn posted(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Served, Fault> {
     let parameters = Parameters::parse(&small_body(request, FORM).await?);
     if parameters.one("iss")?.is_none() {
@@ -88,7 +92,7 @@ async fn go_on(visit: &Visit<'_>, headers: &HeaderMap, handle: FlowHandle, provi
 }
 
 /// Reads the parameters of `start` and `sign_in`.
-pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>) -> Result<Wanted, Fault> {
+pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Result<Wanted, Fault> {
     let gateway = visit.gateway;
     let parameters = Parameters::parse_with_rd(visit.facts.query.as_deref().unwrap_or_default());
     let return_to = place(visit, headers, info, &parameters)?;
@@ -123,14 +127,14 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&Conne
 }
 
 /// Where to go after, with the app's own `state`.
-fn place(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>, parameters: &Parameters) -> Result<ReturnTo, Fault> {
+fn place(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo, parameters: &Parameters) -> Result<ReturnTo, Fault> {
     let gateway = visit.gateway;
     let mut named = Vec::new();
     for name in ["rd", "return_to", "target_link_uri"] {
         named.extend(parameters.one(name)?.map(|raw| (name, raw.to_owned())));
     }
     let raw = match named.as_slice() {
-        [] => info.and_then(|info| from_header(gateway, headers, info)).map(|raw| ("X-Auth-Request-Redirect", raw)),
+        [] => from_header(gateway, headers, info).map(|raw| ("X-Auth-Request-Redirect", raw)),
         [_] => named.pop(),
         _ => return Err(Fault::new(Reason::ParameterInvalid, "more than one of rd, return_to and target_link_uri; give one of them")),
     };
@@ -152,7 +156,7 @@ fn place(visit: &Visit<'_>, headers: &HeaderMap, info: Option<&ConnectionInfo>, 
 }
 
 /// `X-Auth-Request-Redirect`, from a listed peer only.
-fn from_header(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Option<String> {
+pub(super) fn from_header(gateway: &Gateway, headers: &HeaderMap, info: &ConnectionInfo) -> Option<String> {
     let mut lines = headers.get_all("x-auth-request-redirect").iter();
     let line = lines.next()?;
     let listed = gateway.settings.trusted_proxies.hold(info.peer) && lines.next().is_none();

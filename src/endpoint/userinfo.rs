@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 use crate::credential::{Authenticated, Authentication, Credential, CredentialKind};
 use crate::decision::TokenProblem;
 use crate::fault::Trouble;
-use crate::identity::Groups;
+use crate::identity::{Groups, Identity};
 use crate::reason::Reason;
 use crate::request::Audience;
 use crate::respond::{Refusal, challenge};
@@ -108,10 +108,22 @@ fn told(visit: &Visit<'_>, who: Authenticated, more: Map<String, Value>) -> Serv
     });
     if let Some(members) = told.as_object_mut() {
         members.extend(more);
+        let claims = additional(visit, identity);
+        if !claims.is_empty() {
+            members.insert("additionalClaims".to_owned(), Value::Object(claims));
+        }
     }
     let mut served = Served::new(visit.reply().json(&told), Reason::Endpoint);
     served.who = Some(who);
     served
+}
+
+/// The claims that some route tells its upstream, by the names and paths that the config gives them: what the operator has asked for, and
+/// nothing else of what the provider said.
+fn additional(visit: &Visit<'_>, identity: &Identity) -> Map<String, Value> {
+    let rules = visit.gateway.routes.routes().iter().flat_map(|route| &route.headers);
+    let paths = rules.flat_map(|rule| rule.template.claims());
+    paths.filter_map(|path| path.find(&identity.claims).map(|value| (path.to_string(), value.clone()))).collect()
 }
 
 fn unauthorized(visit: &Visit<'_>, reason: Reason, problem: TokenProblem) -> Served {

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::http::{HttpError, HttpFailure};
 use super::keys::{Budget, Looked};
-use super::logout_url::LogoutValues;
+use super::logout_url::{LogoutUrl, LogoutValues};
 use super::oidc::OpenIdProvider;
 use super::own_calls::{Endpoint, Unanswered};
 use crate::fault::{Fault, Outage, Trouble};
@@ -42,6 +42,19 @@ impl OpenIdProvider {
         Ok(Some(url))
     }
 
+    /// Whether `url` is where sessions end, but for its query.
+    pub(super) async fn is_end_session(&self, url: &Url) -> Result<bool, Trouble> {
+        if !url.username().is_empty() || url.password().is_some() {
+            return Ok(false);
+        }
+        let same = |place: &Url| place.origin() == url.origin() && place.path() == url.path();
+        if self.settings.logout_url.as_ref().and_then(LogoutUrl::place).is_some_and(|place| same(&place)) {
+            return Ok(true);
+        }
+        let document = self.discovery.document().await?;
+        Ok(document.additional_metadata().end_session_endpoint.as_ref().is_some_and(same))
+    }
+
     /// Takes the refresh token back, and with it what was issued for it (RFC 7009 §2.1). Nothing happens where there is none, or where the
     /// provider has no endpoint for it.
     pub(super) async fn take_back(&self, tokens: &Tokens) -> Result<(), Trouble> {
@@ -62,8 +75,8 @@ impl OpenIdProvider {
         }
     }
 
-    /// With the keys at hand; if none of them fits, once more with newer ones. Anybody can send a logout token, so that what it may cost the
-    /// provider is what every stranger's token may.
+    /// With the keys at hand; if none of them fits, once more with newer ones. Anybody can send a logout token, so that what it may cost
+    /// the provider is what every stranger's token may.
     pub(super) async fn verified_logout(&self, token: &Secret) -> Result<LogoutToken, Trouble> {
         let expect = LogoutTokenExpectation {
             issuer: &self.settings.issuer,

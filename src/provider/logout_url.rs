@@ -70,7 +70,13 @@ impl LogoutUrl {
     /// Its origin, for the policy of forms that lead there.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
-        Url::parse(&self.0).ok().map(|url| url.origin().ascii_serialization())
+        self.place().map(|url| url.origin().ascii_serialization())
+    }
+
+    /// Where it is, without a look at the query.
+    #[must_use]
+    pub fn place(&self) -> Option<Url> {
+        Url::parse(&self.0).ok()
     }
 
     /// The URL for one sign-out. A parameter that would hold a token too long for it is left out. `None`: no URL, which [`LogoutUrl::parse`]

@@ -127,6 +127,11 @@ pub trait IdentityProvider: Send + Sync {
         state: &'a str,
     ) -> ProviderFuture<'a, Option<Url>>;
 
+    /// Whether sessions of this provider end at `url`, whatever its query says: its `end_session_endpoint`, or the `logout_url` of the config.
+    fn ends_sessions_at<'a>(&'a self, _url: &'a Url) -> ProviderFuture<'a, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
     /// Has the provider take back what it issued (RFC 7009), where it can.
     fn revoke<'a>(&'a self, tokens: &'a Tokens) -> ProviderFuture<'a, ()>;
 

@@ -295,6 +295,10 @@ impl IdentityProvider for OpenIdProvider {
         Box::pin(self.end_session(session, post_logout_redirect_uri, state))
     }
 
+    fn ends_sessions_at<'a>(&'a self, url: &'a Url) -> ProviderFuture<'a, bool> {
+        Box::pin(self.is_end_session(url))
+    }
+
     fn revoke<'a>(&'a self, tokens: &'a Tokens) -> ProviderFuture<'a, ()> {
         Box::pin(self.take_back(tokens))
     }

