@@ -112,9 +112,39 @@ pub struct ClaimMapping {
     /// The e-mail; `None`: this issuer's e-mail does not count.
     pub email: Option<ClaimPath>,
     /// The groups; `None`: this issuer's groups do not count.
-    pub groups: Option<ClaimPath>,
+    pub groups: Option<GroupPaths>,
     /// What an absent `email_verified` is worth.
     pub email_verification: EmailVerification,
+}
+
+/// Where groups are: in one place or in several, each with what is put before the names that stand there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPaths(Vec<(ClaimPath, String)>);
+
+impl From<ClaimPath> for GroupPaths {
+    fn from(path: ClaimPath) -> Self {
+        Self(vec![(path, String::new())])
+    }
+}
+
+impl GroupPaths {
+    /// In these places; `None` where there is none.
+    #[must_use]
+    pub fn several(places: Vec<(ClaimPath, String)>) -> Option<Self> {
+        (!places.is_empty()).then_some(Self(places))
+    }
+
+    /// All groups of all places, each once. That some were left out of one place is as if all were.
+    fn find(&self, claims: &Claims) -> Groups {
+        if self.0.iter().any(|(path, _)| left_out(path, claims)) {
+            return Groups::Overage;
+        }
+        let mut seen = BTreeSet::new();
+        let found = self.0.iter().flat_map(|(path, before)| {
+            path.find(claims).map(texts).unwrap_or_default().into_iter().map(move |name| format!("{before}{name}"))
+        });
+        Groups::Listed(found.filter(|name| seen.insert(name.clone())).collect())
+    }
 }
 
 /// A place in the claims: a literal name, else members separated by dots (`realm_access.roles`).
@@ -191,8 +221,7 @@ impl Identity {
         };
         let groups = match &mapping.groups {
             None => Groups::Listed(Vec::new()),
-            Some(path) if left_out(path, &claims) => Groups::Overage,
-            Some(path) => Groups::Listed(path.find(&claims).map(texts).unwrap_or_default()),
+            Some(paths) => paths.find(&claims),
         };
         Some(Self {
             issuer: issuer.to_owned(),
@@ -245,7 +274,7 @@ mod tests {
 
     fn mapping(email_verification: EmailVerification) -> ClaimMapping {
         let path = |text| ClaimPath::parse(text).unwrap();
-        ClaimMapping { user: path("sub"), email: Some(path("email")), groups: Some(path("groups")), email_verification }
+        ClaimMapping { user: path("sub"), email: Some(path("email")), groups: Some(path("groups").into()), email_verification }
     }
 
     fn identity(claims: Value, verification: EmailVerification) -> Option<Identity> {
@@ -301,6 +330,26 @@ mod tests {
         ] {
             assert_eq!(identity(claims.clone(), EmailVerification::Required).unwrap().groups, expected, "{claims}");
         }
+    }
+
+    #[test]
+    fn groups_of_several_places_keep_apart_by_what_stands_before_them() {
+        let place = |text: &str, before: &str| (ClaimPath::parse(text).unwrap(), before.to_owned());
+        let several = |places: Vec<(ClaimPath, String)>| {
+            let mapping = ClaimMapping { groups: GroupPaths::several(places), ..mapping(EmailVerification::Required) };
+            move |claims: Value| {
+                Identity::from_claims("i", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap().groups
+            }
+        };
+        let listed = |names: &[&str]| Groups::Listed(names.iter().map(|name| (*name).to_owned()).collect());
+        let claims =
+            json!({"sub": "1", "groups": ["admin", "staff"], "realm_access": {"roles": ["admin", "user"]}, "https://x.test/g": "one"});
+        let both = several(vec![place("groups", ""), place("realm_access.roles", "role:"), place("https://x.test/g", "")]);
+        assert_eq!(both(claims.clone()), listed(&["admin", "staff", "role:admin", "role:user", "one"]));
+        assert_eq!(several(vec![place("groups", ""), place("realm_access.roles", "")])(claims), listed(&["admin", "staff", "user"]));
+        assert_eq!(both(json!({"sub": "1", "realm_access": {"roles": ["user"]}, "_claim_names": {"groups": "s"}})), Groups::Overage);
+        assert_eq!(both(json!({"sub": "1"})), listed(&[]));
+        assert_eq!(GroupPaths::several(vec![]), None);
     }
 
     #[test]

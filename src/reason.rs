@@ -277,6 +277,8 @@ reasons! {
     IdTokenSignature = "id-token-signature",
     /// Its `iss` is another.
     IdTokenIssuer = "id-token-issuer",
+    /// It is of a tenant that `tenants` does not list.
+    TenantUnlisted = "tenant-unlisted",
     /// Its `aud` is another, or names others we do not trust.
     IdTokenAudience = "id-token-audience",
     /// Its `azp` is another or missing.
@@ -291,6 +293,8 @@ reasons! {
     IdTokenNonce = "id-token-nonce",
     /// Its `at_hash` does not fit the access token.
     IdTokenAccessTokenHash = "id-token-access-token-hash",
+    /// The access token, whose claims count, is no JWT of the provider's, or speaks of somebody else.
+    AccessTokenClaims = "access-token-claims",
     /// Userinfo speaks of somebody else.
     UserinfoSubject = "userinfo-subject",
     /// Userinfo's answer is not a JSON object of claims.

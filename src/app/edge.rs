@@ -30,6 +30,7 @@ use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService
 use crate::store::{LoginBounds, SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::{AccessLines, Ids, Metrics};
+use crate::token::Issuer;
 use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls, Upstreams};
 use crate::verify::Verifiers;
 use crate::verify::dpop::DpopVerifier;
@@ -78,10 +79,10 @@ pub(super) fn gateway(
     );
     renewals.watch_streams();
     let registered =
-        |provider: &crate::config::Provider| Registration { issuer: provider.issuer.clone(), client_id: provider.client_id.clone() };
+        |provider: &crate::config::Provider| Registration { issuer: provider.issuers.clone(), client_id: provider.client_id.clone() };
     let ours = config.users.iter().map(|users| {
         // `client_id` says here which accounts of ours: there is one kind.
-        (LOCAL.to_owned(), Registration { issuer: users.issuer.clone(), client_id: LOCAL.to_owned() })
+        (LOCAL.to_owned(), Registration { issuer: Issuer::One(users.issuer.clone()), client_id: LOCAL.to_owned() })
     });
     let registrations = config.providers.iter().map(|provider| (provider.id.clone(), registered(provider))).chain(ours);
     let registrations = registrations.chain(token::registrations(&config)).collect();
@@ -151,6 +152,7 @@ fn settings(config: &Config) -> EdgeSettings {
         sites: Arc::clone(&gateway.sites),
         origins: gateway.origins.clone(),
         prefix: gateway.prefix.clone(),
+        callbacks: config.providers.iter().filter_map(|provider| provider.callback.clone()).collect(),
         style: CookieStyle::new(gateway.secure, gateway.cookie_domain.clone(), &gateway.cookie_suffix, same_site),
         trusted_proxies: gateway.trusted_proxies.clone(),
         address_source: gateway.address_source.clone(),
@@ -263,7 +265,9 @@ pub(super) fn admin_sessions(gateway: &Gateway, token: Option<SecretSource>) -> 
     Arc::new(AdminSessions {
         sessions: Arc::clone(&gateway.authenticator.sessions),
         token,
-        providers: registrations.map(|(id, registration)| (registration.issuer.clone(), id.clone())).collect(),
+        providers: registrations
+            .flat_map(|(id, registration)| registration.issuer.all().into_iter().map(|iss| (iss, id.clone())))
+            .collect(),
         tasks: gateway.tasks.clone(),
         metrics: Arc::clone(&gateway.metrics),
     })

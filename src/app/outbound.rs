@@ -9,10 +9,12 @@ use crate::config::{Config, LocalListen, OutboundPlace};
 use crate::outbound::{ClientCredentials, EndpointPlace, Outbound, TokenEndpoint, TokenEndpointSettings, TokenExchange, Wanted};
 use crate::provider::CallTimes;
 use crate::provider::discovery::Discovery;
+use crate::provider::places::Places;
 use crate::route::InNameOf;
 use crate::server::{Listener, TlsSwitch};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
+use crate::token::Issuer;
 
 /// In the order of the config. Nobody is asked yet.
 pub(super) fn all(
@@ -23,12 +25,18 @@ pub(super) fn all(
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Outbound>, StartError> {
     let made = config.outbound.iter().map(|outbound| {
-        let calls = http(config, &outbound.tls, tasks);
+        // A provider is reached as it is for logins.
+        let proxy = match &outbound.place {
+            OutboundPlace::Provider(id) => config.providers.iter().find(|provider| provider.id == *id).and_then(|it| it.proxy.as_ref()),
+            OutboundPlace::Issuer(_) | OutboundPlace::Url(_) => config.proxy.as_ref(),
+        };
+        let calls = http(config, &outbound.tls, proxy, tasks);
         // The name in the metric: the issuer where there is one, as for logins.
         let (place, called) = match &outbound.place {
             OutboundPlace::Url(url) => (EndpointPlace::Url(url.clone()), url.origin().ascii_serialization()),
             OutboundPlace::Issuer(issuer) => {
-                let discovery = Discovery::new(issuer.clone(), calls.clone(), Arc::clone(clock), Arc::clone(metrics));
+                let discovery =
+                    Discovery::new(Issuer::One(issuer.clone()), Places::default(), calls.clone(), Arc::clone(clock), Arc::clone(metrics));
                 (EndpointPlace::Discovered(Arc::new(discovery)), issuer.clone())
             }
             OutboundPlace::Provider(id) => {

@@ -13,6 +13,7 @@ use crate::provider::discovery::{self, Discovery};
 use crate::provider::http::{Http, HttpSettings};
 use crate::provider::keys::{JwksCache, over_http};
 use crate::provider::local::{AccountSource, GuessLimits, LOCAL, LocalProvider, LocalSettings, ShownPasswords};
+use crate::provider::proxy::Proxy;
 use crate::provider::tls::TlsSettings;
 use crate::provider::{self, CallTimes, OpenIdProvider, OpenIdSettings};
 use crate::store::Sessions;
@@ -32,8 +33,14 @@ pub(super) struct People {
 pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Result<People, StartError> {
     let mut people = People { providers: Vec::new(), documents: Vec::new() };
     for provider in &config.providers {
-        let http = http(config, &provider.tls, tasks);
-        let discovery = Arc::new(Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(clock), Arc::clone(metrics)));
+        let http = http(config, &provider.tls, provider.proxy.as_ref(), tasks);
+        let discovery = Arc::new(Discovery::new(
+            provider.issuers.clone(),
+            provider.places.clone(),
+            http.clone(),
+            Arc::clone(clock),
+            Arc::clone(metrics),
+        ));
         people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
         tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
         let times = CallTimes::new(&provider.issuer, Arc::clone(clock), Arc::clone(metrics));
@@ -97,18 +104,22 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
     OpenIdSettings {
         id: provider.id.clone(),
         name: provider.name.clone(),
-        issuer: provider.issuer.clone(),
+        issuer: provider.issuers.clone(),
         client_id: provider.client_id.clone(),
         client_authentication: provider.client_auth.clone(),
         shows_certificate: provider.tls.certificate.is_some(),
         pushed: provider.pushed,
         binding: provider.binding,
         scopes: provider.scopes.clone(),
+        authorize: provider.authorize.clone(),
+        authorize_from_start: provider.authorize_from_start.clone(),
+        callback: provider.callback.clone(),
         response_mode: match provider.response_mode {
             ResponseMode::Query => provider::ResponseMode::Query,
             ResponseMode::FormPost => provider::ResponseMode::FormPost,
         },
         algorithms: provider.algorithms.clone(),
+        claims_from: provider.claims_from.clone(),
         mapping: provider.mapping.clone(),
         logout_url: provider.logout_url.clone(),
         logout_token_exp: provider.logout_token_exp,
@@ -143,13 +154,15 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
     }
 }
 
-pub(super) fn http(config: &Config, tls: &TlsSettings, tasks: &Tasks) -> Http {
+/// Makes calls with this TLS, through this proxy.
+pub(super) fn http(config: &Config, tls: &TlsSettings, proxy: Option<&Proxy>, tasks: &Tasks) -> Http {
     let limits = config.gateway.limits;
     let settings = HttpSettings {
         connect_timeout: limits.provider_timeout / 2,
         deadline: limits.provider_timeout,
         max_bytes: limits.provider_answer_bytes,
         tls: tls.clone(),
+        proxy: proxy.cloned(),
     };
     Http::new(settings, tasks.clone())
 }

@@ -19,6 +19,7 @@ use crate::provider::{CallTimes, IdentityProvider, OpenIdProvider};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
+use crate::token::Issuer;
 
 /// What it is made of.
 pub(super) struct Parts<'a> {
@@ -90,7 +91,7 @@ impl Parts<'_> {
 
     fn calls(&self, one: &config::ForeignToken) -> (crate::provider::http::Http, CallTimes) {
         let times = CallTimes::new(&one.issuer().unwrap_or_default(), Arc::clone(self.clock), Arc::clone(self.metrics));
-        (http(self.config, &one.tls, self.tasks), times)
+        (http(self.config, &one.tls, self.config.proxy.as_ref(), self.tasks), times)
     }
 }
 
@@ -125,7 +126,7 @@ pub(super) fn registrations(config: &Config) -> Vec<(String, Registration)> {
             ForeignKind::Check { .. } => check_settings(one, std::time::Duration::ZERO)?.client_id(),
             ForeignKind::Exchange { .. } => return None,
         };
-        Some((one.id.clone(), Registration { issuer: one.issuer()?, client_id }))
+        Some((one.id.clone(), Registration { issuer: Issuer::One(one.issuer()?), client_id }))
     };
     foreign.filter_map(registration).collect()
 }

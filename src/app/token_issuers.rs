@@ -30,7 +30,7 @@ pub(super) fn verifiers(config: &Config, clock: &SharedClock, tasks: &Tasks, met
     let mut by_keys: Vec<Arc<dyn TokenVerifier>> = Vec::new();
     let mut opaque: Option<Arc<dyn TokenVerifier>> = None;
     for issuer in &config.token_issuers {
-        let http = http(config, &issuer.tls, tasks);
+        let http = http(config, &issuer.tls, issuer.proxy.as_ref(), tasks);
         let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
         let metadata = IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
         let metadata = Arc::new(metadata);

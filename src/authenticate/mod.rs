@@ -35,7 +35,7 @@ use crate::request::RequestFacts;
 use crate::route::{Accept, RouteAudience};
 use crate::session::{Session, SessionCookie, ShownAs};
 use crate::store::{CachedSession, Loaded, RecordId, Sessions};
-use crate::token::Audience;
+use crate::token::{Audience, Issuer};
 use crate::verify::Verifiers;
 use crate::verify::dpop::{Checked, DpopVerifier};
 
@@ -67,8 +67,8 @@ pub struct Authenticator {
 /// What a session has to agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// The provider's issuer.
-    pub issuer: String,
+    /// The provider's issuer, or those of its tenants.
+    pub issuer: Issuer,
     /// Our `client_id` there.
     pub client_id: String,
 }
@@ -138,7 +138,7 @@ impl Authenticator {
     pub fn vouches(&self, session: &Session, shown_as: ShownAs) -> bool {
         let Source::Provider(id) = &session.identity.source else { return false };
         let known = self.registrations.get(id).filter(|_| session.shown_as == shown_as);
-        known.is_some_and(|known| known.issuer == session.identity.issuer && known.client_id == session.client_id)
+        known.is_some_and(|known| known.issuer.is(&session.identity.issuer) && known.client_id == session.client_id)
     }
 
     /// One session opens: somebody. None: as if no cookie were there. Two: none counts, since nobody could say which the browser means.

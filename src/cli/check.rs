@@ -46,8 +46,10 @@ fn describe(config: &Config) {
     say(format!("is reached at  {first}"));
     for provider in &config.providers {
         say(format!(
-            "signs in at    {} ({:?}); register {first}{prefix}/callback and {first}{prefix}/signed_out there",
-            provider.issuer, provider.id
+            "signs in at    {} ({:?}); register {first}{} and {first}{prefix}/signed_out there",
+            provider.issuer,
+            provider.id,
+            provider.callback.clone().unwrap_or_else(|| format!("{prefix}/callback"))
         ));
         say(format!("               back-channel logout: {first}{prefix}/backchannel_logout"));
         if let Some(jwk) = provider.client_auth.public_jwk() {

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::gateway::is_loopback;
 use super::outgoing::read_outgoing_tls;
+use super::provider_claims::read_groups;
 use super::providers::{Provider, claim, parse_id, path};
 use super::reader::Section;
 use super::secret_file;
@@ -165,7 +166,7 @@ fn read_one(section: &Section<'_>, providers: &[Provider]) -> Option<ForeignToke
     let mapping = ClaimMapping {
         user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
         email: Some(claim(section, "email_claim").unwrap_or_else(|| path("email"))),
-        groups: claim(section, "groups_claim"),
+        groups: read_groups(section),
         email_verification: section.choice(
             "email_verified",
             EmailVerification::Required,

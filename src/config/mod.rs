@@ -1,7 +1,7 @@
 //! From files and variables to the types that the floors below are built from. Nobody below sees a [`Config`].
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
-//! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
+//! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `route_client`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
 //! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
 
@@ -26,6 +26,12 @@ mod outgoing_listeners;
 mod pages;
 mod policies;
 mod problem;
+mod provider_authorize;
+mod provider_callback;
+mod provider_claims;
+mod provider_places;
+mod provider_proxy;
+mod provider_tenants;
 mod providers;
 mod reader;
 mod route_answers;
@@ -74,6 +80,7 @@ use layers::Layers;
 use reader::Reading;
 
 use crate::credential::CredentialKind;
+use crate::provider::proxy::Proxy;
 use crate::route::Bound;
 use crate::secret::SecretSource;
 
@@ -93,6 +100,8 @@ pub struct Config {
     pub token: Option<TokenEndpoint>,
     /// Issuers of bearer tokens, in file order.
     pub token_issuers: Vec<TokenIssuer>,
+    /// The environment's proxy, for calls of tables that have none of their own.
+    pub proxy: Option<Proxy>,
     /// Tokens for upstreams, by [`crate::route::OutboundId`].
     pub outbound: Vec<Outbound>,
     /// Listeners for calls that leave.
@@ -118,7 +127,8 @@ pub struct Config {
 pub struct Sources<'a> {
     /// The config file, if there is one.
     pub file: Option<&'a Path>,
-    /// The environment; only `DOORWARD_*` is looked at, beside the three variables that say where state is kept and those of systemd.
+    /// The environment; only `DOORWARD_*` is looked at, beside the three variables that say where state is kept, those of systemd, and
+    /// `HTTPS_PROXY` and `NO_PROXY`.
     pub environment: BTreeMap<String, String>,
     /// Flags, as dotted keys.
     pub flags: Vec<(String, String)>,
@@ -174,8 +184,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
     let root = reading.root();
     let gateway = gateway::read(&root);
-    let providers = providers::read_providers(&root);
-    let token_issuers = token_issuers::read(&root, &providers);
+    let proxy = provider_proxy::of_environment(&sources.environment, &problems);
+    let providers = providers::read_providers(&root, proxy.as_ref());
+    let token_issuers = token_issuers::read(&root, &providers, proxy.as_ref());
     let users = users::read(&root, gateway.as_ref(), &providers);
     let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
     let places = users::places(&providers, users.as_ref(), token.as_ref());
@@ -191,6 +202,9 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     outbounds.warn_of_unused(&root);
     if let Some(routes) = &routes {
         providers::refuse_to_tell_bound_tokens(&root, &providers, &routes.table);
+        if let Some(gateway) = &gateway {
+            provider_callback::refuse_conflicts(&root, gateway, &providers, token.as_ref(), &routes.table);
+        }
     }
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
@@ -206,6 +220,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let config = match config {
         Some(mut config) if !fatal => {
             config.admin_token = admin_token;
+            config.proxy = proxy;
             config.api_keys = api_keys;
             config.outbound = outbounds.all;
             config.outgoing = outgoing;
@@ -277,6 +292,7 @@ fn assemble(
         users,
         token: None,
         token_issuers,
+        proxy: None,
         outbound: Vec::new(),
         outgoing: Vec::new(),
         routes: routes?,

@@ -7,12 +7,17 @@ use url::Url;
 use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
 use super::outgoing::read_outgoing_tls;
+use super::provider_places::{self, PlainHttp};
 use super::reader::Section;
+use super::{provider_authorize, provider_callback, provider_claims, provider_proxy, provider_tenants};
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
+use crate::provider::authorize::FromStart;
+use crate::provider::places::Places;
+use crate::provider::proxy::Proxy;
 use crate::provider::tls::TlsSettings;
-use crate::provider::{Binding, ClientAuthentication, LogoutUrl, Pushed};
+use crate::provider::{Binding, ClaimSource, ClientAuthentication, LogoutUrl, Pushed};
 use crate::route::{InNameOf, RouteTable};
-use crate::token::{Algorithm, LogoutTokenExp};
+use crate::token::{Algorithm, Issuer, LogoutTokenExp};
 
 /// An OpenID provider that people sign in at.
 #[derive(Clone)]
@@ -21,8 +26,10 @@ pub struct Provider {
     pub id: String,
     /// What the chooser calls it.
     pub name: String,
-    /// Exactly as its tokens say it.
+    /// As it is written.
     pub issuer: String,
+    /// Whose its tokens are, exactly as they say it.
+    pub issuers: Issuer,
     /// Our registration.
     pub client_id: String,
     /// How we prove ourselves to it.
@@ -37,14 +44,26 @@ pub struct Provider {
     pub response_mode: ResponseMode,
     /// Signature algorithms that ID tokens may have.
     pub algorithms: Vec<Algorithm>,
+    /// Where claims come from.
+    pub claims_from: Vec<ClaimSource>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
+    /// What else every authorization request says.
+    pub authorize: Vec<(String, String)>,
+    /// What `start` may add to it.
+    pub authorize_from_start: FromStart,
+    /// A redirect path of its own.
+    pub callback: Option<String>,
     /// Where it ends its session in a way of its own.
     pub logout_url: Option<LogoutUrl>,
     /// Whether its logout tokens carry `exp`.
     pub logout_token_exp: LogoutTokenExp,
     /// Whom to trust there, and who we are.
     pub tls: TlsSettings,
+    /// Through whom it is reached.
+    pub proxy: Option<Proxy>,
+    /// Where it is.
+    pub places: Places,
 }
 
 /// `response_mode`.
@@ -56,13 +75,14 @@ pub enum ResponseMode {
     FormPost,
 }
 
-pub(super) fn read_providers(root: &Section<'_>) -> Vec<Provider> {
+pub(super) fn read_providers(root: &Section<'_>, environment: Option<&Proxy>) -> Vec<Provider> {
+    let plain = if root.flag("insecure_http", false) { PlainHttp::Allowed } else { PlainHttp::Refused };
     let sections = root.sections("provider");
     let several = sections.len() > 1;
     let mut ids = BTreeSet::new();
     let mut providers = Vec::new();
     for section in &sections {
-        let provider = read_provider(section, several);
+        let provider = read_provider(section, several, plain, environment);
         if !ids.insert(provider.id.clone()) {
             section.problem("id", format!("{:?} names another provider already", provider.id));
         }
@@ -72,7 +92,7 @@ pub(super) fn read_providers(root: &Section<'_>) -> Vec<Provider> {
 }
 
 /// A provider with problems stays in the list with gaps: the config is refused for them, and what names the provider is not wrong too.
-fn read_provider(section: &Section<'_>, several: bool) -> Provider {
+fn read_provider(section: &Section<'_>, several: bool, plain: PlainHttp, environment: Option<&Proxy>) -> Provider {
     let id = section.parsed("id", parse_id);
     if several && id.is_none() && !section.has("id") {
         section.problem("id", "is missing: several providers need an id each, such as id = \"corp\"");
@@ -81,7 +101,10 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let issuer = read_issuer(section);
     let client_id = section.required_text("client_id", "app");
     let tls = read_outgoing_tls(section);
-    let client_auth = read_client_auth(section, &tls, issuer.as_deref());
+    let places = provider_places::read(section, plain);
+    let proxy = read_proxy(section, issuer.as_deref(), &places, environment);
+    let proven_at = places.inside.as_ref().map(Url::as_str).or(issuer.as_deref());
+    let client_auth = read_client_auth(section, &tls, proven_at);
     let pushed = [("auto", Pushed::WhereRequired), ("always", Pushed::Always), ("never", Pushed::Never)];
     let pushed = section.choice("par", Pushed::WhereRequired, &pushed);
     let binding = if section.flag("dpop", false) { Binding::Dpop } else { Binding::None };
@@ -97,24 +120,30 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
     let mapping = ClaimMapping {
         user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
         email: Some(claim(section, "email_claim").unwrap_or_else(|| path("email"))),
-        groups: Some(claim(section, "groups_claim").unwrap_or_else(|| path("groups"))),
+        groups: Some(provider_claims::read_groups(section).unwrap_or_else(|| path("groups").into())),
         email_verification: section.choice(
             "email_verified",
             EmailVerification::Required,
             &[("required", EmailVerification::Required), ("if-present", EmailVerification::IfPresent)],
         ),
     };
+    let authorize = provider_authorize::read_fixed(section);
+    let authorize_from_start = provider_authorize::read_from_start(section);
+    let claims_from = provider_claims::read_sources(section);
+    let callback = provider_callback::read(section);
     let logout_url = section.parsed("logout_url", LogoutUrl::parse);
     let exp = [("required", LogoutTokenExp::Required), ("optional", LogoutTokenExp::Optional)];
     let logout_token_exp = section.choice("logout_token_exp", LogoutTokenExp::Required, &exp);
-    section.finish();
     let issuer = issuer.unwrap_or_default();
+    let issuers = provider_tenants::read(section, &issuer, mapping.email_verification);
+    section.finish();
     let id = id.unwrap_or_else(|| "default".to_owned());
     let host = || Url::parse(&issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
     Provider {
         name: name.or_else(host).unwrap_or_else(|| id.clone()),
         id,
         issuer,
+        issuers,
         client_id: client_id.unwrap_or_default(),
         client_auth,
         pushed,
@@ -122,11 +151,29 @@ fn read_provider(section: &Section<'_>, several: bool) -> Provider {
         scopes,
         response_mode,
         algorithms,
+        claims_from,
         mapping,
+        authorize,
+        authorize_from_start,
+        callback,
         logout_url,
         logout_token_exp,
         tls,
+        proxy,
+        places,
     }
+}
+
+/// An address inside is reached straight.
+fn read_proxy(section: &Section<'_>, issuer: Option<&str>, places: &Places, environment: Option<&Proxy>) -> Option<Proxy> {
+    let proxy = provider_proxy::read(section, issuer, environment);
+    if places.inside.is_none() {
+        return proxy;
+    }
+    for key in ["proxy", "proxy_file"].into_iter().filter(|key| section.has(key)) {
+        section.problem(key, "is the way out, and internal_url the way inside, which needs none; remove one of them");
+    }
+    None
 }
 
 /// A token that is bound to a key of ours (RFC 9449) is of no use to anybody else.
@@ -189,3 +236,6 @@ pub(super) fn parse_scope(text: &str) -> Result<String, String> {
     let sound = text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     if sound { Ok(text.to_owned()) } else { Err(format!("expected one scope an item; found {text:?}")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,10 @@ fn keys_of(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
                     "policy" | "outbound" => format!("{path}.NAME"),
                     _ => format!("{path}.{key}"),
                 };
-                let free = matches!(path.rsplit('.').next(), Some("headers" | "response_headers" | "claims" | "parameters"))
-                    && path != "forward_auth";
+                let free = matches!(
+                    path.rsplit('.').next(),
+                    Some("headers" | "response_headers" | "claims" | "parameters" | "authorize" | "authorize_from_start")
+                ) && path != "forward_auth";
                 if !free {
                     if inner_path != "policy.NAME" && inner_path != "outbound.NAME" {
                         out.insert(normal(&inner_path));

@@ -9,11 +9,14 @@ use url::Url;
 use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
 use super::outgoing::read_outgoing_tls;
+use super::provider_claims::read_groups;
+use super::provider_proxy;
 use super::providers::{Provider, claim, path, read_algorithms, read_issuer};
 use super::reader::{Section, TrueOr};
 use super::secret_file;
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
 use crate::provider::ClientAuthentication;
+use crate::provider::proxy::Proxy;
 use crate::provider::tls::TlsSettings;
 use crate::secret::SecretSource;
 use crate::token::{Algorithm, KeySet};
@@ -60,6 +63,8 @@ pub struct TokenIssuer {
     pub introspection: Option<Introspection>,
     /// Whom to trust there, and who we are.
     pub tls: TlsSettings,
+    /// Through whom it is reached.
+    pub proxy: Option<Proxy>,
 }
 
 /// Where a token issuer's keys are.
@@ -97,12 +102,12 @@ pub struct Introspection {
     pub cache: Duration,
 }
 
-pub(super) fn read(root: &Section<'_>, providers: &[Provider]) -> Vec<TokenIssuer> {
+pub(super) fn read(root: &Section<'_>, providers: &[Provider], environment: Option<&Proxy>) -> Vec<TokenIssuer> {
     let mut known = BTreeSet::new();
     let mut opaque: Option<String> = None;
     let mut issuers = Vec::new();
     for section in &root.sections("token_issuer") {
-        let issuer = read_one(section, providers);
+        let issuer = read_one(section, providers, environment);
         if !issuer.issuer.is_empty() && !known.insert(issuer.issuer.clone()) {
             section.problem("issuer", "is named twice");
         }
@@ -121,7 +126,7 @@ pub(super) fn read(root: &Section<'_>, providers: &[Provider]) -> Vec<TokenIssue
 }
 
 /// An issuer with problems stays in the list with gaps, as a provider.
-fn read_one(section: &Section<'_>, providers: &[Provider]) -> TokenIssuer {
+fn read_one(section: &Section<'_>, providers: &[Provider], environment: Option<&Proxy>) -> TokenIssuer {
     let issuer = read_issuer(section).unwrap_or_default();
     let typs = [("at+jwt", TokenTyp::AtJwt), ("any", TokenTyp::Any), ("id_token", TokenTyp::IdToken)];
     let typ = section.choice("typ", TokenTyp::AtJwt, &typs);
@@ -134,17 +139,24 @@ fn read_one(section: &Section<'_>, providers: &[Provider]) -> TokenIssuer {
     if bearer.is_some() && matches!(keys, TokenKeys::File(_)) && !discovers {
         section.problem("bearer_file", "stands beside jwks_file, where nothing is fetched; leave it out");
     }
+    let proxy = provider_proxy::read(section, Some(&issuer), environment);
+    if let Some(key) = ["proxy", "proxy_file"].into_iter().find(|key| section.has(key))
+        && matches!(keys, TokenKeys::File(_))
+        && introspection.is_none()
+    {
+        section.problem(key, "stands beside jwks_file, where nothing is fetched; leave it out");
+    }
     let mapping = ClaimMapping {
         user: claim(section, "user_claim").unwrap_or_else(|| path("sub")),
         email: claim(section, "email_claim"),
-        groups: claim(section, "groups_claim"),
+        groups: read_groups(section),
         email_verification: EmailVerification::Required,
     };
     let scope_claim = claim(section, "scope_claim");
     let algorithms = read_algorithms(section);
     section.finish();
-    let client_id = providers.iter().find(|provider| provider.issuer == issuer).map(|provider| provider.client_id.clone());
-    TokenIssuer { issuer, keys, bearer, audience, algorithms, typ, client_id, mapping, scope_claim, introspection, tls }
+    let client_id = providers.iter().find(|provider| provider.issuers.is(&issuer)).map(|provider| provider.client_id.clone());
+    TokenIssuer { issuer, keys, bearer, audience, algorithms, typ, client_id, mapping, scope_claim, introspection, tls, proxy }
 }
 
 fn read_audience(section: &Section<'_>, typ: TokenTyp) -> Option<Vec<String>> {

@@ -43,8 +43,12 @@ fn facts(audience: Audience) -> RequestFacts {
 
 fn who(by: CredentialKind, groups: &[&str]) -> Authenticated {
     let path = |text| ClaimPath::parse(text).unwrap();
-    let mapping =
-        ClaimMapping { user: path("sub"), email: None, groups: Some(path("groups")), email_verification: EmailVerification::Required };
+    let mapping = ClaimMapping {
+        user: path("sub"),
+        email: None,
+        groups: Some(path("groups").into()),
+        email_verification: EmailVerification::Required,
+    };
     let claims = json!({"sub": "ann", "groups": groups}).as_object().unwrap().clone();
     let identity = Identity::from_claims("https://i.test", Source::Provider("corp".into()), &mapping, claims).unwrap();
     Authenticated { identity: Arc::new(identity), by }

@@ -40,13 +40,13 @@ pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>) -> S
         Ok(provider) => provider,
         Err(fault) => return refused(visit, &fault),
     };
-    let (name, issuer) = (provider.id().to_owned(), issuer_of(visit.gateway, provider));
+    let name = provider.id().to_owned();
     let verified = match provider.verify_logout_token(&token).await {
         Ok(verified) => verified,
         Err(Trouble::Refused(fault)) => return refused(visit, &fault),
         Err(trouble @ Trouble::Unreachable(_)) => return visit.trouble(&trouble),
     };
-    match end(visit.gateway, issuer, verified).await {
+    match end(visit.gateway, verified).await {
         Ok(Ended::Sessions(ended)) => {
             for listing in &ended {
                 audit::session_ended(&visit.trace.id(), &name, &listing.sub, Ending::BackChannel);
@@ -91,15 +91,12 @@ fn provider_of<'g>(gateway: &'g Gateway, token: &Secret) -> Result<&'g Arc<dyn I
         .ok_or_else(|| Fault::new(Reason::LogoutIssuer, "iss is no configured provider's issuer"))
 }
 
-fn issuer_of(gateway: &Gateway, provider: &Arc<dyn IdentityProvider>) -> String {
-    gateway.authenticator.registrations.get(provider.id()).map(|registration| registration.issuer.clone()).unwrap_or_default()
-}
-
 /// Ends the sessions, and only then notes the `jti`: after an outage the provider may send the same token again, and it counts. Of two that
 /// come at once both end the sessions, and one of them is told that it was a replay. Runs to its end though the provider gave up waiting.
-async fn end(gateway: &Gateway, issuer: String, token: LogoutToken) -> Result<Ended, Outage> {
+async fn end(gateway: &Gateway, token: LogoutToken) -> Result<Ended, Outage> {
     let sessions = Arc::clone(&gateway.authenticator.sessions);
     let ended = gateway.tasks.run(async move {
+        let issuer = &token.issuer;
         // §2.6 (8): once.
         let mark: [&[u8]; 3] = [b"logout-jti", issuer.as_bytes(), token.jti.as_bytes()];
         if sessions.remembered(&mark).await? {
@@ -108,10 +105,10 @@ async fn end(gateway: &Gateway, issuer: String, token: LogoutToken) -> Result<En
         let ended = match &token.ends {
             Ends::Sid(sid) => {
                 // Before the sessions are looked up, so that a login which ends meanwhile is on one side or the other.
-                sessions.mark_ended_sid(&issuer, sid).await?;
-                sessions.end_under(Under::Sid { issuer: &issuer, sid }).await?
+                sessions.mark_ended_sid(issuer, sid).await?;
+                sessions.end_under(Under::Sid { issuer, sid }).await?
             }
-            Ends::Sub(sub) => sessions.end_under(Under::Sub { issuer: &issuer, sub }).await?,
+            Ends::Sub(sub) => sessions.end_under(Under::Sub { issuer, sub }).await?,
         };
         let first = sessions.remember(&mark, token.counts_until).await?;
         Ok(if first { Ended::Sessions(ended) } else { Ended::Replayed })

@@ -8,14 +8,14 @@ use super::cookie;
 use super::form::Parameters;
 use super::login::{self, home};
 use super::session_start::{Taken, finish};
-use super::{Served, Visit, kept_form, small_body};
+use super::{Gateway, Served, Visit, kept_form, small_body};
 use crate::authenticate::{OpenSession, Shown, present};
 use crate::credential::{Credential, CredentialKind};
 use crate::fault::{Fault, Trouble};
 use crate::login::{FAILURES_PER_FLOW, Flow, FlowCookie, State};
 use crate::provider::AuthorizationResponse;
 use crate::reason::Reason;
-use crate::request::{AllowedOrigins, ReturnTo};
+use crate::request::{AllowedOrigins, CanonicalPath, ReturnTo};
 use crate::respond::{Action, Refusal};
 use crate::route::Accept;
 use crate::secret::Secret;
@@ -25,6 +25,11 @@ use crate::store::Loaded;
 
 /// The most that a provider's form may hold.
 const FORM: usize = 64 * 1024;
+
+/// Whether this path is a provider's own redirect path beside the one under the prefix.
+pub(super) fn is_at(gateway: &Gateway, path: &CanonicalPath) -> bool {
+    gateway.settings.callbacks.iter().any(|own| own == path.as_str())
+}
 
 pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>) -> Served {
     let headers = request.headers().clone();

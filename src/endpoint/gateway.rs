@@ -41,6 +41,8 @@ pub struct EdgeSettings {
     pub origins: AllowedOrigins,
     /// Where our endpoints lie.
     pub prefix: String,
+    /// Paths beside it that answers of providers come back to.
+    pub callbacks: Vec<String>,
     /// Names and marks of our cookies.
     pub style: CookieStyle,
     /// Peers whose forwarded headers count.
@@ -154,7 +156,7 @@ impl Gateway {
     pub fn providers_of(&self, issuer: &str) -> impl Iterator<Item = &Arc<dyn IdentityProvider>> {
         let registrations = &self.authenticator.registrations;
         let of_it = move |provider: &&Arc<dyn IdentityProvider>| {
-            registrations.get(provider.id()).is_some_and(|registration| registration.issuer == issuer)
+            registrations.get(provider.id()).is_some_and(|registration| registration.issuer.is(issuer))
         };
         self.providers.iter().filter(of_it)
     }

@@ -74,7 +74,7 @@ pub(super) async fn keep(
     let kept = KeptForm { url: url.to_string(), content_type, body: body.to_vec(), subject };
     let return_to = page_of_form(visit, &headers)?;
     let (asks, scopes) = (route.asks.clone(), route.scopes.clone());
-    let wanted = Wanted { cause: Cause::Challenge, return_to, providers, asks, scopes, route: None, login_hint: None, kept: Some(kept) };
+    let wanted = Wanted { cause: Cause::Challenge, return_to, providers, asks, scopes, route: None, passed: Vec::new(), kept: Some(kept) };
     Some(login::begin(visit, &headers, wanted).await)
 }
 

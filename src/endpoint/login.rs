@@ -45,8 +45,8 @@ pub(super) struct Wanted {
     pub(super) scopes: Vec<String>,
     /// The route that a program was refused on: what it asks for counts too.
     pub(super) route: Option<String>,
-    /// Whom the provider may expect (OpenID Connect Core §3.1.2.1).
-    pub(super) login_hint: Option<String>,
+    /// What the provider is told beside: whom to expect (OpenID Connect Core §3.1.2.1), and what the config lets through.
+    pub(super) passed: Vec<(String, String)>,
     /// A form that waits for its sender.
     pub(super) kept: Option<KeptForm>,
 }
@@ -86,7 +86,7 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
     let (asks, scopes) = route.as_ref().map(|route| (route.asks.clone(), route.scopes.clone())).unwrap_or_default();
     let providers = providers_of_route(visit.gateway, route.as_deref());
     let cause = Cause::Challenge;
-    begin(visit, headers, Wanted { cause, return_to, providers, asks, scopes, route: None, login_hint: None, kept: None }).await
+    begin(visit, headers, Wanted { cause, return_to, providers, asks, scopes, route: None, passed: Vec::new(), kept: None }).await
 }
 
 /// The prefix's URL on the host where this host's people sign in, if that is another one.
@@ -155,14 +155,14 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
         return *refused;
     }
     let mut place = Place::taken(visit, &flow_cookie);
-    let Wanted { return_to, asks, scopes, login_hint, kept, .. } = wanted;
+    let Wanted { return_to, asks, scopes, passed, kept, .. } = wanted;
     let flow = Flow { asks, scopes, kept, rounds, ..Flow::new(return_to, gateway.clock.now()) };
     let url = match (first, login_elsewhere(visit)) {
         // Only a form brings its flow along to the host where people sign in, or to the chooser.
         (_, Some(login)) if flow.kept.is_some() => {
             put(visit, &flow_cookie, &flow).await.map(|()| with_flow(&format!("{login}/start"), &flow_cookie))
         }
-        (Some(provider), _) => attempt(visit, &flow_cookie, &flow, &provider, login_hint.as_deref()).await,
+        (Some(provider), _) => attempt(visit, &flow_cookie, &flow, &provider, &passed).await,
         (None, _) => put(visit, &flow_cookie, &flow).await.map(|()| with_flow(&own_url(visit, "/sign_in"), &flow_cookie)),
     };
     place.settled = true;
@@ -268,6 +268,7 @@ fn round_and_round(visit: &Visit<'_>, return_to: &ReturnTo, holds_session: bool)
 pub(super) fn chooser(visit: &Visit<'_>, wanted: &Wanted, reason: Reason) -> Served {
     let mut query = vec![("rd", wanted.return_to.as_str())];
     query.extend(wanted.route.as_deref().map(|route| ("route", route)));
+    query.extend(wanted.passed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     Served::new(visit.reply().see_other(&with_query(&own_url(visit, "/sign_in"), &query)), reason)
 }
 
@@ -300,7 +301,7 @@ pub(super) async fn go_on(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Fl
         return *refused;
     }
     let flow = Flow { finished_at: None, ..flow.clone() };
-    match attempt(visit, flow_cookie, &flow, provider, None).await {
+    match attempt(visit, flow_cookie, &flow, provider, &[]).await {
         Ok(url) => {
             let mut served = Served::new(visit.reply().see_other(&url), reason);
             let style = &gateway.settings.style;
@@ -314,7 +315,13 @@ pub(super) async fn go_on(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Fl
 
 /// Writes flow and attempt, and gives the URL that sends the browser to the provider. The provider is asked for its address first, so that
 /// an outage leaves no record behind.
-async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provider: &str, hint: Option<&str>) -> Result<String, Trouble> {
+async fn attempt(
+    visit: &Visit<'_>,
+    flow_cookie: &FlowCookie,
+    flow: &Flow,
+    provider: &str,
+    passed: &[(String, String)],
+) -> Result<String, Trouble> {
     let gateway = visit.gateway;
     let known = gateway.provider(provider).ok_or_else(|| Fault::new(Reason::ParameterInvalid, "the provider is gone from the config"))?;
     let state = State::new(flow_cookie.handle);
@@ -322,14 +329,14 @@ async fn attempt(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow, provi
         provider: provider.to_owned(),
         nonce: secret::random_token(),
         code_verifier: secret::random_token(),
-        redirect_uri: own_url(visit, "/callback"),
+        redirect_uri: known.callback().map_or_else(|| own_url(visit, "/callback"), |path| own_place(visit, path)),
         started_at: gateway.clock.now(),
         asks: flow.asks.clone(),
         scopes: flow.scopes.clone(),
         proven: None,
         dpop_key: None,
     };
-    let url = known.authorization_url(&mut attempt, &state.write(), hint).await?;
+    let url = known.authorization_url(&mut attempt, &state.write(), passed).await?;
     let sessions = &gateway.authenticator.sessions;
     sessions.put_flow(flow_cookie, flow).await?;
     sessions.put_attempt(flow_cookie, &state, &attempt).await?;
@@ -343,9 +350,14 @@ pub(super) fn with_flow(page: &str, flow_cookie: &FlowCookie) -> String {
 
 /// The outside URL of an endpoint of ours, on the host of this request.
 pub(super) fn own_url(visit: &Visit<'_>, endpoint: &str) -> String {
+    own_place(visit, &format!("{}{endpoint}", visit.gateway.settings.prefix))
+}
+
+/// The outside URL of a path, on the host of this request.
+fn own_place(visit: &Visit<'_>, path: &str) -> String {
     let sites = &visit.gateway.settings.sites;
     let base = sites.base(&visit.facts.host).unwrap_or_else(|| sites.first().clone());
-    format!("{}{}{endpoint}", base.as_str().trim_end_matches('/'), visit.gateway.settings.prefix)
+    format!("{}{path}", base.as_str().trim_end_matches('/'))
 }
 
 /// The outside URL that begins a login for this host's people.

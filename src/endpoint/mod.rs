@@ -131,7 +131,7 @@ impl<'a> Visit<'a> {
     /// link to show.
     fn again(&self) -> Vec<Action> {
         let facts = self.facts;
-        let callback = facts.path.under(&self.gateway.settings.prefix) == Some("/callback");
+        let callback = facts.path.under(&self.gateway.settings.prefix) == Some("/callback") || callback::is_at(self.gateway, &facts.path);
         let base = if facts.method == Method::GET && !callback { self.gateway.settings.sites.base(&facts.host) } else { None };
         let query = facts.query.iter().map(|query| format!("?{query}")).collect::<String>();
         base.map(|base| Action {
@@ -174,6 +174,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     };
     let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
     match endpoint {
+        None if callback::is_at(gateway, &facts.path) => own(gateway, "/callback", request, facts, info, trace).await,
         None if token::is_at(gateway, &facts.path) => own(gateway, "/token", request, facts, info, trace).await,
         None if facts.method == Method::TRACE => {
             not_taken(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }, outgoing::METHODS)

@@ -24,7 +24,7 @@ pub(super) async fn serve(visit: &Visit<'_>, headers: &HeaderMap, info: &Connect
     let providers = visit.gateway.providers.iter().filter(|provider| offered.providers.iter().any(|id| id == provider.id()));
     let choices = providers.map(|provider| {
         let mut query = vec![("provider", provider.id())];
-        query.extend(offered.place.iter().map(|(name, value)| (*name, value.as_str())));
+        query.extend(offered.place.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         Choice { name: provider.name().to_owned(), href: with_query(&start, &query) }
     });
     let host = offered.return_to.url().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
@@ -37,7 +37,7 @@ struct Offered {
     providers: Vec<String>,
     return_to: ReturnTo,
     /// What `start` is told beside the choice.
-    place: Vec<(&'static str, String)>,
+    place: Vec<(String, String)>,
 }
 
 /// What becomes of a visit.
@@ -59,8 +59,9 @@ async fn offered(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) 
             navigated(headers)?;
             return Ok(Next::Served(Box::new(login::begin(visit, headers, wanted).await)));
         }
-        let mut place = vec![("rd", wanted.return_to.to_string())];
-        place.extend(wanted.route.map(|route| ("route", route)));
+        let mut place = vec![("rd".to_owned(), wanted.return_to.to_string())];
+        place.extend(wanted.route.map(|route| ("route".to_owned(), route)));
+        place.extend(wanted.passed);
         return Ok(Next::Offer(Offered { providers: wanted.providers, return_to: wanted.return_to, place }));
     };
     let unknown = || Fault::new(Reason::StateUnknown, "no flow of this browser has this handle");
@@ -71,5 +72,5 @@ async fn offered(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionInfo) 
         navigated(headers)?;
         return Ok(Next::Served(Box::new(login::go_on(visit, &flow_cookie, &flow, None, Reason::Endpoint).await)));
     }
-    Ok(Next::Offer(Offered { providers, return_to: flow.return_to, place: vec![("flow", handle.write())] }))
+    Ok(Next::Offer(Offered { providers, return_to: flow.return_to, place: vec![("flow".to_owned(), handle.write())] }))
 }

@@ -1,5 +1,7 @@
 //! `start`: begins a login for an app, a person, or another site (OpenID Connect Core §4), and goes on in a flow that is under way.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, Method, Request};
 
 use super::form::{Parameters, with_query};
@@ -113,17 +115,40 @@ pub(super) fn wanted(visit: &Visit<'_>, headers: &HeaderMap, info: &ConnectionIn
         }
         providers = vec![id.to_owned()];
     }
-    let login_hint = match parameters.one("iss")? {
-        Some(issuer) => {
-            providers = of_issuer(gateway, &providers, issuer)?;
-            parameters.one("login_hint")?.filter(|hint| !hint.is_empty() && hint.len() <= LOGIN_HINT).map(str::to_owned)
+    let third_party = parameters.one("iss")?;
+    if let Some(issuer) = third_party {
+        providers = of_issuer(gateway, &providers, issuer)?;
+    }
+    let passed = passed_on(gateway, &parameters, &providers)?;
+    Ok(Wanted { cause: Cause::Start, return_to, providers, asks, scopes, route, passed, kept: None })
+}
+
+/// What the provider is told of the parameters: what the config lets through, and for another site that begins the login whom it means
+/// (Core §4). Before the choice of a provider it is what one of them takes; `start` is asked again with the choice. The rest is dropped.
+fn passed_on(gateway: &Gateway, parameters: &Parameters, providers: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    let listed = || providers.iter().filter_map(|id| gateway.provider(id)?.takes_from_start());
+    let begun_elsewhere = parameters.one("iss")?.is_some();
+    let mut passed = Vec::new();
+    for name in parameters.names().collect::<BTreeSet<_>>() {
+        let hint = name == "login_hint";
+        if !begun_elsewhere && (name == "target_link_uri" || hint && !listed().any(|from| from.lists(name))) {
+            return Err(Fault::new(Reason::ParameterInvalid, format!("{name} without iss")));
         }
-        None => match ["login_hint", "target_link_uri"].into_iter().find(|name| parameters.names().any(|known| known == *name)) {
-            Some(name) => return Err(Fault::new(Reason::ParameterInvalid, format!("{name} without iss"))),
-            None => None,
-        },
-    };
-    Ok(Wanted { cause: Cause::Start, return_to, providers, asks, scopes, route, login_hint, kept: None })
+        let others = hint && begun_elsewhere;
+        if !others && !listed().any(|from| from.lists(name)) {
+            continue;
+        }
+        let Some(value) = parameters.one(name)? else { continue };
+        let meant = others && !value.is_empty() && value.len() <= LOGIN_HINT;
+        if meant || listed().any(|from| from.takes(name, value)) {
+            passed.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    if providers.len() > 1 {
+        // What another site may say to the one provider that it names, a link of the chooser may not.
+        passed.retain(|(name, value)| listed().any(|from| from.takes(name, value)));
+    }
+    Ok(passed)
 }
 
 /// Where to go after, with the app's own `state`.
@@ -166,7 +191,7 @@ pub(super) fn from_header(gateway: &Gateway, headers: &HeaderMap, info: &Connect
 /// Core §4: `iss` is compared exactly; a login at somebody whom the config does not name is never begun.
 fn of_issuer(gateway: &Gateway, allowed: &[String], issuer: &str) -> Result<Vec<String>, Fault> {
     let registrations = &gateway.authenticator.registrations;
-    let of = |id: &String| registrations.get(id).is_some_and(|known| known.issuer == issuer);
+    let of = |id: &String| registrations.get(id).is_some_and(|known| known.issuer.is(issuer));
     if !registrations.keys().any(of) {
         return Err(Fault::new(Reason::IssuerUnknown, format!("iss {:?} is no provider of the config", brief(issuer))));
     }

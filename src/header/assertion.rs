@@ -159,7 +159,7 @@ mod tests {
         let mapping = ClaimMapping {
             user: path("upn"),
             email: Some(path("email")),
-            groups: Some(path("realm.roles")),
+            groups: Some(path("realm.roles").into()),
             email_verification: EmailVerification::Required,
         };
         Identity::from_claims("https://i.test", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap()

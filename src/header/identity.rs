@@ -166,7 +166,7 @@ mod tests {
         let mapping = ClaimMapping {
             user: path("sub"),
             email: Some(path("email")),
-            groups: Some(path("groups")),
+            groups: Some(path("groups").into()),
             email_verification: EmailVerification::Required,
         };
         Identity::from_claims("https://i.test", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap()

@@ -125,7 +125,7 @@ mod tests {
         let mapping = ClaimMapping {
             user: path("sub"),
             email: Some(path("email")),
-            groups: Some(path("groups")),
+            groups: Some(path("groups").into()),
             email_verification: EmailVerification::Required,
         };
         let claims = claims.as_object().unwrap().clone();

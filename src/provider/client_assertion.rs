@@ -69,7 +69,10 @@ impl<'a> Recipient<'a> {
         };
         Self {
             issuer: document.issuer().as_str(),
-            token_endpoint: document.token_endpoint().map_or("", |endpoint| endpoint.as_str()),
+            token_endpoint: match (&document.additional_metadata().public_token_endpoint, document.token_endpoint()) {
+                (Some(public), _) => public.as_str(),
+                (None, endpoint) => endpoint.map_or("", |endpoint| endpoint.as_str()),
+            },
             rs256_only: lists("RS256") && !lists("PS256"),
         }
     }

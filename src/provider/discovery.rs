@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::http::{Http, HttpError, HttpFailure};
+use super::places::Places;
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Fault, Outage, Trouble};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
+use crate::token::Issuer;
 
 /// How long a document counts before it is looked at again.
 const FRESH: Duration = Duration::from_secs(60 * 60);
@@ -46,6 +48,9 @@ pub struct Extra {
     /// RFC 8705 §5.
     #[serde(default)]
     pub mtls_endpoint_aliases: Option<MtlsEndpoints>,
+    /// The token endpoint as the provider itself names it, where we reach it at another address. Not read.
+    #[serde(skip)]
+    pub public_token_endpoint: Option<Url>,
 }
 
 /// Where those go who show a certificate; an endpoint that is missing here is the common one (RFC 8705 §5).
@@ -85,7 +90,8 @@ pub type Document = ProviderMetadata<
 
 /// One issuer's document, and when it was read.
 pub struct Discovery {
-    issuer: String,
+    issuer: Issuer,
+    places: Places,
     http: Http,
     clock: SharedClock,
     metrics: Arc<Metrics>,
@@ -103,8 +109,8 @@ struct Known {
 impl Discovery {
     /// Nothing is fetched yet.
     #[must_use]
-    pub fn new(issuer: String, http: Http, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        Self { issuer, http, clock, metrics, known: Mutex::default(), fetching: tokio::sync::Mutex::new(()) }
+    pub fn new(issuer: Issuer, places: Places, http: Http, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self { issuer, places, http, clock, metrics, known: Mutex::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 
     /// The document. One that cannot be refreshed goes on counting.
@@ -170,43 +176,21 @@ impl Discovery {
 
     async fn fetch(&self) -> Result<Document, Trouble> {
         let began = self.clock.instant();
-        let answer = self.http.get_json(&well_known(&self.issuer)?, None).await;
-        self.metrics.provider_call(&self.issuer, "discovery", self.clock.instant().saturating_duration_since(began));
-        let answer = answer.map_err(|error| sort(&error))?;
-        let document: Document =
-            serde_json::from_value(answer).map_err(|error| wrong(format!("the document at {} cannot be read: {error}", self.issuer)))?;
+        let fetched = match self.places.document_url(&self.issuer)? {
+            Some(url) => Some(self.http.get_json(&url, None).await),
+            None => None,
+        };
+        let (address, named) = (self.issuer.address(), self.issuer.in_document());
+        self.metrics.provider_call(address, "discovery", self.clock.instant().saturating_duration_since(began));
+        let fetched = fetched.transpose().map_err(|error| sort(&error))?;
+        let document = self.places.read(&self.issuer, fetched).map_err(wrong)?;
         // OpenID Connect Discovery §4.3: the issuer must be exactly the one the document was asked of.
-        if document.issuer().as_str() != self.issuer {
-            let named: String = document.issuer().as_str().chars().take(200).collect();
-            return Err(wrong(format!(
-                "the document of {:?} names the issuer {named:?}; both must be the same, letter by letter",
-                self.issuer
-            )));
-        }
-        let extra = document.additional_metadata();
-        let aliases = extra.mtls_endpoint_aliases.iter().flat_map(|aliases| {
-            [
-                &aliases.token_endpoint,
-                &aliases.userinfo_endpoint,
-                &aliases.revocation_endpoint,
-                &aliases.pushed_authorization_request_endpoint,
-            ]
-        });
-        let endpoints = [
-            Some(document.authorization_endpoint().url()),
-            document.token_endpoint().map(|endpoint| endpoint.url()),
-            document.userinfo_endpoint().map(|endpoint| endpoint.url()),
-            extra.end_session_endpoint.as_ref(),
-            extra.revocation_endpoint.as_ref(),
-            extra.pushed_authorization_request_endpoint.as_ref(),
-            Some(document.jwks_uri().url()),
-        ];
-        if let Some(url) = endpoints.into_iter().chain(aliases.map(Option::as_ref)).flatten().find(|url| !secure_enough(&self.issuer, url))
-        {
-            return Err(wrong(format!("the document of {:?} names {url}, which is not https", self.issuer)));
+        if document.issuer().as_str() != named {
+            let found: String = document.issuer().as_str().chars().take(200).collect();
+            return Err(wrong(format!("the document of {named:?} names the issuer {found:?}; both must be the same, letter by letter")));
         }
         if document.token_endpoint().is_none() {
-            return Err(wrong(format!("the document of {:?} names no token_endpoint", self.issuer)));
+            return Err(wrong(format!("the document of {address:?} names no token_endpoint")));
         }
         Ok(document)
     }

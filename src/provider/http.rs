@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
+use super::proxy::{Dial, Proxy};
 use super::tls::TlsSettings;
 use super::watched::Looks;
 use crate::secret::Secret;
@@ -41,6 +42,8 @@ pub struct HttpSettings {
     pub max_bytes: usize,
     /// Whom to trust over https, and who we are there.
     pub tls: TlsSettings,
+    /// Through whom https calls go.
+    pub proxy: Option<Proxy>,
 }
 
 /// Makes the calls. Clones share connections.
@@ -59,7 +62,7 @@ struct Caller {
     secured: Mutex<Option<(Looks, Secured)>>,
 }
 
-type Secured = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Secured = Client<HttpsConnector<Dial>, Full<Bytes>>;
 
 /// Why a call brought no answer that can be used. Holds no body, no query and no credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,7 +271,7 @@ impl Caller {
         Ok(known.insert((looks, secured)).1.clone())
     }
 
-    async fn connector(&self) -> Result<HttpsConnector<HttpConnector>, Failed> {
+    async fn connector(&self) -> Result<HttpsConnector<Dial>, Failed> {
         let tls = self.settings.tls.clone();
         let config = tokio::task::spawn_blocking(move || tls.client_config())
             .await
@@ -278,6 +281,7 @@ impl Caller {
         connector.set_connect_timeout(Some(self.settings.connect_timeout));
         connector.set_nodelay(true);
         connector.enforce_http(false);
+        let connector = Dial::new(connector, self.settings.proxy.clone());
         let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
         Ok(match &self.settings.tls.server_name {
             Some(name) => {

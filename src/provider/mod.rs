@@ -1,14 +1,16 @@
 //! Providers: where people prove who they are.
 //!
-//! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `exchange` for code and userinfo
-//! and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url` where that has
-//! a way of its own), `direct` signs people in without a browser. `http` makes the calls over `tls`, `times` times them, `own_calls` are those that
-//! only our registration may make: proven by `client_authentication`, with a `client_assertion` or a secret, and with `dpop` where tokens are bound;
-//! `pushed` is the request that goes to the provider before the browser does. `issuer_metadata` is the document of who only issues tokens,
-//! `introspection` asks them about one. `local` are accounts of our own, `api_keys` keys of programs; `reread` reads their files again, `watched`
-//! makes keys and certificates anew from theirs.
+//! [`IdentityProvider`] is the seam; `oidc` is OpenID Connect, with `discovery` for the provider's document, `places` for what the config
+//! says of it, `exchange` for code and userinfo, `told` for what counts beside the ID token, `authorize` for what the config adds to the
+//! request, and `keys` for its signatures; `refresh` keeps a session's tokens fresh, `ending` is its end towards the provider (`logout_url`
+//! where that has a way of its own), `direct` signs people in without a browser. `http` makes the calls over `tls`, through a `proxy` where
+//! there is one, `times` times them, `own_calls` are those that only our registration may make: proven by `client_authentication`, with a
+//! `client_assertion` or a secret, and with `dpop` where tokens are bound; `pushed` is the request that goes to the provider before the
+//! browser does. `issuer_metadata` is the document of who only issues tokens, `introspection` asks them about one. `local` are accounts of
+//! our own, `api_keys` keys of programs; `reread` reads their files again, `watched` makes keys and certificates anew from theirs.
 
 pub mod api_keys;
+pub mod authorize;
 mod client_assertion;
 mod client_authentication;
 pub mod direct;
@@ -24,11 +26,14 @@ pub mod local;
 mod logout_url;
 mod oidc;
 mod own_calls;
+pub mod places;
+pub mod proxy;
 mod pushed;
 mod refresh;
 mod reread;
 mod times;
 pub mod tls;
+mod told;
 pub mod watched;
 
 use std::future::Future;
@@ -50,6 +55,7 @@ pub use oidc::{Binding, OpenIdProvider, OpenIdSettings, ResponseMode};
 pub(crate) use own_calls::is_outage;
 pub use pushed::Pushed;
 pub use times::CallTimes;
+pub use told::ClaimSource;
 pub use watched::Looks;
 
 /// What a provider's methods return.
@@ -100,13 +106,24 @@ pub trait IdentityProvider: Send + Sync {
     /// Its name for people.
     fn name(&self) -> &str;
 
-    /// The URL that sends a browser there, for this attempt; `login_hint` is who it may be (OpenID Connect Core §3.1.2.1). It may take a call to
-    /// the provider. What `complete` will need beside it is put into the attempt, which is to be kept after this.
+    /// What of the parameters of `start` it is told; `None`: nothing.
+    fn takes_from_start(&self) -> Option<&authorize::FromStart> {
+        None
+    }
+
+    /// A path of its own on our hosts that its answers come back to; `None`: the one that all have.
+    fn callback(&self) -> Option<&str> {
+        None
+    }
+
+    /// The URL that sends a browser there, for this attempt; `passed` are parameters that came with it and that the provider takes,
+    /// `login_hint` (OpenID Connect Core §3.1.2.1) say. It may take a call to the provider. What `complete` will need beside it is put into
+    /// the attempt, which is to be kept after this.
     fn authorization_url<'a>(
         &'a self,
         attempt: &'a mut PendingLogin,
         state: &'a str,
-        login_hint: Option<&'a str>,
+        passed: &'a [(String, String)],
     ) -> ProviderFuture<'a, Url>;
 
     /// Judges the answer and, if nothing speaks against it, spends the code. The attempt has been taken: it is not coming back.
@@ -116,7 +133,8 @@ pub trait IdentityProvider: Send + Sync {
     /// everything that may pass, a server that fails included, is an outage.
     fn refresh<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Refreshed>;
 
-    /// Asks whether the session's person is still welcome, and what is said of them now; `None`: nobody to ask. A refusal says that they are not.
+    /// Asks whether the session's person is still welcome, and what is said of them now; `None`: nobody to ask. A refusal says that they
+    /// are not.
     fn revalidate<'a>(&'a self, session: &'a Session) -> ProviderFuture<'a, Option<Identity>>;
 
     /// The URL that ends the provider's own session (RP-Initiated Logout §2); `None` where it offers none.

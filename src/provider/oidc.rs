@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::authorize::FromStart;
 use super::client_authentication::ClientAuthentication;
 use super::discovery::{Discovery, Document};
 use super::dpop::{DpopKey, Nonces};
@@ -12,16 +13,17 @@ use super::exchange;
 use super::keys::{Budget, JwksCache};
 use super::logout_url::LogoutUrl;
 use super::pushed::Pushed;
+use super::told::ClaimSource;
 use super::{AuthorizationResponse, IdentityProvider, ProviderFuture, Refreshed, SignedIn, http::Http};
 use crate::clock::SharedClock;
 use crate::fault::{Fault, Trouble};
 use crate::identity::{ClaimMapping, Claims, Identity, Source};
 use crate::login::PendingLogin;
 use crate::reason::Reason;
-use crate::secret::{Secret, encode, same, sha256};
+use crate::secret::{Secret, encode, sha256};
 use crate::session::{Session, Tokens};
 use crate::telemetry::Metrics;
-use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, LogoutToken, LogoutTokenExp, Nonce, id_token};
+use crate::token::{Algorithm, IdTokenError, IdTokenExpectation, Issuer, LogoutToken, LogoutTokenExp, Nonce, id_token};
 
 /// One `[[provider]]`.
 #[derive(Clone)]
@@ -31,7 +33,7 @@ pub struct OpenIdSettings {
     /// Its name for people.
     pub name: String,
     /// Exactly as its tokens say it.
-    pub issuer: String,
+    pub issuer: Issuer,
     /// Our registration.
     pub client_id: String,
     /// How we prove ourselves.
@@ -44,10 +46,18 @@ pub struct OpenIdSettings {
     pub binding: Binding,
     /// What is asked for.
     pub scopes: Vec<String>,
+    /// What else every authorization request says.
+    pub authorize: Vec<(String, String)>,
+    /// What `start` may add to it.
+    pub authorize_from_start: FromStart,
+    /// A path of its own on our hosts that its answers come back to; `None`: the one under the prefix.
+    pub callback: Option<String>,
     /// How the answer comes back.
     pub response_mode: ResponseMode,
     /// Signatures that ID tokens may have; the provider's document has no say in it.
     pub algorithms: Vec<Algorithm>,
+    /// Where its claims come from.
+    pub claims_from: Vec<ClaimSource>,
     /// Which claims say what.
     pub mapping: ClaimMapping,
     /// Where it ends its session in a way of its own; comes before its `end_session_endpoint`.
@@ -105,7 +115,7 @@ impl OpenIdProvider {
     pub(super) async fn timed<T>(&self, call: &'static str, work: impl Future<Output = T>) -> T {
         let began = self.clock.instant();
         let answer = work.await;
-        self.metrics.provider_call(&self.settings.issuer, call, self.clock.instant().saturating_duration_since(began));
+        self.metrics.provider_call(self.settings.issuer.address(), call, self.clock.instant().saturating_duration_since(began));
         answer
     }
 
@@ -116,7 +126,7 @@ impl OpenIdProvider {
     }
 
     /// The attempt keeps the key that a code is bound to, where one is.
-    async fn authorization(&self, attempt: &mut PendingLogin, state: &str, login_hint: Option<&str>) -> Result<Url, Trouble> {
+    async fn authorization(&self, attempt: &mut PendingLogin, state: &str, passed: &[(String, String)]) -> Result<Url, Trouble> {
         let document = self.discovery.document().await?;
         let pushed_to = self.pushed_to(&document)?;
         let key = self.new_key()?;
@@ -138,7 +148,9 @@ impl OpenIdProvider {
         parameters.extend(Some(("acr_values", acr.as_str())).filter(|_| !acr.is_empty()));
         parameters.extend(max_age.as_deref().map(|max_age| ("max_age", max_age)));
         parameters.extend(Some(("response_mode", "form_post")).filter(|_| self.settings.response_mode == ResponseMode::FormPost));
-        parameters.extend(login_hint.map(|hint| ("login_hint", hint)));
+        // None of these is one of the above: the config is refused that says so.
+        let fixed = self.settings.authorize.iter().filter(|(name, _)| passed.iter().all(|(known, _)| known != name));
+        parameters.extend(fixed.chain(passed).map(|(name, value)| (name.as_str(), value.as_str())));
         // RFC 9449 §10: whoever gets at the code cannot spend it without the key.
         parameters.extend(key.as_ref().map(|key| ("dpop_jkt", key.thumbprint())));
         let mut url = document.authorization_endpoint().url().clone();
@@ -205,10 +217,12 @@ impl OpenIdProvider {
         let kept = tokens.kept(Some(&claims), self.clock.now());
         let sub = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let sid = claims.get("sid").and_then(serde_json::Value::as_str).map(str::to_owned);
-        let told = self.ask_userinfo(document, &tokens.access_token, key, &sub).await?.unwrap_or_default();
+        // Verified: it is the provider's own, or a listed tenant's.
+        let issuer = claims.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let told = self.told(document, &tokens.access_token, key, (&issuer, &sub)).await?;
         let source = Source::Provider(self.settings.id.clone());
         let claims = exchange::join(claims, told);
-        let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
+        let identity = Identity::from_claims(&issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
             Fault::new(
                 Reason::IdTokenClaims,
                 format!("neither ID token nor userinfo holds {:?} as a text", self.settings.mapping.user.as_str()),
@@ -222,7 +236,7 @@ impl OpenIdProvider {
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.
     fn check_response_issuer(&self, document: &Document, iss: Option<&str>) -> Result<(), Fault> {
         match iss {
-            Some(iss) if same(iss.as_bytes(), self.settings.issuer.as_bytes()) => Ok(()),
+            Some(iss) if self.settings.issuer.is(iss) => Ok(()),
             Some(_) => Err(Fault::new(Reason::ResponseIssuer, "iss of the response is another issuer")),
             None if document.additional_metadata().authorization_response_iss_parameter_supported => {
                 Err(Fault::new(Reason::ResponseIssuerMissing, "the provider promises iss in its responses, and this one holds none"))
@@ -269,9 +283,17 @@ impl IdentityProvider for OpenIdProvider {
         &'a self,
         attempt: &'a mut PendingLogin,
         state: &'a str,
-        login_hint: Option<&'a str>,
+        passed: &'a [(String, String)],
     ) -> ProviderFuture<'a, Url> {
-        Box::pin(self.authorization(attempt, state, login_hint))
+        Box::pin(self.authorization(attempt, state, passed))
+    }
+
+    fn takes_from_start(&self) -> Option<&FromStart> {
+        Some(&self.settings.authorize_from_start)
+    }
+
+    fn callback(&self) -> Option<&str> {
+        self.settings.callback.as_deref()
     }
 
     fn complete<'a>(&'a self, attempt: &'a PendingLogin, response: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {
@@ -308,7 +330,7 @@ impl IdentityProvider for OpenIdProvider {
     }
 
     fn origins(&self) -> Vec<String> {
-        let issuer = Url::parse(&self.settings.issuer).ok();
+        let issuer = Url::parse(self.settings.issuer.address()).ok();
         let end_session = self.discovery.known().and_then(|document| document.additional_metadata().end_session_endpoint.clone());
         let mut origins: Vec<String> = [issuer, end_session].into_iter().flatten().map(|url| url.origin().ascii_serialization()).collect();
         origins.extend(self.settings.logout_url.as_ref().and_then(LogoutUrl::origin));

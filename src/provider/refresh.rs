@@ -55,9 +55,11 @@ impl OpenIdProvider {
             tracing::warn!(%why, "userinfo told nothing after a refresh; what was said before stays where the ID token says nothing new");
             session.identity.claims.clone()
         };
-        let told = match self.ask_userinfo(&document, &answer.access_token, key.as_ref(), &session.identity.sub).await {
-            Ok(told) => told.unwrap_or_default(),
-            Err(Untold::Fault(fault)) if fault.reason == Reason::UserinfoSubject => return Err(refused(&fault)),
+        let told = match self.told(&document, &answer.access_token, key.as_ref(), whose(session)).await {
+            Ok(told) => told,
+            Err(Untold::Fault(fault)) if matches!(fault.reason, Reason::UserinfoSubject | Reason::AccessTokenClaims) => {
+                return Err(refused(&fault));
+            }
             Err(Untold::Fault(fault)) => before(&fault),
             Err(Untold::Unwelcome(detail)) => before(&detail),
             Err(Untold::Unreachable(outage)) => before(&outage),
@@ -75,7 +77,7 @@ impl OpenIdProvider {
         // Its own key, whatever the config says by now: the token is bound to it.
         let key = tokens.dpop_key.as_ref().map(DpopKey::open).transpose()?;
         let refused = |detail: String| Fault::new(Reason::RevalidationRefused, detail).into();
-        match self.ask_userinfo(&document, &tokens.access_token, key.as_ref(), &session.identity.sub).await {
+        match self.told_again(&document, &tokens.access_token, key.as_ref(), whose(session)).await {
             Ok(None) => Ok(None),
             Ok(Some(told)) => {
                 let identity = self.identity_of(first_claims(session), told, session);
@@ -104,10 +106,12 @@ impl OpenIdProvider {
         })
     }
 
-    /// §12.2: the refreshed ID token speaks of the same `sub` (its `iss` and `aud` were compared when it was verified).
+    /// §12.2: the refreshed ID token speaks of the same `sub` and is of the same `iss` (which was verified to be one of the provider's; of several
+    /// tenants' it has to be the same one's). Its `aud` was compared when it was verified.
     fn same_person(&self, mut claims: Claims, session: &Session) -> Result<Claims, Trouble> {
-        if claims.get("sub").and_then(Value::as_str) != Some(&session.identity.sub) {
-            return Err(Fault::new(Reason::RefreshRefused, "the refreshed ID token has another sub").into());
+        let says = |name: &str| claims.get(name).and_then(Value::as_str);
+        if (says("iss"), says("sub")) != (Some(&session.identity.issuer), Some(&session.identity.sub)) {
+            return Err(Fault::new(Reason::RefreshRefused, "the refreshed ID token has another iss or sub").into());
         }
         as_at_first(&mut claims, session);
         // One without it must not hide the first one's from those that come later.
@@ -119,8 +123,12 @@ impl OpenIdProvider {
 
     fn identity_of(&self, id_token: Option<Claims>, told: Claims, session: &Session) -> Option<Identity> {
         let claims = exchange::join(id_token?, told);
-        Identity::from_claims(&self.settings.issuer, session.identity.source.clone(), &self.settings.mapping, claims)
+        Identity::from_claims(&session.identity.issuer, session.identity.source.clone(), &self.settings.mapping, claims)
     }
+}
+
+fn whose(session: &Session) -> (&str, &str) {
+    (&session.identity.issuer, &session.identity.sub)
 }
 
 fn refused(fault: &Fault) -> Trouble {

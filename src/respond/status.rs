@@ -134,6 +134,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::EmailNotVerified
         | Reason::EmailMalformed
         | Reason::GroupsOverage
+        | Reason::TenantUnlisted
         | Reason::CodeNotSet
         | Reason::ExchangeRefused
         | Reason::OutgoingHost
@@ -156,6 +157,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::IdTokenClaims
         | Reason::IdTokenNonce
         | Reason::IdTokenAccessTokenHash
+        | Reason::AccessTokenClaims
         | Reason::UserinfoSubject
         | Reason::UserinfoMalformed
         | Reason::ProviderMetadata

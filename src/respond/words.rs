@@ -303,11 +303,17 @@ pub const fn words_of(reason: Reason) -> Words {
         | Reason::IdTokenClaims
         | Reason::IdTokenNonce
         | Reason::IdTokenAccessTokenHash
+        | Reason::AccessTokenClaims
         | Reason::UserinfoSubject
         | Reason::UserinfoMalformed => words(
             "The provider's answer cannot be trusted",
             "It did not pass the checks, so nobody was signed in. You can try again; if it keeps happening, tell the people who run this page.",
             "server_error",
+        ),
+        Reason::TenantUnlisted => words(
+            "Your organisation is not admitted",
+            "You signed in well, and this page takes people of other organisations. Sign in with another account, or ask the people who run this page.",
+            "access_denied",
         ),
         Reason::ProviderMetadata => words(
             "The provider is not set up as expected",

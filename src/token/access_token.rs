@@ -56,6 +56,9 @@ pub enum TokenType {
     AtJwt,
     /// Whatever the issuer sends: what looks like an ID token or names another kind of JWT is refused all the same.
     Any,
+    /// What came in a token response, in answer to our own registration: as [`TokenType::Any`], and it may hold `nonce` and `at_hash`, as access
+    /// tokens of Keycloak did. Nobody else can show one so.
+    FromTokenEndpoint,
     /// ID tokens (OpenID Connect Core §2), for old programs that show one in place of an access token. `nonce` and `at_hash` belong to whoever
     /// fetched it and are not looked at.
     IdToken,
@@ -144,7 +147,7 @@ impl AccessTokenRules {
             (_, Some("at+jwt")) => true,
             (TokenType::AtJwt, _) => false,
             // A name like `logout+jwt` or `dpop+jwt` says that the JWT is for something else (RFC 8725 §3.11).
-            (TokenType::Any, kind) => !kind.is_some_and(|kind| kind.ends_with("+jwt")),
+            (TokenType::Any | TokenType::FromTokenEndpoint, kind) => !kind.is_some_and(|kind| kind.ends_with("+jwt")),
         };
         if fits {
             return Ok(());
@@ -193,6 +196,7 @@ impl Presented<'_> {
                 claims::text(claims, "jti")?;
             }
             TokenType::Any => self.refuse_id_token(&audience)?,
+            TokenType::FromTokenEndpoint => {}
             TokenType::IdToken => {
                 // OpenID Connect Core §2: `aud` and `iat` are required beside `iss`, `sub` and `exp`.
                 if audience.is_empty() {
@@ -202,7 +206,7 @@ impl Presented<'_> {
             }
         }
         let others = match self.rules.typ {
-            TokenType::AtJwt | TokenType::Any => [claims::ID_TOKEN, claims::REFRESH_TOKEN],
+            TokenType::AtJwt | TokenType::Any | TokenType::FromTokenEndpoint => [claims::ID_TOKEN, claims::REFRESH_TOKEN],
             TokenType::IdToken => [claims::ACCESS_TOKEN, claims::REFRESH_TOKEN],
         };
         if let Some(kind) = claims::kind_among(claims, &others) {

@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 
 use super::algorithm::Algorithm;
 use super::claims::{self, ClaimsError, brief};
+use super::issuer::Issuer;
 use super::jwk::{KeySet, NoKey};
 use super::jws::Jws;
 use crate::clock::UnixTime;
@@ -21,8 +22,8 @@ const MAX_BYTES: usize = 256 * 1024;
 
 /// What an ID token must say to count for one login.
 pub struct IdTokenExpectation<'a> {
-    /// The provider's issuer, exactly as configured.
-    pub issuer: &'a str,
+    /// The provider's issuer, exactly as configured, or those of its tenants.
+    pub issuer: &'a Issuer,
     /// Our registration with it.
     pub client_id: &'a str,
     /// The signatures that are taken; never what the provider's document lists.
@@ -118,9 +119,9 @@ pub fn verify(token: &str, keys: &KeySet, expect: &IdTokenExpectation<'_>, now: 
     let claims = claims::parse(&jws.payload)?;
 
     // (2) `iss` is the provider's issuer, exactly.
-    let issuer = claims::text(&claims, "iss")?;
-    if issuer != expect.issuer {
-        return Err(Fault::new(Reason::IdTokenIssuer, format!("iss is {:?}, not {:?}", brief(issuer), expect.issuer)).into());
+    expect.issuer.check(&claims)?;
+    if !expect.issuer.signs_with(&key, claims::text(&claims, "iss")?) {
+        return Err(Fault::new(Reason::IdTokenSignature, "it is signed by a key that is for another issuer's tokens").into());
     }
 
     // (3) `aud` names us, and nobody whom we do not trust.

@@ -21,6 +21,8 @@ pub struct KeySet {
 
 struct Key {
     kid: Option<String>,
+    /// For whose tokens alone, where the set says so: no member of RFC 7517, and one of Entra ID's sets.
+    issuer: Option<String>,
     /// Tells keys apart.
     material: [u8; 32],
     /// One for each algorithm that this key may be used with.
@@ -29,6 +31,7 @@ struct Key {
 
 /// A key of a set that fits a header.
 pub struct Found<'k> {
+    issuer: Option<&'k str>,
     material: &'k [u8; 32],
     ready: &'k VerifyingKey,
 }
@@ -45,6 +48,11 @@ impl Found<'_> {
     /// Whether `signature` is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.ready.verifies(message, signature)
+    }
+
+    /// For whose tokens alone it is, where the set says so.
+    pub(super) const fn issuer(&self) -> Option<&str> {
+        self.issuer
     }
 
     pub(super) fn mark(&self, kid: Option<&str>) -> KeyMark {
@@ -112,7 +120,7 @@ impl KeySet {
         let (key, ready) = fitting.next().ok_or(NoKey::Unknown)?;
         // The same key listed twice is one key, not an ambiguity.
         let one = fitting.all(|(other, _)| other.material == key.material);
-        if one { Ok(Found { material: &key.material, ready }) } else { Err(NoKey::Ambiguous) }
+        if one { Ok(Found { issuer: key.issuer.as_deref(), material: &key.material, ready }) } else { Err(NoKey::Ambiguous) }
     }
 
     /// Whether a token that points at the marked key would still be checked by that very key.
@@ -146,6 +154,7 @@ struct RawKey {
     key_ops: Option<Vec<String>>,
     alg: Option<String>,
     kid: Option<String>,
+    issuer: Option<Value>,
     crv: Option<String>,
     n: Option<String>,
     e: Option<String>,
@@ -170,7 +179,8 @@ impl Key {
             Some(own) => VerifyingKey::new(Algorithm::from_name(own)?, &material).into_iter().collect(),
             None => Algorithm::ALL.into_iter().filter_map(|algorithm| VerifyingKey::new(algorithm, &material)).collect(),
         };
-        (!ready.is_empty()).then_some(Self { kid: raw.kid, material: material.hash(), ready })
+        let issuer = raw.issuer.as_ref().and_then(Value::as_str).map(str::to_owned);
+        (!ready.is_empty()).then_some(Self { kid: raw.kid, issuer, material: material.hash(), ready })
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use super::claims::{self, ClaimsError, brief};
+use super::issuer::Issuer;
 use super::jwk::KeySet;
 use super::jws::{self, Jws};
 use crate::clock::UnixTime;
@@ -24,8 +25,8 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// What a provider's logout token must say to count.
 pub struct LogoutTokenExpectation<'a> {
-    /// The provider's issuer, exactly as configured.
-    pub issuer: &'a str,
+    /// The provider's issuer, exactly as configured, or those of its tenants.
+    pub issuer: &'a Issuer,
     /// Our registration with it.
     pub client_id: &'a str,
     /// The signatures that are taken, as for its ID tokens; never what the provider's document lists.
@@ -48,6 +49,8 @@ pub enum LogoutTokenExp {
 /// What a logout token says, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutToken {
+    /// Whose it is.
+    pub issuer: String,
     /// Whose sessions end; with a `sid` as well, that one's only.
     pub ends: Ends,
     /// Its own name, which counts once.
@@ -166,6 +169,9 @@ pub fn verify(token: &str, keys: &KeySet, expect: &LogoutTokenExpectation<'_>, n
 
     // (4) `iss`, `aud`, `iat` and `exp`, as in ID tokens.
     issued_here_for_us(&claims, expect)?;
+    if !expect.issuer.signs_with(&key, claims::text(&claims, "iss")?) {
+        return Err(Fault::new(Reason::LogoutTokenSignature, "it is signed by a key that is for another issuer's tokens").into());
+    }
     let counts_until = in_time(&claims, expect, now)?;
 
     // (5) `sub`, `sid` or both.
@@ -195,7 +201,8 @@ pub fn verify(token: &str, keys: &KeySet, expect: &LogoutTokenExpectation<'_>, n
         return Err(ClaimsError("jti is longer than 1024".to_owned()).into());
     }
 
-    Ok(LogoutToken { ends, jti, counts_until })
+    let issuer = claims::text(&claims, "iss")?.to_owned();
+    Ok(LogoutToken { issuer, ends, jti, counts_until })
 }
 
 /// Media types are compared without regard to case, `application/` may be left out (RFC 7515 §4.1.9).
@@ -207,8 +214,9 @@ fn is_type(typ: &str) -> bool {
 /// OpenID Connect Core §3.1.3.7 (2) to (5).
 fn issued_here_for_us(claims: &Claims, expect: &LogoutTokenExpectation<'_>) -> Result<(), LogoutTokenError> {
     let issuer = claims::text(claims, "iss")?;
-    if issuer != expect.issuer {
-        return Err(Fault::new(Reason::LogoutIssuer, format!("iss is {:?}, not {:?}", brief(issuer), expect.issuer)).into());
+    if !expect.issuer.is(issuer) {
+        let expected = expect.issuer.address();
+        return Err(Fault::new(Reason::LogoutIssuer, format!("iss is {:?}, not {expected:?}", brief(issuer))).into());
     }
     let audience = claims::audience(claims)?;
     if audience.is_empty() {

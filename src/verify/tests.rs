@@ -57,8 +57,12 @@ impl Issuer {
             leeway: Duration::from_secs(60),
         };
         let path = |text| ClaimPath::parse(text).unwrap();
-        let mapping =
-            ClaimMapping { user: path("sub"), email: None, groups: groups.map(path), email_verification: EmailVerification::Required };
+        let mapping = ClaimMapping {
+            user: path("sub"),
+            email: None,
+            groups: groups.map(|text| path(text).into()),
+            email_verification: EmailVerification::Required,
+        };
         let cache = JwksCache::new(fetch, Arc::clone(clock), Tasks::new(Handle::current()));
         Arc::new(JwtVerifier::new(rules, mapping, Arc::new(cache), Arc::clone(memory)))
     }

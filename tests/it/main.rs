@@ -55,7 +55,9 @@ mod outgoing; // calls that leave through a listener of this machine: listed hos
 mod paths; // one reading of a path: matched, decided about and forwarded
 mod peers; // the tests' own peers are what they are said to be
 mod policy; // every rule with its yes and its no
+mod provider_keys; // what a provider is told and asked for: fixed and passed-on parameters, where claims stand, a redirect path of its own
 mod provider_leg; // no shared secret towards the provider: keys, certificates, pushed requests, bound tokens, pins
+mod provider_network; // how a provider is reached: proxies, private authorities, inside addresses, written endpoints
 mod providers; // several providers, and one that is down
 mod proxy; // protocols, bodies, upgrades, failures, routes: a request on its way through
 mod proxy_protocol; // balancers that pass bytes on say for whom: whom they name, and who may not
@@ -77,6 +79,7 @@ mod stores; // one contract, two processes on one Redis, outages, restarts, copi
 mod streams; // WebSockets and event streams end with their session, keep it in use, and notice nothing else
 mod streams_together; // the same over several processes
 mod systems; // four systems by their original steps: consumers, apps and providers in processes of their own
+mod tenants; // organisations behind one address, each with an issuer of its own
 mod to_https; // plain listeners that send people on, hsts, and a path for balancers
 mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals
 mod upstream_leg; // the way to the upstream: TLS, host, path, what it is told, what is set on its answers

@@ -319,7 +319,7 @@ impl IdentityProvider for Rotating {
     fn name(&self) -> &str {
         "Rotating"
     }
-    fn authorization_url<'a>(&'a self, _: &'a mut PendingLogin, _: &'a str, _: Option<&'a str>) -> ProviderFuture<'a, Url> {
+    fn authorization_url<'a>(&'a self, _: &'a mut PendingLogin, _: &'a str, _: &'a [(String, String)]) -> ProviderFuture<'a, Url> {
         unreachable!("nobody is sent there")
     }
     fn complete<'a>(&'a self, _: &'a PendingLogin, _: AuthorizationResponse) -> ProviderFuture<'a, SignedIn> {

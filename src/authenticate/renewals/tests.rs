@@ -58,7 +58,7 @@ impl IdentityProvider for Slow {
         &'a self,
         _attempt: &'a mut PendingLogin,
         _state: &'a str,
-        _login_hint: Option<&'a str>,
+        _passed: &'a [(String, String)],
     ) -> ProviderFuture<'a, Url> {
         unreachable!()
     }

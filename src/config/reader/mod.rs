@@ -34,6 +34,23 @@ pub struct Section<'a> {
     known: RefCell<BTreeSet<String>>,
 }
 
+/// A value that may be either, with another meaning each.
+pub enum TextOrList {
+    /// A text.
+    Text(String),
+    /// A list of texts.
+    List(Vec<String>),
+}
+
+impl TextOrList {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::List(texts) => !texts.is_empty() && texts.iter().all(|text| !text.is_empty()),
+        }
+    }
+}
+
 impl<'a> Reading<'a> {
     /// The whole config.
     #[must_use]
@@ -225,6 +242,33 @@ impl<'a> Section<'a> {
             }
         }
         out
+    }
+
+    /// A table of texts or lists of texts by free names.
+    #[must_use]
+    pub fn texts_or_lists(&self, key: &str) -> Vec<(String, TextOrList)> {
+        let table = self.section(key);
+        let mut out = Vec::new();
+        for (name, value) in &table.dict {
+            let read = match value {
+                Value::String(_, text) => Some(TextOrList::Text(text.clone())),
+                Value::Array(_, items) => {
+                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(TextOrList::List)
+                }
+                _ => None,
+            };
+            match read.filter(TextOrList::is_full) {
+                Some(read) => out.push((name.clone(), read)),
+                None => table.problem(name, "expected a text or a list of texts, none of them empty"),
+            }
+        }
+        out
+    }
+
+    /// Whether the value under `key` is a table.
+    #[must_use]
+    pub fn is_table(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| self.as_table(value).is_some())
     }
 
     /// Whether the value under `key` is a text rather than a table: `allow = "any-authenticated"`.

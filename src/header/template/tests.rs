@@ -11,7 +11,7 @@ fn identity(claims: Value) -> Identity {
     let mapping = ClaimMapping {
         user: path("sub"),
         email: Some(path("email")),
-        groups: Some(path("groups")),
+        groups: Some(path("groups").into()),
         email_verification: EmailVerification::Required,
     };
     Identity::from_claims("https://i.test", Vouches::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap()

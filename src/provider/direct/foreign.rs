@@ -69,7 +69,7 @@ impl IdentityProvider for ForeignSource {
         &self.0
     }
 
-    fn authorization_url<'a>(&'a self, _: &'a mut PendingLogin, _: &'a str, _: Option<&'a str>) -> ProviderFuture<'a, Url> {
+    fn authorization_url<'a>(&'a self, _: &'a mut PendingLogin, _: &'a str, _: &'a [(String, String)]) -> ProviderFuture<'a, Url> {
         self.no_login()
     }
 

@@ -13,12 +13,11 @@ use crate::provider::SignedIn;
 use crate::provider::dpop::DpopKey;
 use crate::provider::exchange::{self, Tokens, error_word};
 use crate::provider::http::{HttpError, HttpFailure};
-use crate::provider::keys::Budget;
 use crate::provider::oidc::OpenIdProvider;
 use crate::provider::own_calls::{Endpoint, Unanswered};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::token::{AccessTokenRules, Audience, Nonce, TokenType};
+use crate::token::{Nonce, TokenType};
 
 /// RFC 8693 §2.1.
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -139,36 +138,17 @@ impl OpenIdProvider {
         let sid = signed.get("sid").and_then(Value::as_str).map(str::to_owned);
         let claims = exchange::join(signed, told);
         let source = Source::Provider(self.settings.id.clone());
-        let identity = Identity::from_claims(&self.settings.issuer, source, &self.settings.mapping, claims);
+        // Verified: it is the provider's own, or a listed tenant's.
+        let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let identity = Identity::from_claims(&issuer, source, &self.settings.mapping, claims);
         let identity = identity.ok_or_else(|| Fault::new(Reason::IdTokenClaims, "what came of the exchange names nobody"))?;
         let identity = Identity { scopes: tokens.scopes.unwrap_or_default(), ..identity };
         let client_id = self.settings.client_id.clone();
         Ok(SignedIn { identity, client_id, sid, id_token: Secret::new(String::new()), tokens: kept })
     }
 
-    /// It came from the token endpoint itself, in answer to our own registration, so that its audience is not what it is judged by: that is
-    /// whoever the token is for.
     async fn verified_access_token(&self, token: &Secret, bound: bool) -> Result<Claims, Trouble> {
-        let rules = AccessTokenRules {
-            issuer: self.settings.issuer.clone(),
-            audience: Audience::Any,
-            algorithms: self.settings.algorithms.clone(),
-            typ: TokenType::Any,
-            client_id: None,
-            scope_claim: None,
-            leeway: self.settings.leeway,
-        };
-        let presented = rules.read(token.expose())?;
-        let keys = self.keys.keys().await?;
-        let verified = match presented.find_key(&keys) {
-            Ok(found) => presented.verify(&found)?,
-            Err(unknown) => {
-                let newer = self.keys.keys_after_unknown(Budget::IdToken, &keys).await?.ok_or(unknown)?;
-                let found = presented.find_key(&newer)?;
-                presented.verify(&found)?
-            }
-        };
-        verified.terms.judge(&Audience::Any, self.clock.now())?;
+        let verified = self.signed_access_token(token, TokenType::Any).await?;
         if verified.confirmation.is_some() != bound {
             return Err(Fault::new(Reason::TokenBound, "the token of the exchange is not bound as it was asked for").into());
         }

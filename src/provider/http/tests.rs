@@ -83,6 +83,7 @@ fn settings() -> HttpSettings {
         deadline: Duration::from_secs(5),
         max_bytes: 64 * 1024,
         tls: TlsSettings::default(),
+        proxy: None,
     }
 }
 

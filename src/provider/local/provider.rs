@@ -299,7 +299,7 @@ fn mapping() -> ClaimMapping {
     ClaimMapping {
         user: path("sub"),
         email: Some(path("email")),
-        groups: Some(path("groups")),
+        groups: Some(path("groups").into()),
         email_verification: EmailVerification::Required,
     }
 }
@@ -318,12 +318,12 @@ impl IdentityProvider for LocalProvider {
         &'a self,
         attempt: &'a mut PendingLogin,
         state: &'a str,
-        login_hint: Option<&'a str>,
+        passed: &'a [(String, String)],
     ) -> ProviderFuture<'a, Url> {
         Box::pin(async move {
             let form = Url::parse(&attempt.redirect_uri).and_then(|callback| callback.join("sign_in"));
             let mut form = form.map_err(|error| Fault::new(Reason::Internal, format!("the callback is no URL: {error}")))?;
-            form.query_pairs_mut().append_pair("state", state).extend_pairs(login_hint.map(|hint| ("login_hint", hint)));
+            form.query_pairs_mut().append_pair("state", state).extend_pairs(passed.iter().filter(|(name, _)| name == "login_hint"));
             Ok(form)
         })
     }

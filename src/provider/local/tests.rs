@@ -200,7 +200,7 @@ async fn a_proof_is_good_for_one_attempt_of_this_process_and_says_what_the_login
     let Ok(proof) = one.check_code("ann", &code(&clock), HERE).await else { panic!("refused") };
     let claims = one.complete(&attempt("n"), one.answer(&attempt("n"), &proof)).await.ok().unwrap().identity.claims;
     assert_eq!((&claims["acr"], &claims["amr"]), (&"mfa".into(), &serde_json::json!(["pwd", "otp", "mfa"])));
-    let form = one.authorization_url(&mut attempt("n"), "STATE", None).await.ok().unwrap();
+    let form = one.authorization_url(&mut attempt("n"), "STATE", &[]).await.ok().unwrap();
     assert_eq!(form.as_str(), "https://app.test/oauth2/sign_in?state=STATE");
 }
 

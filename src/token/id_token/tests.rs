@@ -31,7 +31,7 @@ impl Default for Case {
 impl Case {
     fn verify(&self, token: &str, keys: &KeySet) -> Result<Claims, IdTokenError> {
         let expect = IdTokenExpectation {
-            issuer: ISSUER,
+            issuer: &Issuer::One(ISSUER.to_owned()),
             client_id: US,
             algorithms: &self.algorithms,
             trusted_audiences: &self.trusted,
@@ -49,7 +49,7 @@ fn a_refreshed_token_holds_the_first_nonce_or_none() {
     let keys = key_set(&[signer.jwk("k")]);
     let held = |nonce: Value, expected: Nonce<'_>| {
         let expect = IdTokenExpectation {
-            issuer: ISSUER,
+            issuer: &Issuer::One(ISSUER.to_owned()),
             client_id: US,
             algorithms: &Algorithm::DEFAULT,
             trusted_audiences: &[],

@@ -13,8 +13,13 @@ fn claims() -> Value {
 }
 
 fn verify_with(exp: LogoutTokenExp, token: &str, keys: &KeySet) -> Result<LogoutToken, LogoutTokenError> {
-    let expect =
-        LogoutTokenExpectation { issuer: ISSUER, client_id: US, algorithms: &Algorithm::DEFAULT, exp, leeway: Duration::from_secs(60) };
+    let expect = LogoutTokenExpectation {
+        issuer: &Issuer::One(ISSUER.to_owned()),
+        client_id: US,
+        algorithms: &Algorithm::DEFAULT,
+        exp,
+        leeway: Duration::from_secs(60),
+    };
     verify(token, keys, &expect, NOW)
 }
 

@@ -31,6 +31,7 @@ pub struct Gateway {
     pub dir: Arc<TempDir>,
     text: String,
     port: u16,
+    environment: BTreeMap<String, String>,
 }
 
 /// Access lines as they were written.
@@ -70,12 +71,20 @@ impl Gateway {
     /// As [`Gateway::start`], on a port that is known before: for redirect URIs that a provider has to be told first.
     #[must_use]
     pub fn start_on(port: u16, text: &str) -> Self {
-        Self::begin(port, text, Arc::new(TempDir::new("gateway")), Arc::default())
+        Self::begin(port, text, Arc::new(TempDir::new("gateway")), Arc::default(), BTreeMap::new())
     }
 
-    fn begin(port: u16, text: &str, dir: Arc<TempDir>, clock: Arc<ManualClock>) -> Self {
+    /// As [`Gateway::start`], with these variables in its environment.
+    #[must_use]
+    pub fn start_among(environment: &[(&str, &str)], text: &str) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::begin(free_port(), text, Arc::new(TempDir::new("gateway")), Arc::default(), environment)
+    }
+
+    fn begin(port: u16, text: &str, dir: Arc<TempDir>, clock: Arc<ManualClock>, more: BTreeMap<String, String>) -> Self {
         let file = dir.write("config.toml", substituted(text, port, &dir).as_bytes());
-        let environment = BTreeMap::from([("STATE_DIRECTORY".to_owned(), dir.path().display().to_string())]);
+        let mut environment = more.clone();
+        environment.insert("STATE_DIRECTORY".to_owned(), dir.path().display().to_string());
         let sources = Sources { file: Some(&file), environment, flags: flags(port, text) };
         let config = config::load(&sources).unwrap_or_else(|problems| {
             let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -95,6 +104,7 @@ impl Gateway {
             dir,
             text: text.to_owned(),
             port,
+            environment: more,
         }
     }
 
@@ -104,7 +114,15 @@ impl Gateway {
         if let Some(app) = self.app.take() {
             app.stop();
         }
-        Self::begin(self.port, &self.text, Arc::clone(&self.dir), Arc::clone(&self.clock))
+        let environment = std::mem::take(&mut self.environment);
+        Self::begin(self.port, &self.text, Arc::clone(&self.dir), Arc::clone(&self.clock), environment)
+    }
+
+    /// The same with another config.
+    #[must_use]
+    pub fn restart_with(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.text = change(&self.text);
+        self.restart()
     }
 
     /// Ends it as SIGTERM does, and waits for that.

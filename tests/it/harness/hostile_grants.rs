@@ -14,6 +14,7 @@ use super::hostile_answer::json_answer;
 use super::hostile_direct;
 use super::hostile_lie::Lie;
 use super::hostile_machine;
+use super::hostile_sayings;
 use super::hostile_state::{ClientAuth, Grant, Inner, Issued, Params, State, merged};
 use super::hostile_token::id_token;
 use super::jose::{random, s256, verify};
@@ -74,7 +75,7 @@ pub fn token(state: &State, headers: &HeaderMap, form: Params) -> Response<TestB
 }
 
 fn token_response(state: &State, grant: &Grant, refreshing: bool) -> Response<TestBody> {
-    let access_token = random();
+    let access_token = hostile_sayings::access_token(&state.settings, &state.lock(), grant, state.now());
     let id_token = id_token(state, grant, &access_token, refreshing);
     let now = state.now();
     let mut inner = state.lock();

@@ -9,6 +9,7 @@ use super::browser::Now;
 use super::hostile_direct::DirectGrants;
 use super::hostile_lie::{Endpoint, Lie};
 use super::hostile_machine::Machine;
+use super::hostile_sayings::Sayings;
 use super::jose::{Algorithm, SigningKey};
 
 /// Parameters of a request, decoded.
@@ -146,6 +147,8 @@ pub struct Inner {
     pub last_sid: Option<String>,
     /// Who may come in without a browser.
     pub direct: DirectGrants,
+    /// What its tokens and keys say beside.
+    pub sayings: Sayings,
 }
 
 /// A token that was given out.
@@ -224,6 +227,7 @@ impl State {
             revocations: Vec::new(),
             last_sid: None,
             direct: DirectGrants::default(),
+            sayings: Sayings::default(),
         };
         Self { settings, inner: Mutex::new(inner) }
     }
@@ -299,6 +303,7 @@ impl Inner {
             _ => {}
         }
         keys.push(self.key.jwk());
+        let keys: Vec<Value> = keys.iter().map(|key| merged(key, &self.sayings.jwk)).collect();
         json!({ "keys": keys })
     }
 

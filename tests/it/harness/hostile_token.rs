@@ -81,7 +81,7 @@ fn id_token_claims(settings: &Settings, inner: &Inner, grant: &Grant, access_tok
         Lie::RefreshExpired if refreshed => json!({ "iat": now - 2 * HOUR, "exp": now - HOUR }),
         _ => json!({}),
     };
-    merged(&claims, &lie)
+    merged(&merged(&claims, &inner.sayings.id_token), &lie)
 }
 
 /// Signs claims with the current key and what the current lie makes of header and signature.

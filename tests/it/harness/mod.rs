@@ -9,7 +9,7 @@
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
-//! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
+//! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy, Traefik, Envoy), [`forward_proxy`] (squid), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
 //!   [`twins`] on one clock), and with provider and upstream around it: [`world`] (people),
@@ -39,6 +39,7 @@ pub mod cookies;
 pub mod dpop;
 pub mod durations;
 pub mod fixtures;
+pub mod forward_proxy;
 pub mod fronts;
 pub mod gateway;
 pub mod graph;
@@ -52,6 +53,7 @@ pub mod hostile_grants;
 pub mod hostile_lie;
 pub mod hostile_machine;
 pub mod hostile_mint;
+pub mod hostile_sayings;
 pub mod hostile_state;
 pub mod hostile_token;
 pub mod html;

@@ -22,7 +22,7 @@ fn identity(claims: Value) -> Identity {
     let mapping = ClaimMapping {
         user: path("sub"),
         email: Some(path("email")),
-        groups: Some(path("groups")),
+        groups: Some(path("groups").into()),
         email_verification: EmailVerification::Required,
     };
     let claims = claims.as_object().unwrap().clone();
