@@ -16,7 +16,7 @@
 //! # Five floors, imports only downward
 //!
 //! ```text
-//! 5 assembly  main  cli  app  config  demo           sees everything; nothing imports it
+//! 5 assembly  main  cli  app  config  demo  import   sees everything; nothing imports it
 //! 4 edge      server  endpoint                       HTTP in and out; one file per endpoint
 //! 3 work      authenticate  store  provider          everything that waits on a network or a disk
 //!             verify  outbound  upstream
@@ -30,7 +30,7 @@
 //!
 //! Sideways on one floor only along these arrows (`tests/it/architecture.rs` reads the imports and holds them to it):
 //!
-//! - 5: main → cli → app, config, demo; demo → app, config; app → config
+//! - 5: main → cli → app, config, demo, import; demo → app, config; app → config
 //! - 4: endpoint → server (what a connection and a request's body are)
 //! - 3: all → telemetry, tasks; authenticate → store, provider, verify; verify, outbound → provider, store; provider → store
 //! - 2: respond → decision, route, token; decision → route, policy; route → policy, header
@@ -57,6 +57,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod header;
 pub mod identity;
+pub mod import;
 pub mod login;
 pub mod outbound;
 pub mod policy;

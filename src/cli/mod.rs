@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod hash_password;
 mod health;
+mod import;
 mod run;
 mod sessions;
 
@@ -41,6 +42,9 @@ enum Command {
     Sessions(sessions::Sessions),
     /// Make the hash of a password for a local account: asks twice without echo, or reads one line from a pipe
     HashPassword(hash_password::HashPassword),
+    /// Turn another gateway's configuration into ours, with a report of what became of each option
+    #[command(subcommand)]
+    Import(import::Import),
 }
 
 /// Where the configuration comes from: defaults, then the file, then `DOORWARD_*` variables, then flags.
@@ -69,6 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: BTreeMap
         Command::Health(health) => health.execute(environment),
         Command::Sessions(sessions) => sessions.execute(environment),
         Command::HashPassword(hash) => hash.execute(),
+        Command::Import(import) => import.execute(environment),
     }
 }
 

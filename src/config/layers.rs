@@ -164,6 +164,21 @@ impl Provider for Texts {
     }
 }
 
+/// Whoever moved over and kept the old variables alone would start a gateway that knows nothing of them.
+pub fn refuse_foreign_variables(environment: &BTreeMap<String, String>, problems: &Problems) {
+    let ours = |name: &String| name.strip_prefix(ENVIRONMENT_PREFIX).is_some_and(|key| !is_service_link(key));
+    let foreign: Vec<&str> = environment.keys().map(String::as_str).filter(|name| name.starts_with("OAUTH2_PROXY_")).collect();
+    if let Some(first) = foreign.first().filter(|_| !environment.keys().any(ours)) {
+        let many = if foreign.len() > 1 { format!(" and {} more OAUTH2_PROXY_*", foreign.len() - 1) } else { String::new() };
+        problems.push(fatal(
+            "environment",
+            format!(
+                "{first}{many} are set, and no {ENVIRONMENT_PREFIX}* is: variables of oauth2-proxy are not read; `doorward import oauth2-proxy --environment` makes a config of them, then unset them"
+            ),
+        ));
+    }
+}
+
 /// Variables that Kubernetes sets for a service named `doorward`: `DOORWARD_PORT=tcp://…`, `DOORWARD_SERVICE_HOST` and the like. They are not
 /// ours and must not stop a start.
 fn is_service_link(key: &str) -> bool {

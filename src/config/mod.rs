@@ -181,6 +181,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
         return (Err(problems.into_inner()), BTreeSet::new());
     };
+    layers::refuse_foreign_variables(&sources.environment, &problems);
     let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
     let root = reading.root();
     let gateway = gateway::read(&root);

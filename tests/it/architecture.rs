@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 5] = [
     &["decision", "respond", "route", "policy", "token", "header"],
     &["authenticate", "store", "provider", "verify", "outbound", "upstream", "telemetry", "tasks"],
     &["server", "endpoint"],
-    &["main", "lib", "cli", "app", "config", "demo"],
+    &["main", "lib", "cli", "app", "config", "demo", "import"],
 ];
 
 /// Sideways on one floor. `*` is every module of that floor.
@@ -28,7 +28,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("provider", &["store"]),
     ("endpoint", &["server"]),
     ("main", &["cli"]),
-    ("cli", &["app", "config", "demo"]),
+    ("cli", &["app", "config", "demo", "import"]),
     ("app", &["config"]),
     ("demo", &["app", "config"]),
 ];

@@ -39,6 +39,7 @@ mod forward_auth_sets; // each set of headers, read alone; real Traefik and real
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
 mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too
+mod import; // what becomes of an oauth2-proxy's configuration, option by option, and what is said of it
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
 mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive

@@ -1,0 +1,9 @@
+#!/bin/sh
+exec oauth2-proxy \
+  --provider=oidc \
+  --oidc-issuer-url=https://login.example.com \
+  --client-id=app --client-secret=s3cret-of-the-app --cookie-secret=OQINaROshtE9TcZkNAm-5Zs2Pv3xaWytBmc5W7sPX7w= \
+  --redirect-url=https://app.example.com/oauth2/callback \
+  --email-domain=example.com \
+  --upstream=http://127.0.0.1:8080/ --tls-cert-file=@FILES@/tls.crt --tls-key-file=@FILES@/tls.key --https-address=:8443 --http-address=0.0.0.0:8080 \
+  --force-https --tls-min-version=TLS1.3 --tls-cipher-suite=TLS_AES_128_GCM_SHA256 --metrics-address=127.0.0.1:9100 --ping-path=/healthz --ready-path=/rdy
