@@ -25,7 +25,7 @@ pub(super) fn asked(old: &Old, front: &Front, forward_only: Option<String>, draf
         .is_some_and(|said| old.upstreams.iter().any(|upstream| upstream.said == said && matches!(upstream.target, Target::Static(_))));
     let (word, words) = if old.around.ingress_nginx {
         ("ingress-nginx", "as ingress-nginx asks: X-Original-URL and X-Original-Method")
-    } else if as_main && old.response_headers.is_empty() {
+    } else if as_main && !old.response_headers.iter().any(|header| header.name.to_ascii_lowercase().starts_with("x-auth-request-user")) {
         (
             "traefik",
             "as Traefik's ForwardAuth asks; its address is prefix + \"/forward\" here in place of \"/\", which also leads to the login",

@@ -92,12 +92,9 @@ fn template(header: &OldHeader, value: &OldValue, out: &mut Out) -> Option<Strin
         OldValue::Claim { claim, prefix, password } => {
             let piece = match claim.as_str() {
                 "user" | "email" | "groups" | "access_token" | "id_token" => format!("{{{claim}}}"),
-                "created_at" | "expires_on" | "refresh_token" => {
-                    out.report.note(
-                        Part::Missing,
-                        header.said.clone(),
-                        format!("{claim} is told to nobody; {{claims.exp}} is when the ID token ends"),
-                    );
+                "expires_on" => "{session.expires_at}".to_owned(),
+                "created_at" | "refresh_token" => {
+                    out.report.note(Part::Missing, header.said.clone(), format!("{claim} is told to nobody"));
                     return None;
                 }
                 claim => format!("{{claims.{claim}}}"),
@@ -109,7 +106,7 @@ fn template(header: &OldHeader, value: &OldValue, out: &mut Out) -> Option<Strin
                     if !matches!(claim.as_str(), "user" | "email") {
                         out.report.note(Part::Different, header.said.clone(), format!("Basic takes {{user}} or {{email}}, not {claim}"));
                     }
-                    Some(format!("Basic {{basic:{}:{file}}}", name.trim_matches(['{', '}'])))
+                    Some(format!("Basic {{basic:{name}:{file}}}"))
                 }
                 None => Some(format!("{prefix}{piece}")),
             }

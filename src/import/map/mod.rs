@@ -1,6 +1,7 @@
-//! What becomes of each option, subject by subject: `server` (hosts, listeners, probes), `provider` with `parameters`, `who` may pass, `routes`
+//! What becomes of each option, subject by subject: `server` (hosts, listeners, probes), `provider` with `claims` and `parameters`, `who` may pass, `routes`
 //! with `open` (what needs no login), `forward_auth` and `headers`, `sessions` with their store, `rest`. What none of them speaks of, the table of options does.
 
+mod claims;
 mod forward_auth;
 mod headers;
 mod open;

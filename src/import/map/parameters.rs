@@ -30,7 +30,9 @@ pub(super) fn map(provider: &OldProvider, kind: &str, out: &mut Out) {
     let mut from: Vec<String> = Vec::new();
     if kind == "google" {
         always.insert("access_type".to_owned(), "offline".to_owned());
-        out.report.note(Part::Taken, "google", "authorize.access_type = \"offline\", without which Google gives no refresh token");
+        always.insert("prompt".to_owned(), "consent".to_owned());
+        let words = "authorize.access_type = \"offline\" and prompt = \"consent\" (approval_prompt=force there), without which Google gives no refresh token";
+        out.report.note(Part::Taken, "google", words);
     }
     for (option, name) in
         [("prompt", "prompt"), ("acr-values", "acr_values"), ("resource", "resource"), ("approval-prompt", "approval_prompt")]
@@ -106,8 +108,5 @@ pub(super) fn map(provider: &OldProvider, kind: &str, out: &mut Out) {
             }
         };
         out.report.say(if given.row.name == "oidc-extra-audience" { Part::Different } else { Part::Missing }, given, text);
-    }
-    if let Some(given) = givens.switched("skip-claims-from-profile-url", true) {
-        out.report.say(Part::Different, given, "userinfo is asked at each login where the provider has one; what the ID token says stands");
     }
 }

@@ -5,7 +5,7 @@ use super::super::document::{inline, text, texts};
 use super::super::given::{Given, Givens};
 use super::super::old::Old;
 use super::super::report::Part;
-use super::parameters;
+use super::{claims, parameters};
 
 /// What the other subjects need to know of it.
 pub struct Mapped {
@@ -23,13 +23,13 @@ const FILL_IN: &str = "https://fill-in.example.com";
 const GOOGLE: &str = "https://accounts.google.com";
 
 /// What is particular about a kind of provider.
-struct Profile {
+pub(super) struct Profile {
     /// Its issuer, where there is one.
     issuer: Option<String>,
     /// The claim that `X-Forwarded-User` was.
-    user: &'static str,
+    pub(super) user: &'static str,
     /// Whether it says that addresses are verified.
-    verifies: bool,
+    pub(super) verifies: bool,
     /// Spoken to in OpenID Connect.
     openid: bool,
 }
@@ -90,7 +90,7 @@ pub(super) fn map(old: &Old, out: &mut Out) -> Mapped {
     }
     places(givens, out);
     scopes(old, givens, kind, out);
-    claims(old, givens, &profile, kind, out);
+    claims::map(old, givens, &profile, kind, out);
     parameters::map(provider, kind, out);
     network(givens, out);
     for (index, other) in old.providers.iter().enumerate().skip(1) {
@@ -220,7 +220,14 @@ fn places(givens: &Givens, out: &mut Out) {
         out.document.table("[provider]").set("endpoints", inline(endpoints), &from);
     }
     if let Some(given) = givens.switched("skip-oidc-discovery", true) {
-        out.report.say(Part::Taken, given, "endpoints; with authorization, token and jwks in it no document is asked for");
+        let all = ["login-url", "redeem-url", "oidc-jwks-url"].iter().all(|option| givens.text(option).is_some());
+        if all {
+            out.document.table("[provider]").set("discovery", "false".to_owned(), &[&given.said]);
+            out.report.say(Part::Taken, given, "discovery = false");
+        } else {
+            let words = "discovery = false needs endpoints with authorization, token and jwks, of which the input lacks some; the document is asked for";
+            out.report.say(Part::Missing, given, words);
+        }
     }
 }
 
@@ -253,73 +260,6 @@ fn scopes(old: &Old, givens: &Givens, kind: &str, out: &mut Out) {
             "refresh",
             "tokens are renewed where the provider gives a refresh token; many want the scope offline_access for that",
         );
-    }
-}
-
-/// Which claims say what.
-fn claims(old: &Old, givens: &Givens, profile: &Profile, kind: &str, out: &mut Out) {
-    let by_email = old.rest.switched("prefer-email-to-user", true);
-    let user = if by_email.is_some() { "email" } else { profile.user };
-    let from: Vec<&str> = by_email.iter().map(|given| given.said.as_str()).collect();
-    out.document.table("[provider]").set("user_claim", text(user), &from).explain("What X-Forwarded-User was; apps keep accounts by it.");
-    if let Some(given) = by_email {
-        out.report.say(Part::Taken, given, "user_claim = \"email\"");
-    }
-    let email = [givens.text("oidc-email-claim"), givens.text("user-id-claim")].into_iter().flatten().find(|(_, claim)| *claim != "email");
-    match email {
-        Some((given, claim)) => {
-            out.document.table("[provider]").set("email_claim", text(claim), &[&given.said]);
-            out.report.say(Part::Taken, given, "email_claim");
-        }
-        None if kind == "adfs" => {
-            out.document
-                .table("[provider]")
-                .set("email_claim", text("upn"), &[])
-                .explain("AD FS sends the address as upn where it sends no email.");
-            out.report.note(Part::Different, "adfs", "upn stood in for a missing e-mail; it is email_claim here");
-        }
-        None => {}
-    }
-    if let Some((given, claim)) = givens.text("oidc-groups-claim") {
-        if claim != "groups" {
-            out.document.table("[provider]").set("groups_claim", text(claim), &[&given.said]);
-        }
-        out.report.say(Part::Taken, given, "groups_claim: a literal name first, then a path");
-    }
-    if givens.get("allowed-role").is_some_and(|given| !given.values.is_empty()) {
-        let claims_from = texts(["id_token", "userinfo", "access_token"]);
-        out.document.table("[provider]").set("claims_from", claims_from, &[]).explain("Keycloak keeps roles in the access token.");
-    }
-    verified(givens, profile, kind, out);
-}
-
-fn verified(givens: &Givens, profile: &Profile, kind: &str, out: &mut Out) {
-    let tenants = !givens.list("entra-id-allowed-tenant").is_empty();
-    let lax = givens.switched("insecure-oidc-allow-unverified-email", true);
-    if tenants {
-        let text = "with several tenants addresses do not count, since people there choose their own: go by groups, or by claims";
-        out.report.note(Part::Different, "email_verified", text);
-        if let Some(given) = lax {
-            out.report.say(Part::Missing, given, text);
-        }
-        return;
-    }
-    if let Some(given) = lax {
-        let text = "email_verified = \"if-present\": an address counts where the provider says nothing of it; where it says false it does not. Have it mark addresses verified, or go by groups";
-        out.report.say(Part::Missing, given, text);
-    }
-    if lax.is_some() || !profile.verifies {
-        let from: Vec<&str> = lax.iter().map(|given| given.said.as_str()).collect();
-        out.document.table("[provider]").set("email_verified", text("if-present"), &from).explain(
-            "An address counted there unless the provider said email_verified: false. \"required\" is safer, where the provider says true.",
-        );
-        out.report.note(
-            Part::Different,
-            "email_verified",
-            format!("a missing email_verified counted as verified there, and \"required\" is the default here; {kind} may not send it, so that \"if-present\" is written"),
-        );
-    } else {
-        out.report.note(Part::Different, "email_verified", format!("an address counts only with email_verified: true, which {kind} sends"));
     }
 }
 

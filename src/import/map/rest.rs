@@ -75,9 +75,32 @@ fn pages(old: &Old, out: &mut Out) {
         if words == "-" {
             out.report.say(Part::Taken, given, "nothing, as here by default");
         } else {
-            out.report.say(Part::Missing, given, "pages hold no HTML of others; pages.title says whose sign-in it is");
+            let plain = without_tags(words);
+            let same = plain == words;
+            let words =
+                if same { "pages.notice, plain text" } else { "pages.notice without its HTML: pages show plain text; help_url is a link" };
+            out.document.table("[pages]").set("notice", text(&plain), &[&given.said]);
+            out.report.say(if same { Part::Taken } else { Part::Different }, given, words);
         }
     }
+}
+
+/// What a browser would show of it.
+fn without_tags(html: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for c in html.chars() {
+        match c {
+            '<' => inside = true,
+            '>' if inside => {
+                inside = false;
+                out.push(' ');
+            }
+            c if !inside => out.push(c),
+            _ => {}
+        }
+    }
+    out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Tokens of programs: the provider's own, and those of other issuers.

@@ -50,9 +50,8 @@ fn public(old: &Old, out: &mut Out) -> Front {
         match url.path().strip_suffix("/callback").filter(|start| !start.is_empty()) {
             Some(start) if old.rest.get("proxy-prefix").is_none() || start == prefix => start.clone_into(&mut prefix),
             _ => {
-                let register = format!("{}{prefix}/callback", url.origin().ascii_serialization());
-                out.report.say(Part::Different, given, format!("the path is fixed: register {register} at the provider"));
-                out.report.first(format!("register {register} at the provider in place of {url}"));
+                out.document.table("[provider]").set("callback", text(url.path()), &[&given.said]);
+                out.report.say(Part::Taken, given, format!("callback = {:?} of [provider], beside {prefix}/callback", url.path()));
             }
         }
         out.report.say(Part::Taken, given, "public_url, with prefix + \"/callback\" behind it as redirect URI");

@@ -71,7 +71,7 @@ fn lifetimes(old: &Old, out: &mut Out) {
 /// Days, hours, minutes, seconds: the largest that fits.
 fn spelled(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let fits = units.iter().find(|(unit, _)| seconds % unit == 0);
+    let fits = units.iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
     fits.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 

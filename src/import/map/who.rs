@@ -123,26 +123,18 @@ fn groups(provider: &Mapped, from: &mut Vec<String>, out: &mut Out) -> Option<Ve
         names.extend(listed);
     }
     github(provider, &mut names, from, out);
+    if let Some(given) = givens.get("allowed-role") {
+        let listed = givens.list("allowed-role");
+        if !listed.is_empty() {
+            from.push(given.said.clone());
+            let text = "groups with role: before the name, out of the access token: realm_access.roles, and resource_access.CLIENT.roles of the clients that the rule names";
+            out.report.say(Part::Taken, given, text);
+            names.extend(listed.iter().map(|role| format!("role:{role}")));
+        }
+    }
     let mut tables: Vec<Table> = Vec::new();
     if !names.is_empty() {
         tables.push(vec![("groups", texts(&names))]);
-    }
-    if let Some(given) = givens.get("allowed-role") {
-        let listed = givens.list("allowed-role");
-        let mut paths: std::collections::BTreeMap<String, Vec<String>> = Default::default();
-        for role in &listed {
-            let (path, role) = match role.split_once(':') {
-                Some((client, role)) => (format!("resource_access.{client}.roles"), role),
-                None => ("realm_access.roles".to_owned(), role.as_str()),
-            };
-            paths.entry(path).or_default().push(role.to_owned());
-        }
-        if !paths.is_empty() {
-            from.push(given.said.clone());
-            let text = "claims of the access token: realm_access.roles, and resource_access.CLIENT.roles of client roles; the prefix role: is gone, also from what the upstream is told as groups";
-            out.report.say(Part::Different, given, text);
-            tables.extend(paths.into_iter().map(|(path, roles)| vec![("claims", inline([(path, texts(&roles))]))]));
-        }
     }
     (!tables.is_empty()).then_some(tables)
 }

@@ -263,7 +263,7 @@ const LOGS: &[OptionRow] = &[
     text("standard-logging-format", Different(FORMAT)),
     switch("auth-logging", OnHere(Verdict::Missing(ON))),
     text("auth-logging-format", Different(FORMAT)),
-    switch("request-logging", OnHere(Verdict::Missing(ON))),
+    switch("request-logging", OnHere(Verdict::Missing("log = false on a route silences what passes there, never a refusal"))),
     text("request-logging-format", Different(FORMAT)),
     switch("errors-to-info-log", OffHere(Verdict::Different(ROTATION))),
     text("logging-filename", Different(ROTATION)),

@@ -120,7 +120,7 @@ fn shape(input: &Input) -> Shape {
         Shape::Yaml
     } else if !flagged && lines().any(|line| variables::assignment(line).is_some_and(|(name, _)| name.starts_with(variables::PREFIX))) {
         Shape::Variables
-    } else if ends(&[".toml"]) || (!flagged && lines().any(|line| toml::begins(line))) {
+    } else if ends(&[".toml"]) || (!flagged && lines().any(toml::begins)) {
         Shape::Toml
     } else {
         Shape::CommandLine
