@@ -231,7 +231,7 @@ impl Gateway {
         std::fs::write(&file, text).unwrap();
         let config = config::load(&Sources { file: Some(&file), environment: BTreeMap::new(), flags: Vec::new() })
             .unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
-        let options = Options { access_lines: Box::new(std::io::sink()), cores: 1 };
+        let options = Options { access_lines: Box::new(std::io::sink()), cores: 1, level: None };
         let app = App::start_with(config, Arc::new(SystemClock), options).unwrap();
         Self { address: app.address(), _app: app, folder }
     }

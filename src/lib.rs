@@ -44,6 +44,12 @@
 //!
 //! A single-threaded runtime per core carries requests, each with its own connections to upstreams; provider, store and accepting live on a
 //! control runtime beside them, reached by message ([`tasks::Tasks`]). A request with a known session does no I/O but the upstream's.
+//!
+//! # Generations
+//!
+//! All that is made of one config is a *generation* ([`app`]). A reload makes the next one beside it and has all cores go over to it at once; a
+//! request, and a stream that it opened, ends on the generation that it began with. Store, open sessions and streams, sealing keys, sockets,
+//! counts and logs belong to the process and outlive every generation.
 
 pub mod app;
 pub mod authenticate;

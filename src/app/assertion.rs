@@ -7,45 +7,45 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::StartError;
-use crate::clock::SharedClock;
+use super::generation::Standing;
+use super::kept::Keeping;
 use crate::config::{AssertionKeys, Config, StoreKind};
 use crate::outbound::assertion::{Alone, Assertions, FileKeys, Keys, SharedKeys};
-use crate::secret::SealRing;
-use crate::store::SessionStore;
-use crate::tasks::Tasks;
+use crate::tasks::Ongoing;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// The keys, and what keeps them up to date for as long as they are used.
+struct Signing {
+    keys: Keys,
+    _kept: Option<Ongoing>,
+}
+
 /// `None` where no route sends any.
-pub(super) fn assertions(
-    config: &Config,
-    store: &Arc<dyn SessionStore>,
-    ring: &Arc<SealRing>,
-    clock: &SharedClock,
-    tasks: &Tasks,
-) -> Result<Option<Assertions>, StartError> {
-    let keys = match &config.assertion {
-        None => return Ok(None),
-        Some(AssertionKeys::Given(file)) => {
+pub(super) fn assertions(config: &Config, keeping: &Keeping<'_>, standing: &Standing) -> Result<Option<Assertions>, StartError> {
+    let Standing { store, ring, clock, tasks, .. } = standing;
+    let Some(wanted) = &config.assertion else { return Ok(None) };
+    let signing = keeping.same(("keys of the assertion", ""), &["keys"], || match wanted {
+        AssertionKeys::Given(file) => {
             let unreadable = |error: &dyn std::fmt::Display| StartError::new(format!("keys.assertion_file: {}: {error}", file.display()));
             let pem = std::fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(&error))?;
             let keys = Arc::new(FileKeys::read(&pem).map_err(|error| unreadable(&error))?);
             tasks.background(watched(file.clone(), Arc::downgrade(&keys)));
-            Keys::File(keys)
+            Ok(Signing { keys: Keys::File(keys), _kept: None })
         }
-        Some(AssertionKeys::Made { rotation }) => {
-            let alone = match config.store.kind {
+        AssertionKeys::Made { rotation } => {
+            let alone = match standing.store_kind {
                 StoreKind::Embedded { .. } | StoreKind::Memory => Alone::Yes,
                 StoreKind::Redis(_) => Alone::No,
             };
             let keys = SharedKeys::new(Arc::clone(store), Arc::clone(ring), Arc::clone(clock), tasks.clone(), *rotation, alone);
-            tasks.background(Arc::clone(&keys).keep());
-            Keys::Shared(keys)
+            let kept = tasks.until_dropped(Arc::clone(&keys).keep());
+            Ok(Signing { keys: Keys::Shared(keys), _kept: Some(kept) })
         }
-    };
+    })?;
     let gateway = config.gateway.sites.first().origin().ascii_serialization();
-    Ok(Some(Assertions::new(gateway, keys, Arc::clone(clock))))
+    Ok(Some(Assertions::new(gateway, signing.keys.clone(), Arc::clone(clock))))
 }
 
 /// Takes over what the file holds when it changes. A file that holds no good keys changes nothing: the keys of before go on, and the log says why.

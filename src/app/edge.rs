@@ -1,65 +1,64 @@
-//! What the endpoints share, and what serves one core.
+//! What the endpoints share.
 
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 
+use super::generation::{Generation, Standing};
+use super::kept::Keeping;
 use super::providers::People;
-use super::stores::Opened;
 use super::token;
-use super::{Answering, StartError, never_told};
+use super::{StartError, never_told};
 use crate::authenticate::{Authenticator, CertificateMeans, Certificates, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, ResponseMode, SessionCookieKept};
-use crate::endpoint::{self, Body, Core, EdgeSettings, Gateway, OutgoingListener};
+use crate::config::{Config, Limits, LocalListen, ResponseMode, SessionCookieKept};
+use crate::endpoint::{self, EdgeSettings, Gateway, OutgoingListener};
 use crate::header::cookies::{CookieStyle, SameSite};
-use crate::header::{AddressSource, IdentityFamily};
+use crate::header::{AddressSource, IdentityFamily, PreparedHeaders};
 use crate::outbound::Outbound;
 use crate::outbound::assertion::Assertions;
 use crate::provider::IdentityProvider;
+use crate::provider::Looks;
 use crate::provider::discovery::Discovery;
 use crate::provider::local::LOCAL;
-use crate::reason::Reason;
-use crate::request::Audience;
-use crate::respond::{Look, Pages, Refusal, Reply};
+use crate::provider::tls::TlsSettings;
+use crate::respond::{Look, Pages};
+use crate::route::{OutboundId, OutgoingHosts};
 use crate::secret::{SealRing, SecretSource};
 use crate::server::admin::{Check, Checks, Needed};
-use crate::server::{AdminSessions, ConnectionInfo, ConnectionLimits, CoreService, Drain, RequestBody};
+use crate::server::{AdminSessions, ConnectionLimits};
 use crate::store::{LoginBounds, SessionStore, Sessions};
-use crate::tasks::Tasks;
-use crate::telemetry::{AccessLines, Ids, Metrics};
+use crate::telemetry::RouteCounts;
 use crate::token::Issuer;
-use crate::upstream::{Tunnels, Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls, Upstreams};
+use crate::upstream::{Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls};
 use crate::verify::Verifiers;
 use crate::verify::dpop::DpopVerifier;
 
 /// What was opened and made before.
 pub(super) struct Parts {
-    pub(super) store: Opened,
+    pub(super) sessions: Arc<Sessions<PreparedHeaders>>,
     pub(super) assertions: Option<Assertions>,
     pub(super) ring: Arc<SealRing>,
     pub(super) people: People,
     pub(super) verifiers: Verifiers,
-    pub(super) outbound: Vec<Outbound>,
-    pub(super) drain: Drain,
+    pub(super) outbound: Vec<Arc<Outbound>>,
 }
 
 pub(super) fn gateway(
     config: Config,
     parts: Parts,
-    clock: &SharedClock,
-    tasks: &Tasks,
-    metrics: &Arc<Metrics>,
+    keeping: &Keeping<'_>,
+    counts: RouteCounts,
+    standing: &Standing,
 ) -> Result<Gateway, StartError> {
-    let Parts { store, assertions, ring, people, verifiers, outbound, drain } = parts;
+    let Parts { sessions, assertions, ring, people, verifiers, outbound } = parts;
+    let Standing { clock, tasks, metrics, drain, .. } = standing;
     let lifetimes = config.session.lifetimes;
-    let sessions = Arc::new(Sessions::new(store.store, store.cache, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone()));
-    sessions.watch();
-    let local = super::providers::of_our_own(&config, &sessions, clock, tasks)?;
-    let passwords = super::providers::of_passwords(&config, local.as_ref(), clock, tasks);
-    let api_keys = super::providers::of_keys(&config, &sessions, clock, tasks)?;
+    let local = super::providers::of_our_own(&config, keeping, &sessions, clock, tasks)?;
+    let passwords = super::providers::of_passwords(&config, keeping, local.as_ref(), clock, tasks)?;
+    let api_keys = super::providers::of_keys(&config, keeping, &sessions, clock, tasks)?;
     let parts =
         token::Parts { config: &config, providers: &people.providers, local: local.as_ref(), sessions: &sessions, clock, tasks, metrics };
     let token = parts.endpoint();
@@ -77,7 +76,6 @@ pub(super) fn gateway(
         Arc::clone(clock),
         Arc::clone(metrics),
     );
-    renewals.watch_streams();
     let registered =
         |provider: &crate::config::Provider| Registration { issuer: provider.issuers.clone(), client_id: provider.client_id.clone() };
     let ours = config.users.iter().map(|users| {
@@ -106,6 +104,7 @@ pub(super) fn gateway(
         notice: look.notice.clone(),
         help_url: look.help_url.clone(),
     };
+    let outgoing = standing.outgoing.iter().map(|(_, listen)| outgoing(&config, listen)).collect();
     Ok(Gateway {
         settings: settings(&config),
         routes,
@@ -126,12 +125,14 @@ pub(super) fn gateway(
         providers,
         local,
         outbound,
-        outgoing: config.outgoing.iter().map(outgoing).collect(),
+        outgoing,
         assertions,
         token,
         ring,
         metrics: Arc::clone(metrics),
-        drain,
+        counts,
+        in_use: metrics.config_in_use(),
+        drain: drain.clone(),
         tasks: tasks.clone(),
         clock: Arc::clone(clock),
         outage_told: never_told(),
@@ -139,8 +140,13 @@ pub(super) fn gateway(
     })
 }
 
-fn outgoing(listener: &crate::config::Outgoing) -> OutgoingListener {
-    OutgoingListener { hosts: listener.hosts.clone(), outbound: listener.outbound }
+/// What the config says of a listener that was bound at the start; where it says nothing any more, nothing goes out there.
+fn outgoing(config: &Config, listen: &LocalListen) -> OutgoingListener {
+    let known = config.outgoing.iter().find(|outgoing| outgoing.listen == *listen);
+    known.map_or_else(
+        || OutgoingListener { hosts: OutgoingHosts::new(Vec::new()), outbound: OutboundId(usize::MAX) },
+        |outgoing| OutgoingListener { hosts: outgoing.hosts.clone(), outbound: outgoing.outbound },
+    )
 }
 
 fn settings(config: &Config) -> EdgeSettings {
@@ -210,36 +216,43 @@ pub(super) const fn upstream_settings(config: &Config) -> UpstreamSettings {
     }
 }
 
-/// The upstreams with whom each trusts. The system's roots are read only when an upstream speaks https.
-pub(super) fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
-    config
-        .routes
-        .upstreams
-        .iter()
-        .map(|upstream| {
-            let tls = match &upstream.address {
-                UpstreamAddress::Https { .. } => {
-                    let config = upstream.tls.client_config();
-                    let config = config.map_err(|error| StartError::new(format!("upstream {}: {error}", upstream.address)))?;
-                    Some(UpstreamTls { config: Arc::new(config), server_name: upstream.tls.server_name.clone() })
-                }
-                _ => None,
-            };
-            Ok(Upstream { address: upstream.address.clone(), tls })
-        })
-        .collect()
+/// Whom each upstream's TLS trusts and what it shows, by its settings and by what its files looked like when they were read.
+pub(super) type Trusts = Vec<(TlsSettings, Looks, Arc<rustls::ClientConfig>)>;
+
+/// The upstreams with whom each trusts. The system's roots are read only when an upstream speaks https, and again when a file of it has changed.
+pub(super) fn upstreams(config: &Config, before: Option<&Trusts>) -> Result<(Vec<Upstream>, Trusts), StartError> {
+    let mut trusts = Trusts::new();
+    let mut upstreams = Vec::new();
+    for upstream in &config.routes.upstreams {
+        let tls = match &upstream.address {
+            UpstreamAddress::Https { .. } => {
+                let looks = upstream.tls.looks();
+                let is_same = |known: &&(TlsSettings, Looks, Arc<rustls::ClientConfig>)| known.0 == upstream.tls && known.1 == looks;
+                let known = trusts.iter().chain(before.into_iter().flatten()).find(is_same).map(|known| Arc::clone(&known.2));
+                let config = match known {
+                    Some(known) => known,
+                    None => {
+                        let made = upstream.tls.client_config();
+                        Arc::new(made.map_err(|error| StartError::new(format!("upstream {}: {error}", upstream.address)))?)
+                    }
+                };
+                trusts.push((upstream.tls.clone(), looks, Arc::clone(&config)));
+                Some(UpstreamTls { config, server_name: upstream.tls.server_name.clone() })
+            }
+            _ => None,
+        };
+        upstreams.push(Upstream { address: upstream.address.clone(), tls });
+    }
+    Ok((upstreams, trusts))
 }
 
 /// How the dependencies are, for `/readyz`.
-pub(super) fn checks(parts: &Parts, ready_needs_store: bool) -> Checks {
-    let store = Arc::clone(&parts.store.store);
-    let documents = parts.people.documents.clone();
-    let needed = if ready_needs_store { Needed::ForReadiness } else { Needed::ForInformation };
+pub(super) fn checks(store: Arc<dyn SessionStore>, current: Arc<ArcSwap<Generation>>) -> Checks {
     Arc::new(move || {
-        let (store, documents) = (Arc::clone(&store), documents.clone());
+        let (store, generation) = (Arc::clone(&store), current.load_full());
         Box::pin(async move {
-            let mut checks = vec![store_check(&store, needed).await];
-            checks.extend(documents.iter().map(|(id, discovery)| provider_check(id, discovery)));
+            let mut checks = vec![store_check(&store, generation.store_needed).await];
+            checks.extend(generation.documents.iter().map(|(id, discovery)| provider_check(id, discovery)));
             checks
         })
     })
@@ -271,48 +284,4 @@ pub(super) fn admin_sessions(gateway: &Gateway, token: Option<SecretSource>) -> 
         tasks: gateway.tasks.clone(),
         metrics: Arc::clone(&gateway.metrics),
     })
-}
-
-/// Makes what serves one core.
-#[derive(Clone)]
-pub(super) struct CoreMaker {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) upstreams: Vec<Upstream>,
-    pub(super) upstream_settings: UpstreamSettings,
-    pub(super) lines: Arc<Mutex<Vec<AccessLines>>>,
-    pub(super) route_names: Vec<String>,
-    pub(super) clock: SharedClock,
-}
-
-type Serve = Box<dyn Fn(http::Request<RequestBody>, Rc<ConnectionInfo>) -> Answering>;
-type OnPanic = Box<dyn Fn(&ConnectionInfo) -> http::Response<Body>>;
-
-impl CoreMaker {
-    /// To be called on the core's own thread.
-    #[expect(clippy::expect_used, reason = "every https upstream was given its TLS config, and every core has its lines")]
-    pub(super) fn service(&self, tunnels: Tunnels) -> CoreService<Serve, OnPanic> {
-        let settings = self.upstream_settings.clone();
-        let upstreams = Upstreams::new(self.upstreams.clone(), settings, tunnels, Arc::clone(&self.clock)).expect("TLS was given");
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("one for each core");
-        let core = Rc::new(Core {
-            gateway: Arc::clone(&self.gateway),
-            family: Rc::new(self.gateway.family.clone()),
-            upstreams: Rc::new(upstreams),
-            lines: Rc::new(lines),
-            route_names: Rc::new(self.route_names.clone()),
-            ids: Ids::new(),
-        });
-        let gateway = Arc::clone(&self.gateway);
-        CoreService {
-            serve: Box::new(move |request, info| {
-                let core = Rc::clone(&core);
-                Box::pin(async move { endpoint::answer(&core, request, &info).await })
-            }),
-            on_panic: Box::new(move |_| {
-                let reply = Reply { audience: Audience::Program, request_id: "", pages: &gateway.pages };
-                gateway.metrics.request(None, Reason::Internal);
-                reply.refuse(Reason::Internal, Refusal::default()).map(Body::ready)
-            }),
-        }
-    }
 }

@@ -27,18 +27,22 @@ impl Switches {
 
     /// From now on as this config says, for new connections. The files of `[tls]` are read before anything changes.
     pub(super) fn set(&self, config: &Config, tasks: &Tasks) -> Result<(), StartError> {
-        let tls = server_tls(config)?;
-        self.put(config, tls, tasks);
+        self.speak(server_tls(config)?, tasks);
+        self.trust(config.gateway.trusted_proxies.clone());
         Ok(())
     }
 
-    /// The same with settings that were read before, which cannot fail.
-    pub(super) fn put(&self, config: &Config, tls: Option<ServerTls>, tasks: &Tasks) {
+    /// TLS whose files were read before.
+    pub(super) fn speak(&self, tls: Option<ServerTls>, tasks: &Tasks) {
         match tls {
             Some(tls) => tasks.background(tls.keep_in(&self.tls)),
             None => self.tls.set(None),
         }
-        self.proxies.set(config.gateway.trusted_proxies.clone());
+    }
+
+    /// Who may send a PROXY header.
+    pub(super) fn trust(&self, proxies: TrustedProxies) {
+        self.proxies.set(proxies);
     }
 }
 

@@ -1,37 +1,55 @@
-//! Wiring: from a config to a running gateway, and its end.
+//! Wiring: from a config to a running gateway, from one config to the next, and its end.
 //!
-//! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `assertion` those that sign assertions, `stores` opens the store, `providers` and `token_issuers` make
-//! whoever is asked on the network, `outbound` who gives tokens for upstreams, `token` the token endpoint, `edge` what the endpoints share. [`App`]
-//! starts them in order and ends them in order.
+//! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store: these stay for as long as the process. A
+//! `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
+//! `outbound` gives tokens for upstreams, `token` is the token endpoint, `edge` what the endpoints share. [`App`] starts all in order and ends
+//! all in order.
+//!
+//! A reload makes the next generation (`reload`, when `trigger` says so): `kept` is what it takes over from the one before, `turn` has all cores go
+//! over to it at once. Requests end on the generation that they began with.
 
 mod assertion;
 mod edge;
 mod email_lists;
+mod generation;
+mod kept;
 mod keys;
 mod listeners;
 mod outbound;
 mod providers;
+mod reload;
 mod stores;
 mod token;
 mod token_issuers;
+mod trigger;
+mod turn;
 
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 
 use crate::clock::SharedClock;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Problem};
 use crate::endpoint;
 use crate::server::admin::Admin;
 use crate::server::{Cores, Drain, Drained, HandedOver, ServerSettings, Stage, Supervisor, raise_open_files};
+use crate::store::Sessions;
 use crate::tasks::Tasks;
-use crate::telemetry::{self, AccessLog, LogLevel, Metrics};
+use crate::telemetry::{self, AccessLog, LevelSwitch, LogLevel, Metrics};
 use crate::upstream::Tunnels;
+
+pub use reload::{ReloadError, Reread};
+
+use generation::{Generation, Standing};
+use reload::Reloading;
+use turn::{CoreMaker, Turns};
 
 /// Control work: provider, store, reload, accepting.
 const CONTROL_THREADS: usize = 2;
@@ -42,12 +60,14 @@ pub struct Options {
     pub access_lines: Box<dyn Write + Send>,
     /// How many cores carry requests.
     pub cores: usize,
+    /// Sets how much is told, where the log is the gateway's own.
+    pub level: Option<LevelSwitch>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Self { access_lines: Box::new(std::io::stdout()), cores }
+        Self { access_lines: Box::new(std::io::stdout()), cores, level: None }
     }
 }
 
@@ -75,7 +95,7 @@ pub struct App {
     control: Option<Runtime>,
     tasks: Tasks,
     drain: Drain,
-    drain_times: crate::config::Drain,
+    reloading: Arc<Reloading>,
     cores: Arc<Cores>,
     access_log: Option<AccessLog>,
     metrics: Arc<Metrics>,
@@ -84,15 +104,17 @@ pub struct App {
     admin_address: SocketAddr,
 }
 
-/// Serves until a signal ends it: `doorward run`.
+/// Serves until a signal ends it: `doorward run`. SIGHUP, or a file that has changed, has the config read again by `reread`.
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(config: Config, clock: SharedClock) -> Result<(), StartError> {
+pub fn run(config: Config, clock: SharedClock, reread: Reread) -> Result<(), StartError> {
     let format = line_format(config.gateway.log.format);
-    telemetry::init(level(config.gateway.log.level), format).map_err(StartError::new)?;
+    let level = telemetry::init(level(config.gateway.log.level), format).map_err(StartError::new)?;
+    let files = config.files.clone();
     let listens = config.gateway.listeners.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let app = App::start(config, clock)?;
+    let app = App::start_with(config, clock, Options { level: Some(level), ..Options::default() })?;
+    app.heed(reread, files);
     tracing::info!(listen = listens, admin = %app.admin_address, version = env!("CARGO_PKG_VERSION"), "doorward serves");
     app.run_until_signal();
     Ok(())
@@ -138,47 +160,43 @@ impl App {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
 
-        // Listeners for calls that leave come after the routes.
-        let names = config.routes.table.routes().iter().map(|route| &route.id).chain(config.outgoing.iter().map(|listener| &listener.id));
-        let route_names: Vec<String> = names.cloned().collect();
-        let metrics = Metrics::new(&route_names);
+        let metrics = Metrics::new();
         let drain = Drain::new();
-        let drain_times = config.gateway.drain;
         let (log_format, admin_listen) = (line_format(config.gateway.log.format), config.gateway.admin.listen);
-        let ready_needs_store = config.gateway.admin.ready_needs_store;
         let places = config.gateway.listeners.clone();
         let switches = listeners::Switches::new();
         switches.set(&config, &tasks)?;
         let supervisor = listeners::supervisor(&config)?;
         let outgoing_listeners = outbound::listeners(&config)?;
-        let admin_token = config.admin_token.clone();
 
-        let people = providers::of_people(&config, &clock, &tasks, &metrics)?;
-        let store = stores::open(&config, control.handle(), &clock, &tasks, &metrics)?;
+        let stores::Opened { store, cache } = stores::open(&config, control.handle(), &clock, &tasks, &metrics)?;
         let ring = keys::ring(&config.keys, &tasks)?;
-        let parts = edge::Parts {
-            outbound: outbound::all(&config, &people, &clock, &tasks, &metrics)?,
+        let lifetimes = config.session.lifetimes;
+        let sessions = Arc::new(Sessions::new(Arc::clone(&store), cache, Arc::clone(&ring), Arc::clone(&clock), lifetimes, tasks.clone()));
+        sessions.watch();
+        let standing = Arc::new(Standing {
+            clock: Arc::clone(&clock),
+            tasks: tasks.clone(),
+            metrics: Arc::clone(&metrics),
             drain: drain.clone(),
-            assertions: assertion::assertions(&config, &store.store, &ring, &clock, &tasks)?,
             store,
+            store_kind: config.store.kind.clone(),
+            sessions,
             ring,
-            people,
-            verifiers: token_issuers::verifiers(&config, &clock, &tasks, &metrics),
-        };
-        let upstreams = edge::upstreams(&config)?;
-        let upstream_settings = edge::upstream_settings(&config);
-        let checks = edge::checks(&parts, ready_needs_store);
-        let gateway = Arc::new(edge::gateway(config, parts, &clock, &tasks, &metrics)?);
+            outgoing: config.outgoing.iter().map(|outgoing| (outgoing.id.clone(), outgoing.listen.clone())).collect(),
+            start: config.marks.clone(),
+        });
+        let generation = Arc::new(Generation::make(config, &standing, None)?);
+        let connection_limits = generation.connection_limits;
+        metrics.config_serves(generation.number);
+        let turns = Turns::at(&generation);
+        let current = Arc::new(ArcSwap::from(generation));
 
         let access_log = AccessLog::start(log_format, options.access_lines, Arc::clone(&metrics)).map_err(StartError::new)?;
-        let lines = Arc::new(std::sync::Mutex::new((0..options.cores.max(1)).map(|_| access_log.lines()).collect::<Vec<_>>()));
-        let settings = ServerSettings {
-            limits: edge::connection_limits(&limits),
-            drain: drain.clone(),
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-        };
-        let made = edge::CoreMaker { gateway: Arc::clone(&gateway), upstreams, upstream_settings, lines, route_names, clock };
+        let lines = Arc::new(Mutex::new((0..options.cores.max(1)).map(|_| access_log.lines()).collect::<Vec<_>>()));
+        let settings =
+            ServerSettings { limits: connection_limits, drain: drain.clone(), metrics: Arc::clone(&metrics), clock: Arc::clone(&clock) };
+        let made = CoreMaker { current: Arc::clone(&current), turns: Arc::clone(&turns), lines, clock };
         let tunnel_drain = drain.clone();
         let cores = Cores::start(options.cores, settings, move |_| {
             let tunnels = Tunnels::new();
@@ -192,11 +210,21 @@ impl App {
         let admin_listener = listeners::bind_admin(admin_listen)?;
         let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
         let before_metrics = {
-            let (gateway, metrics) = (Arc::clone(&gateway), Arc::clone(&metrics));
-            Arc::new(move || metrics.sessions_cached(usize::try_from(gateway.authenticator.sessions.cached()).unwrap_or(usize::MAX)))
+            let standing = Arc::clone(&standing);
+            Arc::new(move || {
+                standing.metrics.sessions_cached(usize::try_from(standing.sessions.cached()).unwrap_or(usize::MAX));
+            })
         };
-        let sessions = edge::admin_sessions(&gateway, admin_token);
-        let admin = Admin { drain: drain.clone(), metrics: Arc::clone(&metrics), checks, before_metrics, sessions };
+        let admin = Admin {
+            drain: drain.clone(),
+            metrics: Arc::clone(&metrics),
+            checks: edge::checks(Arc::clone(&standing.store), Arc::clone(&current)),
+            before_metrics,
+            sessions: {
+                let current = Arc::clone(&current);
+                Arc::new(move || Arc::clone(&current.load().admin_sessions))
+            },
+        };
         tasks.background(admin.serve(admin_listener, tasks.clone()));
         for listener in outgoing_listeners.into_iter().chain(serving_listeners) {
             let serving = Arc::clone(&cores);
@@ -211,11 +239,23 @@ impl App {
         metrics.set_readiness(telemetry::metrics::Readiness::Ready);
         supervisor.ready();
         tasks.background(supervisor.clone().watch(Arc::clone(&cores)));
+        let reloading = Arc::new(Reloading {
+            standing,
+            current,
+            turns,
+            cores: Arc::clone(&cores),
+            drain: drain.clone(),
+            switches,
+            supervisor: supervisor.clone(),
+            level: options.level,
+            turn: tokio::sync::Mutex::default(),
+            resizing: Mutex::default(),
+        });
         Ok(Self {
             control: None,
             tasks,
             drain,
-            drain_times,
+            reloading,
             cores,
             access_log: Some(access_log),
             metrics,
@@ -223,6 +263,29 @@ impl App {
             address,
             admin_address,
         })
+    }
+
+    /// Takes another config as [`crate::config::load`] gives it: what SIGHUP does. When this is ready every request that comes is served by it, on
+    /// all cores; those that are under way end as they began. Its number: the first config is 1.
+    ///
+    /// # Errors
+    /// Why it was not taken. The one before goes on.
+    pub async fn reload(&self, config: Result<Config, Vec<Problem>>) -> Result<u64, ReloadError> {
+        let reloading = Arc::clone(&self.reloading);
+        self.tasks.run(async move { reloading.offered(config).await }).await.unwrap_or(Err(ReloadError::Ending))
+    }
+
+    /// From now on a SIGHUP has the config read again and does not end the process.
+    fn heed(&self, reread: Reread, files: Vec<PathBuf>) {
+        let _entered = self.control.as_ref().map(Runtime::enter);
+        let hangups = trigger::Hangups::new();
+        self.tasks.background(trigger::heed(Arc::clone(&self.reloading), reread, files, hangups));
+    }
+
+    /// How much goes on beside requests; for tests and embedders.
+    #[must_use]
+    pub fn background_tasks(&self) -> usize {
+        self.tasks.alive()
     }
 
     /// Where it serves; the port is the real one where 0 was asked for.
@@ -272,7 +335,8 @@ impl App {
             self.cores.ended().await;
             self.tasks.drained().await;
         };
-        self.drain.run(self.drain_times.delay, self.drain_times.deadline, emptied).await
+        let times = self.reloading.current.load().drain;
+        self.drain.run(times.delay, times.deadline, emptied).await
     }
 
     fn end(&mut self, control: Runtime) {

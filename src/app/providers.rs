@@ -1,9 +1,10 @@
 //! Providers of people.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::StartError;
+use super::kept::Keeping;
 use crate::clock::SharedClock;
 use crate::config::{Config, Provider, ResponseMode};
 use crate::credential::CredentialKind;
@@ -24,30 +25,49 @@ use crate::telemetry::Metrics;
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 
+/// What local accounts and keys of programs are made of. With `session`, since they hold the sessions as that judges them.
+const OF_ACCOUNTS: [&str; 7] = ["user", "users_file", "api_keys", "limits", "session", "token", "provider"];
+
 /// Providers in file order, each with its document for readiness.
 pub(super) struct People {
     pub(super) providers: Vec<Arc<OpenIdProvider>>,
     pub(super) documents: Vec<(String, Arc<Discovery>)>,
 }
 
-pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Result<People, StartError> {
+/// One of them.
+struct Known {
+    provider: Arc<OpenIdProvider>,
+    document: Arc<Discovery>,
+}
+
+pub(super) fn of_people(
+    config: &Config,
+    keeping: &Keeping<'_>,
+    clock: &SharedClock,
+    tasks: &Tasks,
+    metrics: &Arc<Metrics>,
+) -> Result<People, StartError> {
     let mut people = People { providers: Vec::new(), documents: Vec::new() };
-    for provider in &config.providers {
-        let http = http(config, &provider.tls, provider.proxy.as_ref(), tasks);
-        let discovery = Arc::new(Discovery::new(
-            provider.issuers.clone(),
-            provider.places.clone(),
-            http.clone(),
-            Arc::clone(clock),
-            Arc::clone(metrics),
-        ));
-        people.documents.push((provider.id.clone(), Arc::clone(&discovery)));
-        tasks.background(learn(provider.id.clone(), Arc::clone(&discovery)));
-        let times = CallTimes::new(&provider.issuer, Arc::clone(clock), Arc::clone(metrics));
-        let keys = keys_of(&http, times, &discovery, clock, tasks);
-        let settings = settings(provider, config.gateway.leeway);
-        let made = OpenIdProvider::new(settings, http, discovery, keys, Arc::clone(clock), Arc::clone(metrics));
-        people.providers.push(Arc::new(made));
+    for (index, provider) in config.providers.iter().enumerate() {
+        let known = keeping.same(("provider", &provider.id), &[&format!("provider[{index}]")], || {
+            let http = http(config, &provider.tls, provider.proxy.as_ref(), tasks);
+            let discovery = Arc::new(Discovery::new(
+                provider.issuers.clone(),
+                provider.places.clone(),
+                http.clone(),
+                Arc::clone(clock),
+                Arc::clone(metrics),
+            ));
+            tasks.background(learn(provider.id.clone(), Arc::downgrade(&discovery)));
+            let times = CallTimes::new(&provider.issuer, Arc::clone(clock), Arc::clone(metrics));
+            let keys = keys_of(&http, times, &discovery, clock, tasks);
+            let settings = settings(provider, config.gateway.leeway);
+            let document = Arc::clone(&discovery);
+            let made = OpenIdProvider::new(settings, http, discovery, keys, Arc::clone(clock), Arc::clone(metrics));
+            Ok(Known { provider: Arc::new(made), document })
+        })?;
+        people.documents.push((provider.id.clone(), Arc::clone(&known.document)));
+        people.providers.push(Arc::clone(&known.provider));
     }
     Ok(people)
 }
@@ -55,43 +75,52 @@ pub(super) fn of_people(config: &Config, clock: &SharedClock, tasks: &Tasks, met
 /// The accounts of the config's own, if it has any. What they count and remember lies in the store of `sessions`.
 pub(super) fn of_our_own(
     config: &Config,
+    keeping: &Keeping<'_>,
     sessions: &Arc<Sessions<PreparedHeaders>>,
     clock: &SharedClock,
     tasks: &Tasks,
 ) -> Result<Option<Arc<LocalProvider>>, StartError> {
     let Some(users) = &config.users else { return Ok(None) };
-    let accounts = AccountSource::new(users.accounts.clone(), users.file.clone());
-    let accounts = accounts.map_err(|wrong| StartError::new(format!("users_file: {}", wrong.join("; "))))?;
-    let settings =
-        LocalSettings { id: LOCAL.to_owned(), name: "a password".to_owned(), issuer: users.issuer.clone(), guesses: guesses(config) };
-    let made = LocalProvider::new(settings, accounts, Arc::clone(sessions), Arc::clone(clock), tasks.clone());
-    Ok(Some(Arc::new(made)))
+    let local = keeping.same(("local accounts", ""), &OF_ACCOUNTS, || {
+        let accounts = AccountSource::new(users.accounts.clone(), users.file.clone());
+        let accounts = accounts.map_err(|wrong| StartError::new(format!("users_file: {}", wrong.join("; "))))?;
+        let settings =
+            LocalSettings { id: LOCAL.to_owned(), name: "a password".to_owned(), issuer: users.issuer.clone(), guesses: guesses(config) };
+        Ok(LocalProvider::new(settings, accounts, Arc::clone(sessions), Arc::clone(clock), tasks.clone()))
+    });
+    local.map(Some)
 }
 
 /// Their passwords as programs show them, where a route takes those.
 pub(super) fn of_passwords(
     config: &Config,
+    keeping: &Keeping<'_>,
     local: Option<&Arc<LocalProvider>>,
     clock: &SharedClock,
     tasks: &Tasks,
-) -> Option<ShownPasswords> {
+) -> Result<Option<Arc<ShownPasswords>>, StartError> {
     let taken = config.routes.table.routes().iter().any(|route| route.takes(CredentialKind::Basic));
-    let local = local.filter(|_| taken)?;
-    Some(ShownPasswords::new(Arc::clone(local), guesses(config), Arc::clone(clock), tasks.clone()))
+    let Some(local) = local.filter(|_| taken) else { return Ok(None) };
+    let made = || Ok(ShownPasswords::new(Arc::clone(local), guesses(config), Arc::clone(clock), tasks.clone()));
+    keeping.same(("shown passwords", ""), &OF_ACCOUNTS, made).map(Some)
 }
 
 /// Keys of programs, if the config names a file of them.
 pub(super) fn of_keys(
     config: &Config,
+    keeping: &Keeping<'_>,
     sessions: &Arc<Sessions<PreparedHeaders>>,
     clock: &SharedClock,
     tasks: &Tasks,
-) -> Result<Option<ApiKeys>, StartError> {
+) -> Result<Option<Arc<ApiKeys>>, StartError> {
     let Some(keys) = &config.api_keys else { return Ok(None) };
-    let file = KeyFile::new(keys.file.clone(), &keys.issuer);
-    let file = file.map_err(|wrong| StartError::new(format!("api_keys.file: {}", wrong.join("; "))))?;
-    let sessions = Arc::clone(sessions);
-    Ok(Some(ApiKeys::new(keys.header.clone(), file, guesses(config), sessions, Arc::clone(clock), tasks.clone())))
+    let made = keeping.same(("API keys", ""), &OF_ACCOUNTS, || {
+        let file = KeyFile::new(keys.file.clone(), &keys.issuer);
+        let file = file.map_err(|wrong| StartError::new(format!("api_keys.file: {}", wrong.join("; "))))?;
+        let sessions = Arc::clone(sessions);
+        Ok(ApiKeys::new(keys.header.clone(), file, guesses(config), sessions, Arc::clone(clock), tasks.clone()))
+    });
+    made.map(Some)
 }
 
 /// One count for the form and every other place where a password can be shown.
@@ -135,9 +164,10 @@ fn keys_of(http: &Http, times: CallTimes, discovery: &Arc<Discovery>, clock: &Sh
 }
 
 /// Asks for the document until it is there, so that the first person does not wait for it and the log says early what is wrong.
-async fn learn(id: String, discovery: Arc<Discovery>) {
+async fn learn(id: String, discovery: Weak<Discovery>) {
     let mut pause = AGAIN;
-    loop {
+    // Nobody needs it any more when no config names the provider.
+    while let Some(discovery) = discovery.upgrade() {
         match discovery.document().await {
             Ok(_) => return tracing::info!(provider = id, "the provider's document was read"),
             Err(trouble) => {
@@ -149,6 +179,7 @@ async fn learn(id: String, discovery: Arc<Discovery>) {
                 );
             }
         }
+        drop(discovery);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MOST);
     }

@@ -1,8 +1,10 @@
 //! Issuers of bearer tokens: by their keys, by asking them, or both.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept::Keeping;
 use super::providers::http;
 use crate::clock::SharedClock;
 use crate::config::{self, Config, TokenIssuer, TokenKeys, TokenTyp};
@@ -24,23 +26,43 @@ struct Around<'a> {
     leeway: Duration,
 }
 
-pub(super) fn verifiers(config: &Config, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
+/// What is known of one issuer.
+struct Known {
+    keys: Arc<JwksCache>,
+    opaque: Option<Arc<dyn TokenVerifier>>,
+}
+
+pub(super) fn verifiers(config: &Config, keeping: &Keeping<'_>, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Verifiers {
     let around = Around { clock, tasks, leeway: config.gateway.leeway };
-    let memory = Arc::new(TokenMemory::new());
+    // What was verified stays so for as long as nothing is said otherwise about any issuer.
+    let Ok(memory) =
+        keeping.same(("verified tokens", ""), &["token_issuer", "provider"], || Ok::<_, Infallible>(Arc::new(TokenMemory::new())));
     let mut by_keys: Vec<Arc<dyn TokenVerifier>> = Vec::new();
     let mut opaque: Option<Arc<dyn TokenVerifier>> = None;
-    for issuer in &config.token_issuers {
-        let http = http(config, &issuer.tls, issuer.proxy.as_ref(), tasks);
-        let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
-        let metadata = IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
-        let metadata = Arc::new(metadata);
-        let keys = around.keys(issuer, &http, &times, &metadata);
-        by_keys.push(Arc::new(JwtVerifier::new(around.rules(issuer), issuer.mapping.clone(), keys, Arc::clone(&memory))));
-        if let Some(introspection) = &issuer.introspection {
-            opaque = Some(Arc::new(around.introspection(issuer, introspection, http, times, metadata)));
+    for (index, issuer) in config.token_issuers.iter().enumerate() {
+        let Ok(known) = keeping.same(("token issuer", &issuer.issuer), &[&format!("token_issuer[{index}]"), "provider"], || {
+            let http = http(config, &issuer.tls, issuer.proxy.as_ref(), tasks);
+            let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
+            let metadata =
+                IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
+            let metadata = Arc::new(metadata);
+            let keys = around.keys(issuer, &http, &times, &metadata);
+            let introspection = issuer.introspection.as_ref();
+            let opaque =
+                introspection.map(|asked| Arc::new(around.introspection(issuer, asked, http, times, metadata)) as Arc<dyn TokenVerifier>);
+            Ok::<_, Infallible>(Known { keys, opaque })
+        });
+        by_keys.push(Arc::new(JwtVerifier::new(
+            around.rules(issuer),
+            issuer.mapping.clone(),
+            Arc::clone(&known.keys),
+            Arc::clone(&memory),
+        )));
+        if let Some(known) = &known.opaque {
+            opaque = Some(Arc::clone(known));
         }
     }
-    Verifiers::new(by_keys, opaque, memory, Arc::clone(clock))
+    Verifiers::new(by_keys, opaque, Arc::clone(&memory), Arc::clone(clock))
 }
 
 impl Around<'_> {

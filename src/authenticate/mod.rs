@@ -59,9 +59,9 @@ pub struct Authenticator {
     /// Our registrations with providers, by the provider's `id`: sessions of others do not count here.
     pub registrations: BTreeMap<String, Registration>,
     /// Passwords of local accounts that are shown with each request; `None`: no route takes any.
-    pub passwords: Option<ShownPasswords>,
+    pub passwords: Option<Arc<ShownPasswords>>,
     /// Keys of programs; `None`: the config names no file of them.
-    pub api_keys: Option<ApiKeys>,
+    pub api_keys: Option<Arc<ApiKeys>>,
 }
 
 /// What a session has to agree with.

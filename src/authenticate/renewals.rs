@@ -23,7 +23,7 @@ use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{Session, SessionCookie, TokenEnd};
 use crate::store::{Loaded, RecordId, Renewal, Replaced, Sessions};
-use crate::tasks::Tasks;
+use crate::tasks::{Ongoing, Tasks};
 use crate::telemetry::{Metrics, audit};
 
 /// A lease lasts this long beyond its last prolongation: so long is a session without refresh when a process dies over one.
@@ -93,10 +93,11 @@ impl Renewals {
         Arc::new(Self { sessions, providers, settings, tasks, clock, metrics, running: Mutex::default(), paused: Mutex::default() })
     }
 
-    /// Begins to look after the sessions of open streams.
-    pub fn watch_streams(self: &Arc<Self>) {
+    /// Looks after the sessions of open streams, for as long as what is returned is kept.
+    #[must_use]
+    pub fn watch_streams(self: &Arc<Self>) -> Ongoing {
         let renewals = Arc::downgrade(self);
-        self.tasks.background(async move {
+        self.tasks.until_dropped(async move {
             let mut ticks = tokio::time::interval(TICK);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             let mut next = UnixTime(0);
@@ -109,7 +110,7 @@ impl Renewals {
                     renewals.look_after_streams().await;
                 }
             }
-        });
+        })
     }
 
     async fn look_after_streams(self: &Arc<Self>) {

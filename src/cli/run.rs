@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{ConfigArgs, complain, complain_of};
-use crate::app;
+use crate::app::{self, Reread};
 use crate::clock::SystemClock;
 use crate::config::{Sources, load};
 
@@ -27,9 +27,12 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self, environment: BTreeMap<String, String>) -> ExitCode {
         let flags = [("listen", self.listen), ("log.level", self.log_level), ("log.format", self.log_format)];
-        let flags = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-        let sources = Sources { file: self.config.config.as_deref(), environment, flags };
-        let config = match load(&sources) {
+        let flags: Vec<(String, String)> = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        let file = self.config.config;
+        // Environment and flags are those of the start for as long as the process lives.
+        let reread: Reread =
+            Arc::new(move || load(&Sources { file: file.as_deref(), environment: environment.clone(), flags: Vec::clone(&flags) }));
+        let config = match reread() {
             Ok(config) => config,
             Err(problems) => {
                 complain_of(&problems);
@@ -38,7 +41,7 @@ impl Run {
             }
         };
         complain_of(&config.warnings);
-        match app::run(config, Arc::new(SystemClock)) {
+        match app::run(config, Arc::new(SystemClock), reread) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(format!("error: {error}"));

@@ -3,7 +3,7 @@
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
 //! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `route_client`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
-//! concerns that in several; `secret_file` reads secrets. `config.toml.example` is the reference of every key.
+//! concerns that in several; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 #[cfg(test)]
 mod listening_tests;
+mod marks;
 mod outbound;
 mod outgoing;
 mod outgoing_listeners;
@@ -54,7 +55,7 @@ mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
@@ -65,6 +66,7 @@ pub use gateway::{Drain, Gateway, Log, LogFormat};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
 pub use listeners::{Listen, Listeners, Supervision};
+pub use marks::{Mark, Marks};
 pub use outbound::{Outbound, OutboundPlace};
 pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use pages::Pages;
@@ -120,6 +122,10 @@ pub struct Config {
     pub supervision: Supervision,
     /// What does not stop the start and should be known.
     pub warnings: Vec<Problem>,
+    /// What was written.
+    pub marks: Marks,
+    /// Files whose content counts as of now, the config file itself among them: when one changes the config is to be read again.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where to read from.
@@ -151,7 +157,7 @@ pub fn admin_listen(sources: &Sources<'_>) -> Result<SocketAddr, Vec<Problem>> {
     let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
         return Err(problems.into_inner());
     };
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
     let admin = admin::read(&reading.root());
     if problems.fatal() { Err(problems.into_inner()) } else { Ok(admin.listen) }
 }
@@ -165,7 +171,7 @@ pub fn admin_token(sources: &Sources<'_>) -> Result<Option<SecretSource>, Vec<Pr
     let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
         return Err(problems.into_inner());
     };
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
     let token = admin::read_token(&reading.root());
     if problems.fatal() { Err(problems.into_inner()) } else { Ok(token) }
 }
@@ -182,7 +188,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
         return (Err(problems.into_inner()), BTreeSet::new());
     };
     layers::refuse_foreign_variables(&sources.environment, &problems);
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default() };
+    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
     let root = reading.root();
     let gateway = gateway::read(&root);
     let proxy = provider_proxy::of_environment(&sources.environment, &problems);
@@ -216,6 +222,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
     let asked = reading.asked.take();
+    let files = sources.file.map(Path::to_owned).into_iter().chain(reading.files.take()).collect();
     let fatal = problems.fatal();
     let found = problems.into_inner();
     let config = match config {
@@ -232,6 +239,8 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
             config.token = token;
             config.supervision = Supervision::of(&sources.environment);
             config.warnings = found;
+            config.marks = Marks::of(&layers.root);
+            config.files = files;
             Ok(config)
         }
         _ => Err(found),
@@ -303,5 +312,7 @@ fn assemble(
         assertion: None,
         supervision: Supervision::default(),
         warnings: Vec::new(),
+        marks: Marks::default(),
+        files: Vec::new(),
     })
 }

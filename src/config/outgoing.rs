@@ -9,7 +9,7 @@ use crate::provider::tls::{OwnCertificate, Pin, TlsSettings};
 /// Reads the table under `tls`.
 pub(super) fn read_outgoing_tls(section: &Section<'_>) -> TlsSettings {
     let tls = section.section("tls");
-    let ca_file = tls.file("ca_file");
+    let ca_file = tls.file_taken_now("ca_file");
     if let Some(file) = &ca_file
         && let Err(error) = std::fs::File::open(file)
     {

@@ -25,7 +25,7 @@ pub(super) fn read(root: &Section<'_>) -> Pages {
         let sound = text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
         if sound { Ok(text.to_ascii_lowercase()) } else { Err("expected a colour such as \"#3b5bdb\"") }
     });
-    let logo = section.file("logo_file").and_then(|path| {
+    let logo = section.file_taken_now("logo_file").and_then(|path| {
         let kind = match path.extension().and_then(|ending| ending.to_str()) {
             Some("svg") => "image/svg+xml",
             Some("png") => "image/png",

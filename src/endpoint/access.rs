@@ -46,7 +46,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         core: Rc::clone(core),
     };
     let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
-    gateway.metrics.request(route, reason);
+    gateway.counts.add(route, reason);
     let quiet = route.and_then(|route| gateway.routes.routes().get(route)).is_some_and(|route| route.permit_lines == PermitLines::LeftOut);
     line.left_out = quiet && status_of(reason).is_success();
     if response.status() == StatusCode::FORBIDDEN
@@ -107,7 +107,7 @@ impl Drop for AccessLine {
             // A defect: whoever catches the panic answers and counts it.
             None if std::thread::panicking() => (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), Reason::Internal),
             None => {
-                self.core.gateway.metrics.request(None, Reason::Unanswered);
+                self.core.gateway.metrics.request(Reason::Unanswered);
                 (GIVEN_UP, Reason::Unanswered)
             }
         };

@@ -29,7 +29,8 @@ use crate::server::Drain;
 use crate::session::{Lifetimes, Session};
 use crate::store::LoginBounds;
 use crate::tasks::Tasks;
-use crate::telemetry::{AccessLines, Ids, Metrics, RequestId, audit};
+use crate::telemetry::metrics::Open;
+use crate::telemetry::{AccessLines, Ids, Metrics, RequestId, RouteCounts, audit};
 use crate::upstream::Upstreams;
 
 /// What of the config concerns the edge.
@@ -87,7 +88,7 @@ pub enum SessionCookieKept {
 /// How often it is told that a peer is not listed.
 const UNLISTED_TOLD_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Shared by all cores.
+/// Shared by all cores. A reload makes a new one; a request keeps the one that it began with.
 pub struct Gateway {
     /// What of the config concerns the edge.
     pub settings: EdgeSettings,
@@ -106,7 +107,7 @@ pub struct Gateway {
     /// The one of them that is ours: whoever signs in on a form here. Last of `providers`.
     pub local: Option<Arc<LocalProvider>>,
     /// Tokens for upstreams, by [`crate::route::OutboundId`].
-    pub outbound: Vec<Outbound>,
+    pub outbound: Vec<Arc<Outbound>>,
     /// Listeners for calls that leave.
     pub outgoing: Vec<OutgoingListener>,
     /// Signs who somebody is, for the routes that send it; `None`: there are none.
@@ -117,6 +118,10 @@ pub struct Gateway {
     pub ring: Arc<SealRing>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Requests by route, then by listener for calls that leave.
+    pub counts: RouteCounts,
+    /// Counts this as in use for as long as anything runs on it.
+    pub in_use: Open,
     /// Whether we are ending.
     pub drain: Drain,
     /// Runs what must not be dropped with a request.

@@ -34,8 +34,8 @@ impl IdentityHeader {
 /// What one route tells of somebody.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling<'a> {
-    /// The route's place in the file.
-    pub route: usize,
+    /// The route's number: its place in the file is another route's in another config.
+    pub route: u64,
     /// Which of our own headers.
     pub names: &'a [IdentityHeader],
     /// Those of the operator's naming.

@@ -16,7 +16,7 @@ const KEPT: usize = 8;
 pub struct PreparedHeaders(Mutex<Vec<Prepared>>);
 
 struct Prepared {
-    route: usize,
+    route: u64,
     naming: Naming,
     /// What the files held that stand in them.
     files: Vec<Arc<Secret>>,

@@ -117,7 +117,7 @@ impl TlsSettings {
 
     /// What its files look like now.
     #[must_use]
-    pub(super) fn looks(&self) -> Looks {
+    pub fn looks(&self) -> Looks {
         let own = self.certificate.as_ref().map(|own| [own.certificate_file.as_path(), own.key_file.as_path()]);
         Looks::at(self.ca_file.as_deref().into_iter().chain(own.into_iter().flatten()))
     }

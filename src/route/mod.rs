@@ -17,6 +17,7 @@ mod trace;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderName, Method};
 
@@ -40,13 +41,17 @@ use crate::policy::Policy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamId(pub usize);
 
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// One `[[route]]`, ready for use.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Its name in logs, metrics and messages.
     pub id: String,
-    /// Its place in the file; also its slot in metrics and ready-made headers.
+    /// Its place in the file; also its slot in metrics.
     pub index: usize,
+    /// What no other route of this process has, not even the same one of a config that is read later: ready-made headers are kept under it.
+    pub number: u64,
     /// Which hosts.
     pub host: HostPattern,
     /// Which paths.
@@ -217,6 +222,7 @@ impl Route {
         Self {
             id: id.into(),
             index,
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             host: HostPattern::Any,
             path: PathPattern::Prefix(String::new()),
             methods: None,
@@ -253,7 +259,7 @@ impl Route {
     /// What it tells of somebody.
     #[must_use]
     pub fn telling(&self) -> Telling<'_> {
-        Telling { route: self.index, names: &self.identity_headers, rules: &self.headers }
+        Telling { route: self.number, names: &self.identity_headers, rules: &self.headers }
     }
 
     /// Whether its upstream's `Authorization` is a header of ours, and so no matter of the downstream's.

@@ -57,8 +57,8 @@ pub struct Admin {
     pub checks: Checks,
     /// Brings gauges up to date before they are read.
     pub before_metrics: Arc<dyn Fn() + Send + Sync>,
-    /// The list of sessions.
-    pub sessions: Arc<AdminSessions>,
+    /// The list of sessions, as the config of now opens it.
+    pub sessions: Arc<dyn Fn() -> Arc<AdminSessions> + Send + Sync>,
 }
 
 impl Admin {
@@ -90,7 +90,7 @@ impl Admin {
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if let Some(answer) = self.sessions.answer(request).await {
+        if let Some(answer) = (self.sessions)().answer(request).await {
             return answer;
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {

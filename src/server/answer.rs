@@ -152,7 +152,7 @@ where
             CallProjection::Running { future } => catch_unwind(AssertUnwindSafe(|| future.poll(cx))).ok(),
             CallProjection::Panicked => None,
             CallProjection::Malformed => {
-                metrics.request(None, Reason::RequestMalformed);
+                metrics.request(Reason::RequestMalformed);
                 let bare = bare(StatusCode::BAD_REQUEST);
                 return Poll::Ready(Ok(finish(bare, this.in_flight.take(), local)));
             }

@@ -244,9 +244,9 @@ fn tell(ended: &Ended, peer: Peer, settings: &ServerSettings) {
         Ended::Broken(error) => {
             // hyper has answered these itself (431, 414, 400); no request of ours was made of them.
             if error.is_parse_too_large() {
-                settings.metrics.request(None, Reason::HeadersTooLarge);
+                settings.metrics.request(Reason::HeadersTooLarge);
             } else if error.is_parse() {
-                settings.metrics.request(None, Reason::RequestMalformed);
+                settings.metrics.request(Reason::RequestMalformed);
             }
             tracing::debug!(%peer, %error, "a connection broke");
         }

@@ -54,6 +54,8 @@ pub struct CoreService<S, P> {
 pub struct Cores {
     cores: Vec<CoreHandle>,
     places: Arc<Semaphore>,
+    /// How many places there are, taken or not.
+    most: Mutex<usize>,
     next: AtomicUsize,
     settings: ServerSettings,
     /// Closed when the last thread has ended.
@@ -62,8 +64,15 @@ pub struct Cores {
 
 struct CoreHandle {
     load: Arc<Load>,
-    sockets: mpsc::UnboundedSender<Accepted>,
+    handed: mpsc::UnboundedSender<Handed>,
     questions: mpsc::UnboundedSender<oneshot::Sender<()>>,
+}
+
+/// What is handed to a core from outside.
+enum Handed {
+    Connection(Accepted),
+    /// For connections that come from now on.
+    Limits(ConnectionLimits),
 }
 
 /// How many connections a core has, those on their way to it included.
@@ -103,9 +112,9 @@ pub(super) struct Arrival {
     pub(super) proxy: Option<ProxyPeers>,
 }
 
-/// What the connections of one core share.
+/// What the connections of one core share that came under the same limits.
 pub(super) struct Core<S, P> {
-    pub(super) service: CoreService<S, P>,
+    pub(super) service: Rc<CoreService<S, P>>,
     pub(super) builders: Builders,
     pub(super) local: Rc<Local>,
 }
@@ -113,7 +122,7 @@ pub(super) struct Core<S, P> {
 /// The part of it that does not depend on the service. The settings are a copy: no core counts references where another does.
 pub(super) struct Local {
     pub(super) settings: ServerSettings,
-    pub(super) drain: LocalDrain,
+    pub(super) drain: Rc<LocalDrain>,
 }
 
 impl Cores {
@@ -132,7 +141,7 @@ impl Cores {
     {
         let (alive, ended) = mpsc::channel(1);
         let start = |number: usize| {
-            let (sockets, arriving) = mpsc::unbounded_channel();
+            let (handed, arriving) = mpsc::unbounded_channel();
             let (questions, asked) = mpsc::unbounded_channel();
             let load = Arc::<Load>::default();
             let (ready, started) = startup::sync_channel(1);
@@ -144,9 +153,7 @@ impl Cores {
                 let make_service = make_service;
                 match runtime(number) {
                     Ok(runtime) => runtime.block_on(async {
-                        let builders = Builders::new(&settings.limits);
-                        let local = Rc::new(Local { settings, drain: LocalDrain::default() });
-                        let core = Rc::new(Core { service: make_service(number), builders, local });
+                        let core = Core::of(Rc::new(make_service(number)), settings, Rc::default());
                         let _ = ready.send(Ok(()));
                         drop(spawn_local(answer_questions(asked)));
                         run(core, arriving, &core_load).await;
@@ -156,11 +163,36 @@ impl Cores {
             })?;
             // A thread that says nothing has panicked while it made its service.
             started.recv().unwrap_or_else(|_| Err(io::Error::other(format!("core {number} did not start"))))?;
-            Ok(CoreHandle { load, sockets, questions })
+            Ok(CoreHandle { load, handed, questions })
         };
         let cores = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
-        let places = Arc::new(Semaphore::new(settings.limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Arc::new(Self { cores, places, next: AtomicUsize::new(0), settings, ended: Mutex::new(ended) }))
+        let most = most_places(&settings.limits);
+        let (places, most) = (Arc::new(Semaphore::new(most)), Mutex::new(most));
+        Ok(Arc::new(Self { cores, places, most, next: AtomicUsize::new(0), settings, ended: Mutex::new(ended) }))
+    }
+
+    /// Connections that come from now on have these limits; those that are open keep theirs. How many there may be is for [`Cores::resize`].
+    pub fn limit(&self, limits: ConnectionLimits) {
+        for core in &self.cores {
+            // A core that has ended takes no connections either.
+            let _ = core.handed.send(Handed::Limits(limits));
+        }
+    }
+
+    /// So many connections may be open from now on. Where more are, it waits until as many have ended, and no new one is taken meanwhile.
+    pub async fn resize(&self, limits: ConnectionLimits) {
+        let mut most = self.most.lock().await;
+        let wanted = most_places(&limits);
+        self.places.add_permits(wanted.saturating_sub(*most));
+        while *most > wanted {
+            // In pieces: what was forgotten stays so though this is given up.
+            let piece = u32::try_from(*most - wanted).unwrap_or(u32::MAX);
+            let piece = piece.min(1024);
+            let Ok(permits) = self.places.acquire_many(piece).await else { return };
+            permits.forget();
+            *most -= piece as usize;
+        }
+        *most = wanted;
     }
 
     /// Resolves when every thread has ended: after [`Stage::Draining`] with the last connection, after [`Stage::Ended`] in any case.
@@ -214,8 +246,25 @@ impl Cores {
         core.load.open.fetch_add(1, Ordering::AcqRel);
         let place = Place { load: Arc::clone(&core.load), _permit: permit, _open: self.settings.metrics.connection_opened() };
         // A core that has ended takes nothing: the socket is closed.
-        let _ = core.sockets.send(Accepted { arrival, place });
+        let _ = core.handed.send(Handed::Connection(Accepted { arrival, place }));
     }
+}
+
+impl<S, P> Core<S, P> {
+    fn of(service: Rc<CoreService<S, P>>, settings: ServerSettings, drain: Rc<LocalDrain>) -> Rc<Self> {
+        let builders = Builders::new(&settings.limits);
+        Rc::new(Self { service, builders, local: Rc::new(Local { settings, drain }) })
+    }
+
+    /// The same for connections under other limits.
+    fn limited(&self, limits: ConnectionLimits) -> Rc<Self> {
+        let settings = ServerSettings { limits, ..self.local.settings.clone() };
+        Self::of(Rc::clone(&self.service), settings, Rc::clone(&self.local.drain))
+    }
+}
+
+fn most_places(limits: &ConnectionLimits) -> usize {
+    limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 fn runtime(number: usize) -> io::Result<LocalRuntime> {
@@ -229,7 +278,7 @@ async fn answer_questions(mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>
 }
 
 /// Serves until the drain has emptied this core or has run out of patience. What is left then goes with the runtime.
-async fn run<S, P, F, B>(core: Rc<Core<S, P>>, mut arriving: mpsc::UnboundedReceiver<Accepted>, load: &Load)
+async fn run<S, P, F, B>(mut core: Rc<Core<S, P>>, mut arriving: mpsc::UnboundedReceiver<Handed>, load: &Load)
 where
     S: Fn(Request<RequestBody>, Rc<ConnectionInfo>) -> F + 'static,
     P: Fn(&ConnectionInfo) -> Response<B> + 'static,
@@ -238,11 +287,12 @@ where
     B::Error: Into<BoxError>,
 {
     let drain = core.local.settings.drain.clone();
-    let spawn = |accepted| drop(spawn_local(serve(accepted, Rc::clone(&core))));
+    let spawn = |accepted, core: &Rc<Core<S, P>>| drop(spawn_local(serve(accepted, Rc::clone(core))));
     loop {
         tokio::select! {
-            accepted = arriving.recv() => match accepted {
-                Some(accepted) => spawn(accepted),
+            handed = arriving.recv() => match handed {
+                Some(Handed::Connection(accepted)) => spawn(accepted, &core),
+                Some(Handed::Limits(limits)) => core = core.limited(limits),
                 None => return,
             },
             () = drain.reached(Stage::Draining) => break,
@@ -252,7 +302,9 @@ where
     while load.open.load(Ordering::Acquire) > 0 {
         tokio::select! {
             // What was accepted just before the listeners closed.
-            Some(accepted) = arriving.recv() => spawn(accepted),
+            Some(handed) = arriving.recv() => if let Handed::Connection(accepted) = handed {
+                spawn(accepted, &core);
+            },
             () = load.emptied.notified() => {}
             () = drain.reached(Stage::Ended) => {
                 let open = load.open.load(Ordering::Relaxed);

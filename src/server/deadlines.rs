@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 
-use super::activity::{Activity, Phase};
+use super::activity::{Activity, Phase, Protocol};
 use super::cores::{Local, ServerSettings};
 use crate::telemetry::metrics::Cut;
 
-/// A connection that was accepted just before the drain has this long to show its request.
+/// A connection that was accepted just before the drain, or that waits for its next request, has this long to show it.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// A connection of hyper's that can be asked to finish.
@@ -96,8 +96,9 @@ impl<'a> Deadlines<'a> {
         if draining && self.finishing.is_none() {
             let now = self.settings.clock.instant();
             let noticed = *self.drained.get_or_insert(now);
-            // A head under way is waited for, a little.
-            if self.seen.0 != Phase::Head {
+            // A head under way is waited for, a little. HTTP/2 tells the peer which of its requests were taken. In HTTP/1.1 the next one may be
+            // on its way already: whoever asks now is answered, and told that it was the last time (see `answer`).
+            if self.seen.0 != Phase::Head && self.activity.protocol() == Protocol::Http2 {
                 self.finishing = Some(noticed);
                 return Poll::Ready(Due::Finish);
             }
@@ -147,7 +148,10 @@ impl<'a> Deadlines<'a> {
             (Phase::Busy, _) => None,
             // HTTP/2 asks the peer whether it has heard; one that does not answer is not waited for.
             (_, Some(asked)) => Some((asked.max(self.since) + limits.header_timeout, Due::Drop)),
-            (Phase::Idle, None) => Some((self.since + limits.idle_timeout, Due::Finish)),
+            (Phase::Idle, None) => {
+                let idle = self.since + limits.idle_timeout;
+                Some((self.drained.map_or(idle, |drained| idle.min(drained.max(self.since) + GRACE)), Due::Finish))
+            }
             (Phase::Head, None) => {
                 let late = (self.since + limits.header_timeout, Due::Cut(Cut::HeaderTimeout));
                 match self.drained.map(|at| at + GRACE) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rlimit::Resource;
 
 /// Bounds on every connection from downstream. None of them can be switched off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// From the first wait for a request, or from its first byte, to the end of its head.
     pub header_timeout: Duration,

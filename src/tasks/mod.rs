@@ -1,7 +1,8 @@
 //! Work that runs to its end though the one who asked for it has left.
 //!
 //! hyper drops a request's future when the browser goes away. Whatever spends something one-time (a code, a session) is therefore handed to
-//! the control runtime with [`Tasks::run`]; draining waits for it.
+//! the control runtime with [`Tasks::run`]; draining waits for it. What goes on beside requests is [`Tasks::background`], or
+//! [`Tasks::until_dropped`] where it belongs to somebody who may go before the process does.
 
 mod ending;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 pub use ending::{Ender, Ending};
 
@@ -50,11 +52,36 @@ impl Tasks {
         drop(self.control.spawn(work));
     }
 
+    /// Runs `work` beside everything else until it ends, or until what is returned is dropped: for what outlives no config.
+    #[must_use]
+    pub fn until_dropped<F>(&self, work: F) -> Ongoing
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Ongoing(self.control.spawn(work).abort_handle())
+    }
+
+    /// How much runs on the control runtime, whoever waits for it.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.control.metrics().num_alive_tasks()
+    }
+
     /// Waits until nothing started by [`Tasks::run`] is left.
     pub async fn drained(&self) {
         let mut running = self.running.subscribe();
         // The sender lives in `self`, so the wait cannot end early.
         let _ = running.wait_for(|running| *running == 0).await;
+    }
+}
+
+/// Work that ends when this is dropped.
+#[derive(Debug)]
+pub struct Ongoing(AbortHandle);
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -89,6 +116,20 @@ mod tests {
         }));
         tasks.drained().await;
         assert_eq!(wait.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn work_that_somebody_holds_ends_when_it_is_dropped() {
+        let tasks = Tasks::new(Handle::current());
+        let (held, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+        let running = tasks.until_dropped(async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(tasks.alive(), 1);
+        drop(running);
+        assert_eq!(gone.recv().await, None);
     }
 
     #[tokio::test]

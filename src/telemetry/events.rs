@@ -9,7 +9,7 @@ use std::{error, fmt, io};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer, Registry, fmt as lines};
+use tracing_subscriber::{Layer, Registry, fmt as lines, reload};
 
 use super::audit;
 use super::line::LogFormat;
@@ -60,24 +60,41 @@ impl error::Error for InitError {}
 ///
 /// # Errors
 /// [`InitError`] the second time.
-pub fn init(level: LogLevel, format: LogFormat) -> Result<(), InitError> {
-    tracing::subscriber::set_global_default(subscriber(level, format, io::stderr)).map_err(|_| InitError)?;
+pub fn init(level: LogLevel, format: LogFormat) -> Result<LevelSwitch, InitError> {
+    let (subscriber, switch) = subscriber(level, format, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError)?;
     panic::set_hook(Box::new(tell_panic));
-    Ok(())
+    Ok(switch)
 }
 
-fn subscriber<W>(level: LogLevel, format: LogFormat, writer: W) -> impl Subscriber + Send + Sync
+/// Sets how much is told while it is being told.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<Targets, Registry>);
+
+impl LevelSwitch {
+    /// From now on.
+    pub fn set(&self, level: LogLevel) {
+        // It fails only where nobody hears any more.
+        let _ = self.0.reload(targets(level));
+    }
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let others = level.filter().min(LevelFilter::WARN);
+    Targets::new().with_default(others).with_target(OURS, level.filter()).with_target(audit::TARGET, Level::TRACE)
+}
+
+fn subscriber<W>(level: LogLevel, format: LogFormat, writer: W) -> (impl Subscriber + Send + Sync, LevelSwitch)
 where
     W: for<'a> lines::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let others = level.filter().min(LevelFilter::WARN);
-    let targets = Targets::new().with_default(others).with_target(OURS, level.filter()).with_target(audit::TARGET, Level::TRACE);
+    let (targets, switch) = reload::Layer::new(targets(level));
     let layer = lines::layer().with_writer(writer).with_ansi(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => Box::new(layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(targets)),
         LogFormat::Text => Box::new(layer.with_filter(targets)),
     };
-    Registry::default().with(layer)
+    (Registry::default().with(layer), LevelSwitch(switch))
 }
 
 /// A panic as an event: where, and its message if that stands in the source. A message made at run time may hold anything, so it is kept back.
@@ -110,7 +127,7 @@ mod tests {
     fn told(level: LogLevel, format: LogFormat, tell: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        tracing::subscriber::with_default(subscriber(level, format, move || writer.clone()), tell);
+        tracing::subscriber::with_default(subscriber(level, format, move || writer.clone()).0, tell);
         let bytes = kept.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -124,6 +141,24 @@ mod tests {
             tracing::warn!(target: "h2", "four");
         });
         assert!(text.contains("one") && text.contains("four") && !text.contains("two") && !text.contains("three"), "{text}");
+    }
+
+    #[test]
+    fn the_level_can_be_set_while_it_tells() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let (subscriber, switch) = subscriber(LogLevel::Info, LogFormat::Text, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let tell = |n: u8| tracing::debug!(target: "doorward::server", n, "said");
+            tell(1);
+            switch.set(LogLevel::Debug);
+            tell(2);
+            switch.set(LogLevel::Error);
+            tell(3);
+            tracing::info!(target: audit::TARGET, n = 4, "said");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("n=2") && text.contains("n=4") && text.lines().count() == 2, "{text}");
     }
 
     #[test]

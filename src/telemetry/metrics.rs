@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::request_counts::RequestCounts;
+use super::request_counts::{RequestCounts, RouteCounts};
 use crate::fault::Dependency;
 use crate::reason::Reason;
 
@@ -83,14 +83,27 @@ pub struct Metrics {
     forwarded_by_unlisted: Counter,
     file_errors: Family<[Name; 1], Counter>,
     ready: Gauge,
+    config_generation: Gauge,
+    config_generations_in_use: Gauge,
+    config_reloads: Family<[Name; 1], Counter>,
+    config_refused: Gauge,
+}
+
+/// What became of a config that was to be taken while running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It serves from now on, on all cores.
+    Taken,
+    /// The one before goes on.
+    Refused,
 }
 
 impl Metrics {
-    /// `route_ids` in the order of the route table: [`Metrics::request`] names routes by their index in it.
+    /// Nothing counted yet.
     #[must_use]
-    pub fn new(route_ids: &[String]) -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("doorward");
-        let requests = Arc::new(RequestCounts::new(route_ids));
+        let requests = Arc::new(RequestCounts::new());
         registry.register_collector(Box::new(Arc::clone(&requests)));
         let metrics = Self {
             requests,
@@ -108,6 +121,10 @@ impl Metrics {
             forwarded_by_unlisted: Counter::default(),
             file_errors: Family::default(),
             ready: Gauge::default(),
+            config_generation: Gauge::default(),
+            config_generations_in_use: Gauge::default(),
+            config_reloads: Family::default(),
+            config_refused: Gauge::default(),
             registry,
         };
         metrics.registered()
@@ -134,12 +151,48 @@ impl Metrics {
         registry.register("file_errors", "Files that changed and cannot be used; what they said before goes on", self.file_errors.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("ready", "1 when balancers are to send requests here", self.ready.clone());
+        registry.register("config_generation", "Configs taken since the start, the first one included", self.config_generation.clone());
+        let held = self.config_generations_in_use.clone();
+        registry.register(
+            "config_generations_in_use",
+            "Configs that something still runs on: 1, and more for as long as old requests last",
+            held,
+        );
+        registry.register("config_reloads", "Configs that were read while running, by outcome", self.config_reloads.clone());
+        registry.register("config_refused", "1 while the newest config is refused and an older one serves", self.config_refused.clone());
         Arc::new(self)
     }
 
-    /// One request was answered. Costs one addition; `None` for answers that no route gave.
-    pub fn request(&self, route: Option<usize>, reason: Reason) {
-        self.requests.add(route, reason);
+    /// Where a route table's requests are counted. `ids` in the order of the table: it names routes by their place in it.
+    #[must_use]
+    pub fn of_routes(&self, ids: &[String]) -> RouteCounts {
+        self.requests.of_routes(ids)
+    }
+
+    /// One request was answered, by no route.
+    pub fn request(&self, reason: Reason) {
+        self.requests.add(reason);
+    }
+
+    /// This config serves, by its number since the start.
+    pub fn config_serves(&self, generation: u64) {
+        self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// A config is in use until the guard is dropped.
+    #[must_use]
+    pub fn config_in_use(&self) -> Open {
+        Open::counted(&self.config_generations_in_use)
+    }
+
+    /// A config was read while running.
+    pub fn reloaded(&self, outcome: Reload) {
+        let (word, refused) = match outcome {
+            Reload::Taken => ("taken", 0),
+            Reload::Refused => ("refused", 1),
+        };
+        self.config_reloads.get_or_create(&[("outcome", word)]).inc();
+        self.config_refused.set(refused);
     }
 
     /// A login came back from `provider`: `success`, or the word of the [`Reason`] it was refused for.
@@ -265,15 +318,16 @@ mod tests {
 
     #[test]
     fn the_text_holds_what_was_counted() {
-        let metrics = Metrics::new(&["orders".to_owned(), "a\"b\n".to_owned()]);
+        let metrics = Metrics::new();
+        let counts = metrics.of_routes(&["orders".to_owned(), "a\"b\n".to_owned()]);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1000).for_each(|_| metrics.request(Some(0), Reason::Allowed)));
+                scope.spawn(|| (0..1000).for_each(|_| counts.add(Some(0), Reason::Allowed)));
             }
         });
-        metrics.request(Some(1), Reason::NotAllowed);
-        metrics.request(Some(7), Reason::NotAllowed); // no such route: counts nothing
-        metrics.request(None, Reason::Endpoint);
+        counts.add(Some(1), Reason::NotAllowed);
+        counts.add(Some(7), Reason::NotAllowed); // no such route: counts nothing
+        counts.add(None, Reason::Endpoint);
         metrics.login("corp", "success");
         metrics.login("corp", Reason::IdTokenNonce.as_str());
         metrics.renewal("corp", "success");
@@ -307,6 +361,21 @@ mod tests {
             concat!("doorward_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "doorward_ready 1",
             "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
+        // A newer table in which the route stands elsewhere, and a route is gone.
+        let newer = metrics.of_routes(&["new".to_owned(), "orders".to_owned()]);
+        newer.add(Some(1), Reason::Allowed);
+        counts.add(Some(0), Reason::Allowed); // a request of before that ends now
+        newer.add(Some(0), Reason::Allowed);
+        metrics.request(Reason::Endpoint);
+        let text = metrics.encode();
+        for line in [
+            "doorward_requests_total{route=\"orders\",reason=\"allowed\"} 4002",
+            "doorward_requests_total{route=\"new\",reason=\"allowed\"} 1",
+            "doorward_requests_total{route=\"a\\\"b\\n\",reason=\"not-allowed\"} 1",
+            "doorward_requests_total{route=\"doorward\",reason=\"endpoint\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }

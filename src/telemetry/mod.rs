@@ -16,7 +16,8 @@ mod line;
 mod request_counts;
 
 pub use access_log::{AccessLines, AccessLog, AccessRecord};
-pub use events::{InitError, LogLevel, init};
+pub use events::{InitError, LevelSwitch, LogLevel, init};
 pub use line::LogFormat;
 pub use metrics::Metrics;
+pub use request_counts::RouteCounts;
 pub use trace::{Ids, RequestId, TraceContext};

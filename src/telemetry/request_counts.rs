@@ -1,8 +1,10 @@
 //! Requests by route and reason, counted on the hot path: one addition to a number that no other core writes.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -23,37 +25,78 @@ thread_local! {
     static SHARD: Cell<usize> = Cell::new(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
 }
 
-/// A number for each route and reason; in shards, so that cores do not fight over a cache line. Summed when somebody asks.
-pub(super) struct RequestCounts {
-    routes: Vec<String>,
-    shards: Vec<Vec<AtomicU64>>,
-}
+/// One route's: a number for each reason; in shards, so that cores do not fight over a cache line. Summed when somebody asks.
+struct Row(Vec<AtomicU64>);
 
-impl RequestCounts {
-    pub(super) fn new(route_ids: &[String]) -> Self {
-        let routes: Vec<String> = std::iter::once(GATEWAY.to_owned()).chain(route_ids.iter().cloned()).collect();
-        let numbers = routes.len() * Reason::ALL.len();
-        let shards = (0..SHARDS).map(|_| (0..numbers).map(|_| AtomicU64::new(0)).collect()).collect();
-        Self { routes, shards }
+impl Row {
+    fn new() -> Arc<Self> {
+        Arc::new(Self((0..SHARDS * Reason::ALL.len()).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    /// `route` is an index into the ids given to [`RequestCounts::new`]; an unknown one counts nothing.
-    pub(super) fn add(&self, route: Option<usize>, reason: Reason) {
-        let row = route.map_or(0, |index| index + 1);
-        let number = self.shards.get(SHARD.get()).and_then(|shard| shard.get(row * Reason::ALL.len() + reason as usize));
-        if let Some(number) = number {
+    fn add(&self, reason: Reason) {
+        if let Some(number) = self.0.get(SHARD.get() * Reason::ALL.len() + reason as usize) {
             number.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn sum(&self, index: usize) -> u64 {
-        self.shards.iter().filter_map(|shard| shard.get(index)).map(|number| number.load(Ordering::Relaxed)).sum()
+    fn sum(&self, reason: Reason) -> u64 {
+        let shards = self.0.iter().skip(reason as usize).step_by(Reason::ALL.len());
+        shards.map(|number| number.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Where the requests of one route table are counted. Tables that come later go on counting where a route of the same id was counted before.
+pub struct RouteCounts {
+    gateway: Arc<Row>,
+    routes: Vec<Arc<Row>>,
+}
+
+impl RouteCounts {
+    /// One request was answered; `route` is its place among the ids that this was made of, `None`: no route answered. Costs one addition.
+    pub fn add(&self, route: Option<usize>, reason: Reason) {
+        match route {
+            None => self.gateway.add(reason),
+            Some(index) => {
+                if let Some(row) = self.routes.get(index) {
+                    row.add(reason);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RouteCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteCounts").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
+/// All that was ever counted. A route that a newer config does not have keeps its numbers: a counter never goes back.
+pub(super) struct RequestCounts {
+    gateway: Arc<Row>,
+    routes: Mutex<BTreeMap<String, Arc<Row>>>,
+}
+
+impl RequestCounts {
+    pub(super) fn new() -> Self {
+        Self { gateway: Row::new(), routes: Mutex::default() }
+    }
+
+    pub(super) fn of_routes(&self, ids: &[String]) -> RouteCounts {
+        let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let routes = ids.iter().map(|id| Arc::clone(known.entry(id.clone()).or_insert_with(Row::new))).collect();
+        RouteCounts { gateway: Arc::clone(&self.gateway), routes }
+    }
+
+    /// A request that no route answered.
+    pub(super) fn add(&self, reason: Reason) {
+        self.gateway.add(reason);
     }
 }
 
 impl fmt::Debug for RequestCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestCounts").field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("RequestCounts").finish_non_exhaustive()
     }
 }
 
@@ -61,12 +104,14 @@ impl Collector for RequestCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family =
             encoder.encode_descriptor("requests", "Requests by route and by the reason of their answer", None, MetricType::Counter)?;
-        for (row, route) in self.routes.iter().enumerate() {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let routes = routes.iter().map(|(id, row)| (id.as_str(), row));
+        for (route, row) in std::iter::once((GATEWAY, &self.gateway)).chain(routes) {
             for reason in Reason::ALL {
-                let count = self.sum(row * Reason::ALL.len() + *reason as usize);
+                let count = row.sum(*reason);
                 // Reasons that never occurred would be thousands of lines of nothing.
                 if count > 0 {
-                    let labels = [("route", route.as_str()), ("reason", reason.as_str())];
+                    let labels = [("route", route), ("reason", reason.as_str())];
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }

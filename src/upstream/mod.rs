@@ -104,8 +104,25 @@ impl fmt::Display for TlsMissing {
 
 impl Error for TlsMissing {}
 
+impl Upstream {
+    /// Whether connections to `other` are as good as connections to this one.
+    fn is_same(&self, other: &Self) -> bool {
+        let Self { address, tls } = self;
+        let same_tls = match (tls, &other.tls) {
+            (None, None) => true,
+            (Some(UpstreamTls { config, server_name }), Some(other)) => {
+                Arc::ptr_eq(config, &other.config) && *server_name == other.server_name
+            }
+            _ => false,
+        };
+        *address == other.address && same_tls
+    }
+}
+
 /// All upstreams as one core sees them. Held as `Rc`; a reload makes a new one, and what runs on the old one ends by itself.
 pub struct Upstreams {
+    /// What they were made of, in the same order.
+    made_of: (Vec<Upstream>, UpstreamSettings),
     /// By [`crate::route::UpstreamId`].
     targets: Vec<Target>,
     http: http1::Builder,
@@ -127,20 +144,50 @@ impl Upstreams {
     /// # Errors
     /// [`TlsMissing`] for an https upstream without TLS config.
     pub fn new(upstreams: Vec<Upstream>, settings: UpstreamSettings, tunnels: Tunnels, clock: SharedClock) -> Result<Self, TlsMissing> {
-        let targets = upstreams
-            .into_iter()
-            .map(|upstream| {
-                Ok(match upstream.address {
-                    UpstreamAddress::Static(status) => Target::Static(status),
-                    address => Target::Reached(Dial::new(address, upstream.tls)?, Pool::new(&settings, Arc::clone(&clock))),
-                })
+        Self::made(upstreams, settings, tunnels, clock, |_| None)
+    }
+
+    /// The upstreams of another config. Connections that wait here are taken over where the upstream is the same.
+    ///
+    /// # Errors
+    /// As [`Upstreams::new`].
+    pub fn taken_over(&self, upstreams: Vec<Upstream>, settings: UpstreamSettings) -> Result<Self, TlsMissing> {
+        let (known, bounds) = &self.made_of;
+        // A pool keeps its bounds.
+        let same_bounds = *bounds == settings;
+        let pool = |upstream: &Upstream| {
+            let place = known.iter().position(|known| same_bounds && known.is_same(upstream))?;
+            match self.targets.get(place)? {
+                Target::Reached(_, pool) => Some(Rc::clone(pool)),
+                Target::Static(_) => None,
+            }
+        };
+        Self::made(upstreams, settings, self.tunnels.clone(), Arc::clone(&self.clock), pool)
+    }
+
+    fn made(
+        upstreams: Vec<Upstream>,
+        settings: UpstreamSettings,
+        tunnels: Tunnels,
+        clock: SharedClock,
+        known: impl Fn(&Upstream) -> Option<Rc<Pool>>,
+    ) -> Result<Self, TlsMissing> {
+        let target = |upstream: &Upstream| {
+            Ok(match upstream.address.clone() {
+                UpstreamAddress::Static(status) => Target::Static(status),
+                address => {
+                    let pool = known(upstream).unwrap_or_else(|| Pool::new(&settings, Arc::clone(&clock)));
+                    Target::Reached(Dial::new(address, upstream.tls.clone())?, pool)
+                }
             })
-            .collect::<Result<_, _>>()?;
+        };
+        let targets = upstreams.iter().map(target).collect::<Result<_, _>>()?;
         Ok(Self {
             targets,
             http: http_builder(&settings),
             connect_timeout: settings.connect_timeout,
             response_deadlines: settings.response_timeout.map(Deadlines::new),
+            made_of: (upstreams, settings),
             clock,
             tunnels,
         })

@@ -38,8 +38,8 @@ mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod forward_auth_sets; // each set of headers, read alone; real Traefik and real Envoy by our files
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
-mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too
 mod import; // what becomes of an oauth2-proxy's configuration, option by option, and what is said of it
+mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
 mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive
@@ -67,7 +67,9 @@ mod redirects; // where people may be sent: never to a stranger's place
 mod redis_topologies; // sentinels, clusters, replicas, and caches that hear of changes: under load, while servers die
 mod refresh; // new tokens before the old ones end: what ends a session, what does not, who waits
 mod refresh_together; // the same over several processes: one refresh token is spent once
+mod reload; // another config while it serves: at once for all cores, nothing fails, nothing breaks, a bad one changes nothing
 mod resource_metadata; // RFC 9728: from a 401 to a token; the official MCP client
+mod rolling; // under load: reloads, and processes that take each other's place, cost no request and no stream
 mod route_keys; // what a route says of itself: login, scopes, deny, addresses in a file, words for the refused, quiet logs, slashes
 mod server_names; // several certificates by name, and requests that go by their host all the same
 mod session_list; // who is signed in where: the session page, the admin listener, `doorward sessions`

@@ -415,7 +415,7 @@ impl World {
                 }
                 let settings = RenewalSettings { revalidate: None, token_end: TokenEnd::Outlived };
                 let providers = vec![Arc::clone(&provider) as Arc<dyn IdentityProvider>];
-                let renewals = Renewals::new(Arc::clone(&sessions), providers, settings, tasks.clone(), shared(), Metrics::new(&[]));
+                let renewals = Renewals::new(Arc::clone(&sessions), providers, settings, tasks.clone(), shared(), Metrics::new());
                 Process { sessions, renewals }
             })
             .collect();

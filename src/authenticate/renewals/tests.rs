@@ -104,7 +104,7 @@ impl House {
             let sessions = Sessions::new(Arc::clone(&store), cache, Arc::clone(&ring), Arc::clone(&clock), lifetimes, tasks.clone());
             let providers = vec![Arc::clone(&provider) as Arc<dyn IdentityProvider>];
             let settings = RenewalSettings { revalidate: None, token_end: TokenEnd::Outlived };
-            Renewals::new(Arc::new(sessions), providers, settings, tasks.clone(), clock, Metrics::new(&[]))
+            Renewals::new(Arc::new(sessions), providers, settings, tasks.clone(), clock, Metrics::new())
         };
         let processes: Vec<_> = (0..processes).map(process).collect();
         let identity = json!({"issuer": "i", "sub": "s", "source": {"provider": "p"}, "user": "s", "email": "absent",

@@ -5,6 +5,7 @@ mod scalar;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use figment::value::{Dict, Num, Value};
 
@@ -21,6 +22,8 @@ pub struct Reading<'a> {
     pub problems: &'a Problems,
     /// Every key path that was asked for, without indexes: what `config.toml.example` has to hold.
     pub asked: RefCell<BTreeSet<String>>,
+    /// Files whose content is taken now and not looked at again.
+    pub files: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// One table.

@@ -160,4 +160,12 @@ impl Section<'_> {
     pub fn file(&self, key: &str) -> Option<PathBuf> {
         self.text(key).map(PathBuf::from)
     }
+
+    /// A path whose file is read while the config is, or while the gateway is made of it, and by nobody later: when it changes the whole
+    /// config is read again.
+    pub fn file_taken_now(&self, key: &str) -> Option<PathBuf> {
+        let path = self.file(key)?;
+        self.reading.files.borrow_mut().insert(path.clone());
+        Some(path)
+    }
 }

@@ -135,7 +135,7 @@ fn outgoing(
         let read = |kind| route.accept().is_some_and(|accept| accept.takes_in_authorization(kind));
         strip_credentials(headers, OwnCookies(&settings.style), |kind| read(kind) && !(kept && kind == CredentialKind::Bearer));
     }
-    token_places::strip(headers, route, gateway.authenticator.api_keys.as_ref().map(ApiKeys::header));
+    token_places::strip(headers, route, gateway.authenticator.api_keys.as_deref().map(ApiKeys::header));
     if route.sets_authorization() {
         headers.remove(AUTHORIZATION);
     }

@@ -37,6 +37,7 @@ const KEPT: usize = 10_000;
 pub const PUBLISHED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Where the keys come from.
+#[derive(Clone)]
 pub enum Keys {
     /// A file of the operator's.
     File(Arc<FileKeys>),

@@ -72,7 +72,7 @@ impl TestServer {
     }
 
     fn start_as(limits: ConnectionLimits, cores: usize, listener: Listener) -> Self {
-        let (drain, metrics, seen) = (Drain::new(), Metrics::new(&[]), Arc::new(AtomicUsize::new(0)));
+        let (drain, metrics, seen) = (Drain::new(), Metrics::new(), Arc::new(AtomicUsize::new(0)));
         let settings = ServerSettings { limits, drain: drain.clone(), metrics: Arc::clone(&metrics), clock: Arc::new(SystemClock) };
         let cores = Cores::start(cores, settings, {
             let seen = Arc::clone(&seen);

@@ -94,6 +94,22 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         Self { store, cache: cache.map(Arc::new), ring, clock, lifetimes, tasks, streams: Arc::default(), touching: Arc::default() }
     }
 
+    /// The same sessions, cache and open streams, judged by other lifetimes: after a reload. What [`Sessions::watch`] began on `self` is for both,
+    /// so `self` has to live on.
+    #[must_use]
+    pub fn judged_by(&self, lifetimes: Lifetimes) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            cache: self.cache.clone(),
+            ring: Arc::clone(&self.ring),
+            clock: Arc::clone(&self.clock),
+            lifetimes,
+            tasks: self.tasks.clone(),
+            streams: Arc::clone(&self.streams),
+            touching: Arc::clone(&self.touching),
+        }
+    }
+
     /// The answer, where this process knows it without asking anybody: a session that is alive, or a cookie whose key does not fit. Everything
     /// else is `None` and [`Sessions::load`] says more.
     #[must_use]

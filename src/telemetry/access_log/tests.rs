@@ -61,7 +61,7 @@ proptest! {
 
 #[test]
 fn every_line_arrives_and_close_writes_the_rest() {
-    let metrics = Metrics::new(&[]);
+    let metrics = Metrics::new();
     let (sink, lines) = sink();
     let log = AccessLog::start(LogFormat::Json, Box::new(sink), Arc::clone(&metrics)).unwrap();
     thread::scope(|scope| {
@@ -81,7 +81,7 @@ fn every_line_arrives_and_close_writes_the_rest() {
 #[test]
 fn lines_are_written_without_waiting_for_more() {
     let (sink, lines) = sink();
-    let log = AccessLog::start(LogFormat::Text, Box::new(sink), Metrics::new(&[])).unwrap();
+    let log = AccessLog::start(LogFormat::Text, Box::new(sink), Metrics::new()).unwrap();
     log.lines().write(&record(&Method::GET, "h", "/x", Some("r"), Some("Zoë M")));
     let line = String::from_utf8(lines.recv_timeout(Duration::from_secs(2)).unwrap()).unwrap();
     assert!(line.starts_with("2023-11-14T22:13:20.042Z 200 GET host=h path=/x reason=allowed route=r credential=session user=\"Zoë M\""));
@@ -90,7 +90,7 @@ fn lines_are_written_without_waiting_for_more() {
 
 #[test]
 fn a_sink_that_blocks_costs_lines_that_are_counted_and_never_time() {
-    let metrics = Metrics::new(&[]);
+    let metrics = Metrics::new();
     let (release, gate) = channel::<()>();
     let log = AccessLog::start(LogFormat::Json, Box::new(Stuck(gate)), Arc::clone(&metrics)).unwrap();
     let core = log.lines();
@@ -106,7 +106,7 @@ fn a_sink_that_blocks_costs_lines_that_are_counted_and_never_time() {
 
 #[test]
 fn lines_that_the_sink_refuses_are_counted() {
-    let metrics = Metrics::new(&[]);
+    let metrics = Metrics::new();
     let log = AccessLog::start(LogFormat::Json, Box::new(Broken), Arc::clone(&metrics)).unwrap();
     let core = log.lines();
     (0..3).for_each(|_| core.write(&record(&Method::GET, "h", "/", None, None)));

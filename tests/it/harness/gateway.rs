@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorward::app::{App, Options};
+use doorward::app::{App, Options, ReloadError};
 use doorward::clock::{Clock as _, ManualClock};
-use doorward::config::{self, Sources};
+use doorward::config::{self, Config, Problem, Sources};
 
 use super::http;
 use super::process::{Launch, Process};
@@ -82,16 +83,12 @@ impl Gateway {
     }
 
     fn begin(port: u16, text: &str, dir: Arc<TempDir>, clock: Arc<ManualClock>, more: BTreeMap<String, String>) -> Self {
-        let file = dir.write("config.toml", substituted(text, port, &dir).as_bytes());
-        let mut environment = more.clone();
-        environment.insert("STATE_DIRECTORY".to_owned(), dir.path().display().to_string());
-        let sources = Sources { file: Some(&file), environment, flags: flags(port, text) };
-        let config = config::load(&sources).unwrap_or_else(|problems| {
+        let config = loaded(port, text, &dir, &more).unwrap_or_else(|problems| {
             let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
             panic!("the config has problems:\n{}", told.join("\n"))
         });
         let lines = SharedLines::default();
-        let options = Options { access_lines: Box::new(lines.clone()), cores: 2 };
+        let options = Options { access_lines: Box::new(lines.clone()), cores: 2, level: None };
         let app = App::start_with(config, Arc::<ManualClock>::clone(&clock), options)
             .unwrap_or_else(|error| panic!("the gateway does not start: {error}"));
         Self {
@@ -130,6 +127,26 @@ impl Gateway {
         if let Some(app) = self.app.take() {
             app.stop();
         }
+    }
+
+    /// The config that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes another config in the place of its own and has it taken, as SIGHUP does.
+    ///
+    /// # Errors
+    /// When it was refused.
+    pub async fn reload(&self, text: &str) -> Result<u64, ReloadError> {
+        self.app.as_ref().expect("it runs").reload(loaded(self.port, text, &self.dir, &self.environment)).await
+    }
+
+    /// How much goes on in it beside requests.
+    #[must_use]
+    pub fn background_tasks(&self) -> usize {
+        self.app.as_ref().expect("it runs").background_tasks()
     }
 
     /// Its redirect URI.
@@ -213,12 +230,53 @@ impl GatewayProcess {
         process.wait_for_line(|line| line.contains("doorward serves"), super::wait::PATIENCE).await;
         Self { process, url: format!("http://127.0.0.1:{port}"), address: SocketAddr::from(([127, 0, 0, 1], port)), admin, dir }
     }
+
+    /// `doorward run` on a socket that somebody else holds, handed over as systemd does under the name `web` (sd_listen_fds(3)): several
+    /// processes may have it, one after the other or at once.
+    pub async fn start_with(socket: &TcpListener, dir: Arc<TempDir>, text: &str) -> Self {
+        let address = socket.local_addr().expect("a listener has an address");
+        let file = dir.write("config.toml", substituted(text, address.port(), &dir).as_bytes());
+        let admin = format!("127.0.0.1:{}", free_port());
+        let held = OwnedFd::from(socket.try_clone().expect("a socket can be held twice"));
+        let process = Launch::new("sh")
+            .args([
+                "-c",
+                "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec \"$0\" run --config \"$1\" --listen fd:web",
+            ])
+            .args([command().as_ref(), file.as_os_str()])
+            .stdin_from(held)
+            .env("STATE_DIRECTORY", dir.path())
+            .env("DOORWARD_ADMIN__LISTEN", &admin)
+            .start();
+        process.wait_for_line(|line| line.contains("doorward serves"), super::wait::PATIENCE).await;
+        Self { process, url: format!("http://{address}"), address, admin, dir }
+    }
+
+    /// Writes another config in the place of its own, at one stroke.
+    pub fn rewrite(&self, text: &str) {
+        let new = self.dir.write("config.new", substituted(text, self.address.port(), &self.dir).as_bytes());
+        std::fs::rename(new, self.dir.join("config.toml")).expect("a file can take another's place");
+    }
+
+    /// What `/metrics` says of one series; 0 where it is not there.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let all = http::fetch(http::get(&format!("http://{}/metrics", self.admin))).await.text();
+        let line = all.lines().find(|line| line.starts_with(series));
+        line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse::<f64>().ok()).map_or(0, |value| value as u64)
+    }
 }
 
 /// The `doorward` binary of this build.
 #[must_use]
 pub const fn command() -> &'static str {
     env!("CARGO_BIN_EXE_doorward")
+}
+
+fn loaded(port: u16, text: &str, dir: &TempDir, more: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+    let file = dir.write("config.toml", substituted(text, port, dir).as_bytes());
+    let mut environment = more.clone();
+    environment.insert("STATE_DIRECTORY".to_owned(), dir.path().display().to_string());
+    config::load(&Sources { file: Some(&file), environment, flags: flags(port, text) })
 }
 
 fn substituted(text: &str, port: u16, dir: &TempDir) -> String {

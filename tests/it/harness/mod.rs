@@ -9,7 +9,7 @@
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
-//! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy, Traefik, Envoy), [`forward_proxy`] (squid), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
+//! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy, Traefik, Envoy), [`forward_proxy`] (squid), [`load`] (wrk), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
 //!   [`twins`] on one clock), and with provider and upstream around it: [`world`] (people),
@@ -59,6 +59,7 @@ pub mod hostile_token;
 pub mod html;
 pub mod http;
 pub mod jose;
+pub mod load;
 pub mod oidc_provider;
 pub mod page;
 pub mod pair;

@@ -15,6 +15,7 @@ pub struct Launch {
     command: Command,
     program: OsString,
     stdin: bool,
+    file: Option<Stdio>,
     goodbye: Option<(&'static str, Duration)>,
 }
 
@@ -23,7 +24,7 @@ impl Launch {
     #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref().to_owned();
-        Self { command: Command::new(find(&program)), program, stdin: false, goodbye: None }
+        Self { command: Command::new(find(&program)), program, stdin: false, file: None, goodbye: None }
     }
 
     /// Adds an argument.
@@ -71,6 +72,13 @@ impl Launch {
         self
     }
 
+    /// Gives it this open file or socket as stdin.
+    #[must_use]
+    pub fn stdin_from(mut self, file: impl Into<Stdio>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
     /// How it is asked to end when the value is dropped, and how long it may take before it is killed: for programs with children of
     /// their own, which would outlive a kill.
     #[must_use]
@@ -83,7 +91,7 @@ impl Launch {
     #[must_use]
     pub fn start(mut self) -> Process {
         let name = self.program.to_string_lossy().into_owned();
-        let stdin = if self.stdin { Stdio::piped() } else { Stdio::null() };
+        let stdin = self.file.take().unwrap_or_else(|| if self.stdin { Stdio::piped() } else { Stdio::null() });
         let started = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = started.unwrap_or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => panic!("{name} is missing: run tests/run, it installs what the tests need"),
