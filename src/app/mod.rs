@@ -3,7 +3,7 @@
 //! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store: these stay for as long as the process. A
 //! `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
 //! `outbound` gives tokens for upstreams, `token` is the token endpoint, `edge` what the endpoints share. [`App`] starts all in order and ends
-//! all in order.
+//! all in order. `explain` wires a gateway that answers nobody.
 //!
 //! A reload makes the next generation (`reload`, when `trigger` says so): `kept` is what it takes over from the one before, `turn` has all cores go
 //! over to it at once. Requests end on the generation that they began with.
@@ -11,6 +11,7 @@
 mod assertion;
 mod edge;
 mod email_lists;
+pub mod explain;
 mod generation;
 mod kept;
 mod keys;

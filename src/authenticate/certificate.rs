@@ -89,7 +89,13 @@ impl Certificates {
             Value::Object(claims) => claims,
             _ => Claims::new(),
         };
-        Ok(Identity {
+        Ok(self.known_as(sub, claims))
+    }
+
+    /// Whoever a certificate of this name and these claims is of.
+    #[must_use]
+    pub fn known_as(&self, sub: String, claims: Claims) -> Identity {
+        Identity {
             issuer: self.issuer.clone(),
             source: Source::Certificate,
             user: sub.clone(),
@@ -100,7 +106,7 @@ impl Certificates {
             auth_time: None,
             claims,
             sub,
-        })
+        }
     }
 }
 

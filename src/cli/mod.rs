@@ -3,6 +3,8 @@
 mod admin;
 mod check;
 mod demo;
+mod explain;
+mod explained;
 mod hash_password;
 mod health;
 mod import;
@@ -35,6 +37,8 @@ enum Command {
     Demo(demo::Demo),
     /// Name all problems of a configuration at once; exits with 0 or 1
     Check(check::Check),
+    /// Tell which route and rule a request meets, what would happen, and why; asks nobody and opens no store
+    Explain(explain::Explain),
     /// Ask the admin listener of a running gateway whether it is ready, for container health checks and exec probes
     Health(health::Health),
     /// List who is signed in at a running gateway, and end sessions
@@ -70,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: BTreeMap
         Command::Run(run) => run.execute(environment),
         Command::Demo(demo) => demo.execute(),
         Command::Check(check) => check.execute(environment),
+        Command::Explain(explain) => explain.execute(environment),
         Command::Health(health) => health.execute(environment),
         Command::Sessions(sessions) => sessions.execute(environment),
         Command::HashPassword(hash) => hash.execute(),

@@ -74,19 +74,29 @@ pub(super) fn providers_of_route(gateway: &Gateway, route: Option<&Route>) -> Ve
 
 /// What a challenge does with a browser that navigates: the login of the request's own route, and back here.
 pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served {
+    match wanted_by_challenge(visit) {
+        Ok(wanted) => begin(visit, headers, wanted).await,
+        Err(served) => *served,
+    }
+}
+
+/// The login that it wants. Else an answer: the way to the host where people sign in.
+pub(super) fn wanted_by_challenge(visit: &Visit<'_>) -> Result<Wanted, Box<Served>> {
+    let gateway = visit.gateway;
     let Some(return_to) = here(visit) else {
-        return visit.refuse(&Fault::new(Reason::HostUnknown, "no public URL for this host"));
+        return Err(Box::new(visit.refuse(&Fault::new(Reason::HostUnknown, "no public URL for this host"))));
     };
     if let Some(login) = login_elsewhere(visit) {
         // Hosts that share a session sign in at one of them: its cookie, its callback.
         let start = format!("{login}/start");
-        return Served::new(visit.reply().see_other(&with_query(&start, &[("rd", return_to.as_str())])), Reason::NoCredential);
+        let answer = visit.reply().see_other(&with_query(&start, &[("rd", return_to.as_str())]));
+        return Err(Box::new(Served::new(answer, Reason::NoCredential)));
     }
     let route = route_of(visit, &return_to);
     let (asks, scopes) = route.as_ref().map(|route| (route.asks.clone(), route.scopes.clone())).unwrap_or_default();
     let providers = providers_of_route(visit.gateway, route.as_deref());
     let cause = Cause::Challenge;
-    begin(visit, headers, Wanted { cause, return_to, providers, asks, scopes, route: None, passed: Vec::new(), kept: None }).await
+    Ok(Wanted { cause, return_to, providers, asks, scopes, route: None, passed: Vec::new(), kept: None })
 }
 
 /// The prefix's URL on the host where this host's people sign in, if that is another one.
@@ -120,14 +130,9 @@ pub(super) fn here_exactly(visit: &Visit<'_>) -> Option<String> {
 /// to be kept.
 pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted) -> Served {
     let gateway = visit.gateway;
-    if in_foreign_frame(headers) {
-        return visit.refuse(&Fault::new(Reason::CrossSite, "a login in a frame on another site's page"));
-    }
-    let first = match wanted.providers.as_slice() {
-        [] => return visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")),
-        [one] => Some(one.clone()),
-        _ if wanted.kept.is_none() => return chooser(visit, &wanted, Reason::NoCredential),
-        _ => None,
+    let first = match first_of(visit, headers, &wanted) {
+        Ok(first) => first,
+        Err(served) => return *served,
     };
     let sessions = &gateway.authenticator.sessions;
     // Whoever asks for another login though there is a session has their reasons. For a place on another host it may as well be that place's
@@ -179,6 +184,19 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     }
     append(&mut served, gateway.settings.style.set_flow(&flow_cookie.handle.write(), &flow_cookie.value(), Kept::For(FLOW_LIFETIME)));
     served
+}
+
+/// At which provider a flow begins; `None`: at the chooser, with a form. Else an answer: the chooser, or why there is no way to sign in.
+pub(super) fn first_of(visit: &Visit<'_>, headers: &HeaderMap, wanted: &Wanted) -> Result<Option<String>, Box<Served>> {
+    if in_foreign_frame(headers) {
+        return Err(Box::new(visit.refuse(&Fault::new(Reason::CrossSite, "a login in a frame on another site's page"))));
+    }
+    match wanted.providers.as_slice() {
+        [] => Err(Box::new(visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")))),
+        [one] => Ok(Some(one.clone())),
+        _ if wanted.kept.is_none() => Err(Box::new(chooser(visit, wanted, Reason::NoCredential))),
+        _ => Ok(None),
+    }
 }
 
 /// No login can end in a frame on another site's page: the browser keeps no cookie of ours there, and a page of ours is not shown. Such a page

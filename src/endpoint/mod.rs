@@ -9,7 +9,7 @@
 //! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cors` lets scripts read refusals; `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
 //! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave, `to_https` for those that
-//! came without TLS, `health` for balancers; `wanted` is said where nobody can sign in.
+//! came without TLS, `health` for balancers; `wanted` is said where nobody can sign in. `explain` tells what would happen.
 
 mod access;
 mod assertion;
@@ -19,6 +19,7 @@ mod body;
 mod callback;
 mod cookie;
 mod cors;
+pub mod explain;
 mod facts;
 mod form;
 mod forward_auth;
@@ -160,30 +161,48 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
     let read = facts::of_request(gateway, &request, info);
     let facts = match read {
         Ok(facts) => facts,
-        Err(fault) => {
-            let audience = Audience::of(request.method(), request.headers());
-            let reply = Reply { audience, request_id: trace.request_id(), pages: &gateway.pages };
-            let refusal = match fault.reason {
-                Reason::AuthorizationRepeated => {
-                    Refusal { challenges: vec![crate::respond::challenge::invalid_request(fault.reason, None)], ..Refusal::default() }
-                }
-                _ => Refusal::default(),
-            };
-            return Served::new(reply.refuse(fault.reason, refusal), fault.reason).detail(fault.detail);
-        }
+        Err(fault) => return unread(gateway, &request, trace.request_id(), &fault),
     };
-    let endpoint = facts.path.under(&gateway.settings.prefix).map(str::to_owned);
-    match endpoint {
-        None if callback::is_at(gateway, &facts.path) => own(gateway, "/callback", request, facts, info, trace).await,
-        None if token::is_at(gateway, &facts.path) => own(gateway, "/token", request, facts, info, trace).await,
-        None if facts.method == Method::TRACE => {
-            not_taken(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }, outgoing::METHODS)
-        }
-        None => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
+    match place(gateway, &facts) {
+        Place::NotTaken => not_taken(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }, outgoing::METHODS),
+        Place::Route => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
             Some(served) => served,
             None => proxy::serve(core, request, facts, info, trace).await,
         },
-        Some(name) => own(gateway, &name, request, facts, info, trace).await,
+        Place::Own(name) => own(gateway, &name, request, facts, info, trace).await,
+    }
+}
+
+/// A request of which no facts can be made.
+fn unread<B>(gateway: &Gateway, request: &Request<B>, request_id: &str, fault: &Fault) -> Served {
+    let audience = Audience::of(request.method(), request.headers());
+    let reply = Reply { audience, request_id, pages: &gateway.pages };
+    let refusal = match fault.reason {
+        Reason::AuthorizationRepeated => {
+            Refusal { challenges: vec![crate::respond::challenge::invalid_request(fault.reason, None)], ..Refusal::default() }
+        }
+        _ => Refusal::default(),
+    };
+    Served::new(reply.refuse(fault.reason, refusal), fault.reason).detail(fault.detail.clone())
+}
+
+/// Who answers a request.
+enum Place {
+    /// An endpoint of ours, of this name.
+    Own(String),
+    /// A route, or what a resource says of itself.
+    Route,
+    /// Nobody: no route takes this method.
+    NotTaken,
+}
+
+fn place(gateway: &Gateway, facts: &RequestFacts) -> Place {
+    match facts.path.under(&gateway.settings.prefix) {
+        Some(name) => Place::Own(name.to_owned()),
+        None if callback::is_at(gateway, &facts.path) => Place::Own("/callback".to_owned()),
+        None if token::is_at(gateway, &facts.path) => Place::Own("/token".to_owned()),
+        None if facts.method == Method::TRACE => Place::NotTaken,
+        None => Place::Route,
     }
 }
 
@@ -196,6 +215,31 @@ fn not_taken(visit: &Visit<'_>, allow: &str) -> Served {
     served
 }
 
+/// The methods that an endpoint of ours takes, as `Allow` lists them; `None`: there is none of this name.
+fn takes(gateway: &Gateway, name: &str) -> Option<&'static str> {
+    Some(match name {
+        // Not even HEAD may begin a login: it writes.
+        "/start" => "GET, POST",
+        "/sign_in" if gateway.local.is_some() => "GET, HEAD, POST",
+        "/jwks" if gateway.assertions.is_some() => "GET, HEAD",
+        "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" => "GET, HEAD",
+        "/session" => "GET, HEAD, POST",
+        "/callback" | "/sign_out" => "GET, POST",
+        "/backchannel_logout" => "POST",
+        "/token" if gateway.token.is_some() => "POST",
+        "/frontchannel_logout" => "GET",
+        _ => return None,
+    })
+}
+
+fn listed(methods: &str, method: &Method) -> bool {
+    methods.split(", ").any(|listed| listed == method.as_str())
+}
+
+fn no_endpoint(visit: &Visit<'_>, name: &str) -> Served {
+    visit.refuse(&Fault::new(Reason::EndpointUnknown, forward_auth::unknown(name)))
+}
+
 /// An endpoint of ours.
 async fn own(
     gateway: &Gateway,
@@ -206,21 +250,9 @@ async fn own(
     trace: &TraceContext,
 ) -> Served {
     let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
-    let methods: &[Method] = match name {
-        // Not even HEAD may begin a login: it writes.
-        "/start" => &[Method::GET, Method::POST],
-        "/sign_in" if gateway.local.is_some() => &[Method::GET, Method::HEAD, Method::POST],
-        "/jwks" if gateway.assertions.is_some() => &[Method::GET, Method::HEAD],
-        "/done" | "/kept" | "/sign_in" | "/signed_out" | "/userinfo" => &[Method::GET, Method::HEAD],
-        "/session" => &[Method::GET, Method::HEAD, Method::POST],
-        "/callback" | "/sign_out" => &[Method::GET, Method::POST],
-        "/backchannel_logout" => &[Method::POST],
-        "/token" if gateway.token.is_some() => &[Method::POST],
-        "/frontchannel_logout" => &[Method::GET],
-        _ => return visit.refuse(&Fault::new(Reason::EndpointUnknown, forward_auth::unknown(name))),
-    };
-    if !methods.contains(&facts.method) {
-        return not_taken(&visit, &methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "));
+    let Some(methods) = takes(gateway, name) else { return no_endpoint(&visit, name) };
+    if !listed(methods, &facts.method) {
+        return not_taken(&visit, methods);
     }
     match name {
         "/start" => start::serve(&visit, request, info).await,

@@ -28,7 +28,7 @@ impl Policy {
 }
 
 impl Rule {
-    fn evaluate(&self, identity: &Identity) -> Result<(), Refusal> {
+    pub(super) fn evaluate(&self, identity: &Identity) -> Result<(), Refusal> {
         match self {
             Self::AnyAuthenticated => Ok(()),
             // An empty table asks for nothing and so allows nobody; the config refuses it, this holds should one be made another way.

@@ -1,11 +1,13 @@
 //! Who is allowed: an [`Identity`](crate::identity::Identity) against a [`Policy`]. Pure; every refusal says which requirement failed. `matching`
-//! is the other way round, whom `deny` means; `emails_file` a list that changes; `told` what strangers may know of a policy.
+//! is the other way round, whom `deny` means; `emails_file` a list that changes; `told` what strangers may know of a policy, `trace` what an operator
+//! is told rule by rule.
 
 mod email;
 mod emails_file;
 mod evaluate;
 mod matching;
 mod told;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::identity::ClaimPath;
 pub use email::EmailAddress;
 pub use emails_file::EmailList;
 pub use evaluate::Refusal;
+pub use trace::Trace;
 
 /// What an `allow` table or a `[policy.NAME]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]

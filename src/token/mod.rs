@@ -5,7 +5,7 @@
 //! the kinds of token that the gateway takes, each with its specification's steps in order; `introspected` is what an issuer answers about one
 //! that only it can read. Nothing but those four turns bytes into claims that count. `dpop` judges the proof beside an access token, by the key
 //! that the proof brings (`proof_key`). `signing` is the other direction: what the gateway says of itself and signs; `thumbprint` names a key by
-//! what it is made of.
+//! what it is made of. `supposed` is for people who ask what a token would be worth.
 
 pub mod access_token;
 mod algorithm;
@@ -22,6 +22,7 @@ mod proof_key;
 mod scopes;
 mod signature;
 pub mod signing;
+mod supposed;
 mod thumbprint;
 
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use jwk::{Found, KeyMark, KeySet, KeySetMalformed};
 pub use jws::{Header, Jws, JwsError, MAX_TOKEN_BYTES};
 pub use logout_token::{Ends, LogoutToken, LogoutTokenError, LogoutTokenExp, LogoutTokenExpectation};
 pub use signing::{Named, SigningFailed, SigningKey, SigningKeyError};
+pub use supposed::supposed;
 pub use thumbprint::thumbprint;

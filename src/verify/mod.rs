@@ -117,7 +117,10 @@ impl Verifiers {
 }
 
 /// Who it is that a token of `issuer` speaks of.
-fn identity(issuer: &str, mapping: &ClaimMapping, token: AccessToken) -> Result<VerifiedToken, Fault> {
+///
+/// # Errors
+/// [`Reason::TokenClaims`] where it names nobody.
+pub fn identity(issuer: &str, mapping: &ClaimMapping, token: AccessToken) -> Result<VerifiedToken, Fault> {
     let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.to_owned()), mapping, token.claims)
         .ok_or_else(|| Fault::new(Reason::TokenClaims, format!("{} names nobody", mapping.user)))?;
     identity.scopes = token.scopes;

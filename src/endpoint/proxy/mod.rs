@@ -1,6 +1,7 @@
 //! Proxying: facts, route, credential and decision stand here; `pass` sends the request to the upstream by the `leg` of its
-//! route, `refused` says why it does not.
+//! route, `refused` says why it does not. `explained` tells what would be sent.
 
+pub(in crate::endpoint) mod explained;
 mod leg;
 mod pass;
 mod refused;
@@ -11,8 +12,8 @@ use http::Request;
 use http::header::HeaderValue;
 
 use pass::pass;
-pub(in crate::endpoint) use refused::denied_page;
-use refused::{challenged, denied};
+use refused::challenged;
+pub(in crate::endpoint) use refused::{denied, denied_or_failed, denied_page, leads_to_login, unauthorized};
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::{self, Aside};
@@ -75,11 +76,7 @@ async fn on_route(
     let around = Around { query: aside.query(), form: form.as_deref(), ..Around::headers(request.headers()) };
     let Judged { decision, session, shown, ended, dpop_nonce } = match judge(visit, route, around, info).await {
         Ok(judged) => judged,
-        Err(Trouble::Refused(fault)) => {
-            let metadata = resource_metadata::url(visit, Some(route));
-            let challenges = challenge::of_unreadable(Some(route), &fault, metadata.as_deref());
-            return visit.refuse_with(&fault, Refusal { challenges, ..Refusal::default() });
-        }
+        Err(Trouble::Refused(fault)) => return unreadable(visit, route, &fault),
         Err(outage @ Trouble::Unreachable(_)) => return visit.trouble(&outage),
     };
     let mut served = match decision {
@@ -102,6 +99,13 @@ async fn on_route(
     };
     with_nonce(&mut served.response, dpop_nonce);
     served
+}
+
+/// A credential that cannot be read, or is not looked at now.
+pub(in crate::endpoint) fn unreadable(visit: &Visit<'_>, route: &Route, fault: &Fault) -> Served {
+    let metadata = resource_metadata::url(visit, Some(route));
+    let challenges = challenge::of_unreadable(Some(route), fault, metadata.as_deref());
+    visit.refuse_with(fault, Refusal { challenges, ..Refusal::default() })
 }
 
 /// A session and the cookie that opened it.

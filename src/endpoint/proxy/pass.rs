@@ -109,7 +109,7 @@ fn with_who(served: Served, permit: &Permit) -> Served {
 }
 
 /// The request as the upstream gets it: hop-by-hop headers out, the identity family out, ours in.
-fn outgoing(
+pub(super) fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
     way: &Way<'_>,

@@ -28,14 +28,12 @@ pub(super) async fn challenged(
     if let Some(served) = kept_form::keep(visit, route, request, challenge, ended).await {
         return if served.response.status() == StatusCode::SEE_OTHER { Served { reason: challenge.reason, ..served } } else { served };
     }
-    let navigates = visit.facts.audience == Audience::Navigation;
-    let sessions = route.takes(CredentialKind::Session);
-    let mut served = if navigates && sessions && visit.facts.method == Method::GET && challenge.token == TokenProblem::None {
+    let mut served = if leads_to_login(visit, route, challenge) {
         let served = login::challenge(visit, headers).await;
         // An outage or a bound that was met has its own reason; the redirect has the challenge's.
         if served.response.status() == StatusCode::SEE_OTHER { Served { reason: challenge.reason, ..served } } else { return served }
     } else {
-        unauthorized(visit, route, headers, challenge, sessions)
+        unauthorized(visit, route, headers, challenge)
     };
     if challenge.cookie == CookieFate::Deleted {
         append(&mut served, visit.gateway.settings.style.set_session("", Kept::Deleted));
@@ -43,7 +41,14 @@ pub(super) async fn challenged(
     served.detail(challenge.detail.clone())
 }
 
-fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, sessions: bool) -> Served {
+/// Whether a challenge sends a browser to sign in.
+pub(in crate::endpoint) fn leads_to_login(visit: &Visit<'_>, route: &Route, challenge: &Challenge) -> bool {
+    let navigates = visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
+    navigates && route.takes(CredentialKind::Session) && challenge.token == TokenProblem::None
+}
+
+pub(in crate::endpoint) fn unauthorized(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge) -> Served {
+    let sessions = route.takes(CredentialKind::Session);
     let challenges = login::unauthorized(visit, Some(route), headers, challenge);
     let page = referring_page(visit.gateway, headers);
     let login_url = sessions.then(|| login::start_url_after(visit, page.as_deref(), Some(route), challenge));
@@ -59,7 +64,7 @@ fn referring_page(gateway: &Gateway, headers: &HeaderMap) -> Option<String> {
     gateway.settings.sites.own(&page).then(|| page.into())
 }
 
-pub(super) fn denied(visit: &Visit<'_>, route: &Route, denial: Denial) -> Served {
+pub(in crate::endpoint) fn denied(visit: &Visit<'_>, route: &Route, denial: Denial) -> Served {
     let mut served = denied_page(visit, route, &denial);
     if !denial.scopes.is_empty() {
         let metadata = resource_metadata::url(visit, Some(route));
@@ -94,6 +99,6 @@ pub(in crate::endpoint) fn denied_page(visit: &Visit<'_>, route: &Route, denial:
     }
 }
 
-pub(super) fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
+pub(in crate::endpoint) fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
     denied_page(visit, permit.route(), &Denial { fault, who: permit.who().cloned(), scopes: Vec::new() })
 }

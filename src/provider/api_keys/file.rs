@@ -151,7 +151,9 @@ fn time(value: &Value) -> Option<UnixTime> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| UnixTime(since.as_secs()))
 }
 
-fn identity(issuer: &str, name: &str, scopes: Vec<String>, groups: Vec<String>) -> Identity {
+/// Whom a key of this name stands for.
+#[must_use]
+pub fn identity(issuer: &str, name: &str, scopes: Vec<String>, groups: Vec<String>) -> Identity {
     let scopes: BTreeSet<String> = scopes.into_iter().collect();
     let mut claims = Claims::new();
     claims.insert("sub".to_owned(), json!(name));

@@ -26,6 +26,7 @@ use crate::store::Sessions;
 use crate::tasks::Tasks;
 
 use file::Keys;
+pub use file::identity;
 
 /// Bytes of the file: some hundred thousand keys.
 const LARGEST_FILE: u64 = 32 << 20;

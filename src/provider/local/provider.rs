@@ -227,7 +227,11 @@ impl LocalProvider {
         AuthorizationResponse { code: Some(Secret::new(code)), iss: None, error: None }
     }
 
-    fn identity(&self, claims: Claims) -> Result<Identity, Fault> {
+    /// Whom these claims of an account name.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`] where they name nobody: no account is without a name.
+    pub fn identity(&self, claims: Claims) -> Result<Identity, Fault> {
         let source = Source::Provider(self.settings.id.clone());
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.mapping, claims);
         identity.ok_or_else(|| Fault::new(Reason::Internal, "an account without a name"))
