@@ -117,7 +117,13 @@ impl Vouching {
     }
 
     /// What the supposed claims come to, read as those of a real credential are.
-    fn authentication(&self, gateway: &Gateway, supposition: &Supposition, route: &Route, kind: CredentialKind) -> Result<Authentication, String> {
+    fn authentication(
+        &self,
+        gateway: &Gateway,
+        supposition: &Supposition,
+        route: &Route,
+        kind: CredentialKind,
+    ) -> Result<Authentication, String> {
         let read = match kind {
             CredentialKind::Session => self.signed_in(gateway, supposition, route),
             CredentialKind::Bearer => self.token(gateway, supposition, route),
@@ -155,7 +161,8 @@ impl Vouching {
         if let Some(provider) = self.providers.iter().find(|provider| provider.id == id) {
             // Where the token answer names no scopes, those that were asked for were granted (RFC 6749 §5.1).
             let said = claims.get("scope").and_then(serde_json::Value::as_str);
-            let scopes = said.map_or_else(|| provider.scopes.iter().cloned().collect(), |said| said.split(' ').map(str::to_owned).collect());
+            let scopes =
+                said.map_or_else(|| provider.scopes.iter().cloned().collect(), |said| said.split(' ').map(str::to_owned).collect());
             return mapped(&provider.issuer, id, &provider.mapping, claims).map(|identity| Ok(Identity { scopes, ..identity }));
         }
         if let Some(foreign) = self.foreign.iter().find(|foreign| foreign.id == id) {
@@ -165,7 +172,8 @@ impl Vouching {
         match &gateway.local {
             Some(local) if id == LOCAL => Ok(local.identity(claims.clone())),
             _ => {
-                let known: Vec<&str> = self.places().map(|(id, _)| id).chain(self.foreign.iter().map(|foreign| foreign.id.as_str())).collect();
+                let known: Vec<&str> =
+                    self.places().map(|(id, _)| id).chain(self.foreign.iter().map(|foreign| foreign.id.as_str())).collect();
                 Err(format!("--provider: expected one of {}; found {id:?}", known.join(", ")))
             }
         }
@@ -214,7 +222,9 @@ type Read = Result<Result<Identity, Fault>, String>;
 
 fn sub(claims: &Claims) -> Result<String, String> {
     let sub = claims.get("sub").and_then(serde_json::Value::as_str).filter(|sub| !sub.is_empty());
-    sub.map(str::to_owned).ok_or_else(|| "--as: expected claims with a sub, such as {\"sub\": \"ann\", \"email\": \"ann@example.com\", \"email_verified\": true}".to_owned())
+    sub.map(str::to_owned).ok_or_else(|| {
+        "--as: expected claims with a sub, such as {\"sub\": \"ann\", \"email\": \"ann@example.com\", \"email_verified\": true}".to_owned()
+    })
 }
 
 fn mapped(issuer: &str, id: &str, mapping: &ClaimMapping, claims: &Claims) -> Result<Identity, String> {

@@ -129,7 +129,8 @@ impl Explain {
         let method = method.ok_or("expected a method in capitals before the URL, such as POST")?;
         let (host, target) = split(url)?;
         let wrong = |error: http::Error| format!("{url:?} is no URL that a request can carry: {error}");
-        let mut request = Request::builder().method(method).uri(target).header(HOST, host).body(RequestBody::whole(Bytes::new())).map_err(wrong)?;
+        let mut request =
+            Request::builder().method(method).uri(target).header(HOST, host).body(RequestBody::whole(Bytes::new())).map_err(wrong)?;
         let headers = request.headers_mut();
         if self.browser {
             for (name, value) in BROWSER {
@@ -182,7 +183,8 @@ fn header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = line.split_once(':').ok_or("--header: expected \"Name: value\"")?;
     let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("--header: {name:?} is no header's name"))?;
     // The value may be a secret: it stands in no message.
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| format!("--header: the value of {header} holds bytes that no header does"))?;
+    let value =
+        HeaderValue::from_str(value.trim()).map_err(|_| format!("--header: the value of {header} holds bytes that no header does"))?;
     Ok((header, value))
 }
 
@@ -194,7 +196,11 @@ fn read_claims(from: &str) -> Result<Claims, String> {
             let mut text = String::new();
             source.by_ref().take(CLAIMS_BYTES).read_to_string(&mut text).map(|_| text)
         };
-        let opened = if from == "-" { Ok(Box::new(std::io::stdin()) as Box<dyn std::io::Read>) } else { std::fs::File::open(from).map(|file| Box::new(file) as _) };
+        let opened = if from == "-" {
+            Ok(Box::new(std::io::stdin()) as Box<dyn std::io::Read>)
+        } else {
+            std::fs::File::open(from).map(|file| Box::new(file) as _)
+        };
         opened.and_then(read).map_err(|error| format!("--as: {from}: {error}"))?
     };
     serde_json::from_str(&text).map_err(|error| format!("--as: expected claims as one JSON object: {error}"))

@@ -24,7 +24,10 @@ pub(super) fn text(told: &Explained) -> String {
     match route {
         Some(route) => {
             let tried = routes.iter().find(|tried| tried.selected);
-            page.line("route", &tried.map_or_else(|| route.id.clone(), |tried| format!("{} ({}, path {})", tried.id, tried.host, tried.path)));
+            page.line(
+                "route",
+                &tried.map_or_else(|| route.id.clone(), |tried| format!("{} ({}, path {})", tried.id, tried.host, tried.path)),
+            );
         }
         None if !routes.is_empty() => page.line("route", "none"),
         None => {}

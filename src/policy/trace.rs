@@ -141,9 +141,7 @@ mod tests {
     fn counted(trace: &Trace, rule: &Rule) -> bool {
         let held = |trace: &Trace| matches!(trace.verdict, Some(Ok(())));
         match rule {
-            Rule::All(rules) => {
-                !rules.is_empty() && trace.parts.iter().zip(rules).all(|(part, rule)| counted(part, rule) && held(part))
-            }
+            Rule::All(rules) => !rules.is_empty() && trace.parts.iter().zip(rules).all(|(part, rule)| counted(part, rule) && held(part)),
             Rule::Any(rules) => trace.parts.iter().zip(rules).any(|(part, rule)| counted(part, rule) && held(part)),
             _ => held(trace),
         }

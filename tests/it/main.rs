@@ -31,6 +31,7 @@ mod deploy; // what is in deploy/ is what it says it is
 mod dpop; // tokens that are bound to a key: every check of a proof alone, once on all replicas, nonces, the real provider
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
+mod explain; // `doorward explain`: what it tells is what the gateway does; what it tells nobody
 mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins
 mod foreign_tokens; // what a phone's SDK gives counts when it was issued for us: Facebook, a check, an exchange
 mod formats; // what an earlier release wrote is read by this one

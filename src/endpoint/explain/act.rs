@@ -42,10 +42,10 @@ pub(super) fn endpoint(does: &str) -> Outcome {
 pub(super) fn answered(served: &Served) -> Outcome {
     let headers = served.response.headers();
     let telling = |name: &HeaderName| TELLING.contains(name) || name.as_str().starts_with("access-control-");
-    let lines = headers.iter().filter(|(name, _)| telling(name)).map(|(name, value)| Line {
-        name: name.to_string(),
-        value: if *name == SET_COOKIE { cookie_told(value) } else { text(value) },
-    });
+    let lines = headers
+        .iter()
+        .filter(|(name, _)| telling(name))
+        .map(|(name, value)| Line { name: name.to_string(), value: if *name == SET_COOKIE { cookie_told(value) } else { text(value) } });
     Outcome {
         does: Does::Answer,
         reason: Some(served.reason.as_str()),
@@ -130,7 +130,8 @@ fn sorted(visit: &Visit<'_>, route: &Route, given: &HeaderMap, sent: &HeaderMap)
     }
     let cookies = |headers: &HeaderMap| pairs(headers).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
     let (cookies_given, cookies_sent) = (cookies(given), cookies(sent));
-    let gone = |name: &&HeaderName| !sent.contains_key(*name) || set.iter().any(|line| line.name == name.as_str() && **name != http::header::HOST);
+    let gone =
+        |name: &&HeaderName| !sent.contains_key(*name) || set.iter().any(|line| line.name == name.as_str() && **name != http::header::HOST);
     let mut taken_out: Vec<String> = given.keys().filter(gone).filter(|name| **name != COOKIE).map(ToString::to_string).collect();
     taken_out.extend(cookies_given.iter().filter(|name| !cookies_sent.contains(name)).map(|name| format!("the cookie {name}")));
     for lines in [&mut set, &mut passed] {

@@ -8,8 +8,7 @@ use crate::route::{Accept, Bound, Route};
 use super::told::{Shown, Who};
 
 /// What is said where a credential was given and nobody was supposed.
-pub(super) const NOT_OPENED: &str =
-    "a credential is there, and nothing is opened or asked here: --as CLAIMS.json says whose it is. One that is no good is 401, or as if no cookie were there";
+pub(super) const NOT_OPENED: &str = "a credential is there, and nothing is opened or asked here: --as CLAIMS.json says whose it is. One that is no good is 401, or as if no cookie were there";
 
 /// Who is supposed to be there.
 pub struct Supposed<'a> {
@@ -24,7 +23,9 @@ pub(super) fn described(credential: &Credential, accept: &Accept, style: &Cookie
     let (kind, found) = match credential {
         Credential::None => (None, "none that this route reads".to_owned()),
         Credential::Unreadable(_) => (None, "one that cannot be read".to_owned()),
-        Credential::Session(cookies) if cookies.len() > 1 => (Some(CredentialKind::Session), format!("{} cookies {}", cookies.len(), style.session)),
+        Credential::Session(cookies) if cookies.len() > 1 => {
+            (Some(CredentialKind::Session), format!("{} cookies {}", cookies.len(), style.session))
+        }
         Credential::Session(_) => (Some(CredentialKind::Session), format!("the cookie {}", style.session)),
         Credential::Token(shown) => {
             let scheme = if shown.scheme == TokenScheme::Dpop { "a DPoP token" } else { "a bearer token" };
@@ -53,7 +54,11 @@ pub(super) fn supposed_kind(credential: &Credential, accept: &Accept, supposed: 
     let session = accept.takes(CredentialKind::Session).then_some(CredentialKind::Session);
     let kind = match (shown, supposed.kind) {
         (Some(shown), Some(wanted)) if shown != wanted => {
-            return Err(format!("--kind {}: the headers show a credential of kind {}, and that one counts", wanted.as_str(), shown.as_str()));
+            return Err(format!(
+                "--kind {}: the headers show a credential of kind {}, and that one counts",
+                wanted.as_str(),
+                shown.as_str()
+            ));
         }
         (Some(kind), _) | (None, Some(kind)) => Some(kind),
         (None, None) => session.or(accept.kinds.first().copied()),
@@ -71,7 +76,8 @@ pub(super) fn binding_note(kind: CredentialKind, accept: &Accept) -> Option<Stri
         (_, Bound::Required) => "a certificate",
         _ => return None,
     };
-    (kind == CredentialKind::Bearer).then(|| format!("the route takes tokens alone that are bound to {bound}; that the proof is there is supposed too"))
+    (kind == CredentialKind::Bearer)
+        .then(|| format!("the route takes tokens alone that are bound to {bound}; that the proof is there is supposed too"))
 }
 
 /// Somebody, as their claims are read.

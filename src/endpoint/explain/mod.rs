@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::Request;
 
 pub use credential::Supposed;
-pub use told::{Does, Asked, Explained, Judged, Line, OnRoute, Outcome, RuleTold, Sent, Shown, Tried, Who};
+pub use told::{Asked, Does, Explained, Judged, Line, OnRoute, Outcome, RuleTold, Sent, Shown, Tried, Who};
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::Aside;
