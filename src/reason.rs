@@ -32,6 +32,8 @@ reasons! {
     Preflight = "preflight",
     /// An identity that the policy allows.
     Allowed = "allowed",
+    /// An identity that the policy would refuse, on a route whose policy is on trial (`dry_run`).
+    DryRun = "dry-run",
     /// An endpoint of the gateway itself answered.
     Endpoint = "endpoint",
     /// A call that leaves, to a listed host.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{ConfigArgs, complain_of, say};
 use crate::config::{Config, Listen, LocalListen, RedisServers, Severity, Sources, StoreKind, load};
-use crate::route::{Access, Route};
+use crate::route::{Access, DryRun, Route};
 
 #[derive(clap::Args)]
 pub(super) struct Check {
@@ -108,7 +108,8 @@ fn line(config: &Config, route: &Route) -> String {
         Access::Protected(accept, policy) => {
             let kinds = accept.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
             let deny = if route.deny.is_some() { ", deny first" } else { "" };
-            format!("{kinds}, policy {:?}{deny}", policy.id)
+            let dry_run = if route.dry_run == DryRun::On { " in dry run" } else { "" };
+            format!("{kinds}, policy {:?}{deny}{dry_run}", policy.id)
         }
     };
     let upstream = route.upstream.and_then(|id| config.routes.upstreams.get(id.0));

@@ -6,6 +6,8 @@ use crate::endpoint::explain::{Does, Explained, Line, Outcome, RuleTold, Sent};
 
 /// Where the second column begins.
 const COLUMN: usize = 12;
+/// What the keys of one table come to.
+const ALL: &str = "all of";
 /// Routes that were passed over before the rest is counted.
 const PASSED_OVER: usize = 8;
 
@@ -58,7 +60,9 @@ pub(super) fn text(told: &Explained) -> String {
     }
     for judged in policies {
         page.line("policy", &format!("{}{}", judged.policy, verdict(&judged.rule)));
-        page.rules(std::slice::from_ref(&judged.rule), 1);
+        // The keys of one table all have to hold: that goes without saying.
+        let rules = if judged.rule.key == ALL { judged.rule.rules.as_slice() } else { std::slice::from_ref(&judged.rule) };
+        page.rules(rules, 1);
     }
     page.outcome(outcome);
     for note in notes {
@@ -106,13 +110,13 @@ impl Page {
         let status = outcome.status.map(|status| status.to_string()).unwrap_or_default();
         match outcome.does {
             Does::Forward => {
-                let would = outcome.would_be.map(|would| format!(", in dry run; it would be {would}")).unwrap_or_default();
+                let would = outcome.would_be.map(|would| format!("; it would be {would}")).unwrap_or_default();
                 self.line("outcome", &format!("passes ({reason}{would}){detail}"));
             }
             Does::SignIn => self.line("outcome", &format!("{status}, to sign in ({reason}){detail}")),
             Does::Answer => self.line("outcome", &format!("{status} {reason}{detail}")),
             Does::Endpoint => self.line("outcome", &format!("the gateway's own endpoint{detail}")),
-            Does::Unsettled => self.line("outcome", "depends on the credential"),
+            Does::Unsettled => self.line("outcome", "depends on whose the credential is"),
         }
         for Line { name, value } in &outcome.headers {
             self.line("", &format!("{name}: {value}"));

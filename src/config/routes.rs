@@ -13,6 +13,7 @@ use super::policies::{CERTIFICATE, Sources, read_allow, read_deny};
 use super::providers::parse_id;
 use super::reader::Section;
 use super::route_answers;
+use super::route_dry_run;
 use super::route_parts::read_asks;
 use super::token_issuers::TokenIssuer;
 use super::token_places::{self, Bearer};
@@ -175,6 +176,7 @@ impl Known<'_> {
         let networks = super::route_client::read_networks(section);
         let (login, scopes) = super::route_login::read(section, access.as_ref());
         let deny = self.deny(section, &id, access.as_ref());
+        let dry_run = route_dry_run::read(section, access.as_ref(), deny.as_deref());
         let (cors_origins, denied) = (route_answers::read_cors_origins(section), route_answers::read_denied(section));
         let permit_lines = route_answers::read_log(section);
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
@@ -200,6 +202,7 @@ impl Known<'_> {
             origins: origins.unwrap_or_default().into_iter().collect(),
             identity_headers,
             headers,
+            dry_run,
             outbound,
             assertion,
             leg,

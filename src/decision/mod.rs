@@ -20,7 +20,7 @@ use crate::login::Asked;
 use crate::policy::{Policy, Refusal};
 use crate::reason::Reason;
 use crate::request::{Audience, Preflight, RequestFacts, Upgrade};
-use crate::route::{Accept, Access, EncodedSlash, PreflightRule, Route};
+use crate::route::{Accept, Access, DryRun, EncodedSlash, PreflightRule, Route};
 
 /// The outcome.
 #[derive(Debug)]
@@ -214,24 +214,41 @@ fn judge(
     if let Some(fault) = foreign_page(route, facts, &who) {
         return deny(fault, who, Vec::new());
     }
-    if let Some(Err(Refusal { reason, detail, scopes })) = route.deny.as_ref().map(|rule| rule.keep_out(&who.identity)) {
-        return deny(Fault::new(reason, detail), who, scopes);
+    let mut would_be = None;
+    let on_trial = route.dry_run == DryRun::On;
+    match route.deny.as_ref().map(|rule| rule.keep_out(&who.identity)) {
+        Some(Err(refusal)) if on_trial => would_be = Some(Fault::new(refusal.reason, refusal.detail)),
+        Some(Err(Refusal { reason, detail, scopes })) => return deny(Fault::new(reason, detail), who, scopes),
+        Some(Ok(())) | None => {}
     }
-    for policy in [policy, extra.policy.as_ref()].into_iter().flatten() {
-        if let Err(Refusal { reason, detail, scopes }) = policy.evaluate(&who.identity) {
-            if reason == Reason::WrongProvider {
-                return wrong_provider(facts, who, detail);
-            }
-            // Who showed a password or a key has no token to come back with.
-            let scopes = if matches!(who.by, CredentialKind::Session | CredentialKind::Bearer) { scopes } else { Vec::new() };
-            return deny(Fault::new(reason, detail), who, scopes);
-        }
+    match policy.map(|policy| policy.evaluate(&who.identity)) {
+        // What came first is what would be told.
+        Some(Err(refusal)) if on_trial => would_be = would_be.or_else(|| Some(Fault::new(refusal.reason, refusal.detail))),
+        Some(Err(refusal)) => return refused(facts, who, refusal),
+        Some(Ok(())) | None => {}
     }
-    // Last: whom the policy keeps out is not sent for a second factor first.
+    // A policy that the question brings is not the route's, and not on trial.
+    if let Some(Err(refusal)) = extra.policy.as_ref().map(|policy| policy.evaluate(&who.identity)) {
+        return refused(facts, who, refusal);
+    }
+    // Last: whom the policy keeps out is not sent for a second factor first. On trial is who is let in, never what the login has to be worth.
     match weakness(&route.asks, &who.identity, extra.now, extra.leeway) {
         Some(weakness) => too_weak(route, &who, &weakness),
-        None => Decision::Permit(Permit::new(route, Some(who), Reason::Allowed)),
+        None => Decision::Permit(match would_be {
+            Some(fault) => Permit::on_trial(route, who, fault),
+            None => Permit::new(route, Some(who), Reason::Allowed),
+        }),
     }
+}
+
+/// What a policy's refusal does.
+fn refused(facts: &RequestFacts, who: Authenticated, Refusal { reason, detail, scopes }: Refusal) -> Decision {
+    if reason == Reason::WrongProvider {
+        return wrong_provider(facts, who, detail);
+    }
+    // Who showed a password or a key has no token to come back with.
+    let scopes = if matches!(who.by, CredentialKind::Session | CredentialKind::Bearer) { scopes } else { Vec::new() };
+    deny(Fault::new(reason, detail), who, scopes)
 }
 
 /// The same person may come back with a better login (RFC 9470 §3). The session stays until then.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::credential::Authenticated;
+use crate::fault::Fault;
 use crate::reason::Reason;
 use crate::route::Route;
 
@@ -25,11 +26,23 @@ pub struct Permit {
     route: Arc<Route>,
     who: Option<Authenticated>,
     reason: Reason,
+    would_be: Option<Fault>,
 }
 
 impl Permit {
     pub(super) fn new(route: &Arc<Route>, who: Option<Authenticated>, reason: Reason) -> Self {
-        Self { route: Arc::clone(route), who, reason }
+        Self { route: Arc::clone(route), who, reason, would_be: None }
+    }
+
+    /// On a route whose policy is on trial, for somebody whom it refuses.
+    pub(super) fn on_trial(route: &Arc<Route>, who: Authenticated, would_be: Fault) -> Self {
+        Self { would_be: Some(would_be), ..Self::new(route, Some(who), Reason::DryRun) }
+    }
+
+    /// What it would be refused for, were the route's policy not on trial.
+    #[must_use]
+    pub const fn would_be(&self) -> Option<&Fault> {
+        self.would_be.as_ref()
     }
 
     /// On which route.

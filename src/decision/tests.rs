@@ -293,3 +293,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_policy_on_trial_lets_in_whom_it_refuses_and_nobody_who_is_not_known() {
+    let on_trial = |access| Arc::new(Route { dry_run: DryRun::On, ..Arc::unwrap_or_clone(route(access)) });
+    let r = on_trial(Access::Protected(accept(None), staff()));
+    let f = facts(Audience::Program);
+    let told = |authentication| match decide(&r, &f, authentication, &now()) {
+        Decision::Permit(permit) => {
+            let would_be = permit.would_be().map(|fault| fault.reason.as_str()).unwrap_or_default();
+            assert!(permit.who().is_some());
+            format!("permit {} {would_be}", permit.reason())
+        }
+        other => outcome(&other),
+    };
+    let somebody = |groups: &[&str]| Authentication::Authenticated(who(CredentialKind::Session, groups));
+    assert_eq!(told(somebody(&["staff"])), "permit allowed ");
+    assert_eq!(told(somebody(&["users"])), "permit dry-run not-allowed");
+    assert_eq!(told(Authentication::Anonymous(Absence::NoCredential)), "challenge no-credential");
+    let bad = Authentication::Rejected(Fault::new(Reason::TokenExpired, ""));
+    assert!(told(bad).starts_with("challenge token-expired"));
+    // What a question brings is not on trial.
+    let asked = Extra { policy: Some(staff()), ..now() };
+    assert_eq!(outcome(&decide(&r, &f, somebody(&["users"]), &asked)), "deny not-allowed");
+    // Nor is whose people count, from where a page may ask, and what a login has to be worth.
+    let of_guests = on_trial(Access::Protected(accept(Some(&["guests"])), staff()));
+    assert_eq!(outcome(&decide(&of_guests, &f, somebody(&["users"]), &now())), "deny wrong-provider");
+    let foreign = RequestFacts { origin: Some("https://evil.test".into()), upgrade: Upgrade::Asked, ..facts(Audience::Program) };
+    assert_eq!(outcome(&decide(&r, &foreign, somebody(&["users"]), &now())), "deny upgrade-origin");
+    let strong = Arc::new(Route { asks: Asked { acr: vec!["mfa".to_owned()], max_age: None }, ..Arc::unwrap_or_clone(Arc::clone(&r)) });
+    assert!(outcome(&decide(&strong, &f, somebody(&["users"]), &now())).starts_with("challenge login-too-weak"));
+}

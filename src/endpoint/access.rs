@@ -40,14 +40,20 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         detail: String::new(),
         route: None,
         who: None,
+        would_be: None,
         upstream: None,
         bytes: 0,
         left_out: false,
         core: Rc::clone(core),
     };
-    let Served { mut response, reason, detail, route, who, upstream } = serve(core, request, info, &trace).await;
+    let Served { mut response, reason, detail, route, who, would_be, upstream } = serve(core, request, info, &trace).await;
     gateway.counts.add(route, reason);
-    let quiet = route.and_then(|route| gateway.routes.routes().get(route)).is_some_and(|route| route.permit_lines == PermitLines::LeftOut);
+    let on = route.and_then(|route| gateway.routes.routes().get(route));
+    if let (Some(would_be), Some(route)) = (would_be, on) {
+        gateway.metrics.dry_run(&route.id, would_be);
+    }
+    // What would have been a denial is told, as denials are.
+    let quiet = on.is_some_and(|route| route.permit_lines == PermitLines::LeftOut) && would_be.is_none();
     line.left_out = quiet && status_of(reason).is_success();
     if response.status() == StatusCode::FORBIDDEN
         && let Some(who) = &who
@@ -69,6 +75,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     line.detail = detail;
     line.route = route;
     line.who = who;
+    line.would_be = would_be;
     line.upstream = upstream;
     response.map(|body| body.with_line(line))
 }
@@ -92,6 +99,7 @@ pub(super) struct AccessLine {
     detail: String,
     route: Option<usize>,
     who: Option<Authenticated>,
+    would_be: Option<Reason>,
     upstream: Option<Duration>,
     /// Of the answer's body so far.
     pub(super) bytes: u64,
@@ -125,6 +133,7 @@ impl Drop for AccessLine {
             path: &self.path,
             status,
             reason,
+            would_be: self.would_be,
             detail: (!self.detail.is_empty()).then_some(self.detail.as_str()),
             route: self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str),
             credential: self.who.as_ref().map(|who| who.by),

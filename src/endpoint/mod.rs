@@ -60,6 +60,7 @@ pub use outgoing::OutgoingListener;
 pub use token::TokenEndpoint;
 
 use crate::credential::Authenticated;
+use crate::decision::Permit;
 use crate::fault::{Fault, Trouble};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
@@ -79,17 +80,31 @@ pub struct Served {
     pub route: Option<usize>,
     /// Who asked.
     pub who: Option<Authenticated>,
+    /// The reason that it would have, were the route's policy not on trial.
+    pub would_be: Option<Reason>,
     /// How long the upstream took to its answer's head.
     pub upstream: Option<Duration>,
 }
 
 impl Served {
     fn new(answer: Answer, reason: Reason) -> Self {
-        Self { response: answer.map(Body::ready), reason, detail: String::new(), route: None, who: None, upstream: None }
+        Self { response: answer.map(Body::ready), reason, detail: String::new(), route: None, who: None, would_be: None, upstream: None }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// For whom it was, and what it would have been.
+    fn of_permit(mut self, permit: &Permit) -> Self {
+        self.who = permit.who().cloned();
+        if let Some(would_be) = permit.would_be() {
+            self.would_be = Some(would_be.reason);
+            if self.detail.is_empty() {
+                self.detail.clone_from(&would_be.detail);
+            }
+        }
         self
     }
 }

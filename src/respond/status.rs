@@ -12,6 +12,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::OptionalAnonymous
         | Reason::Preflight
         | Reason::Allowed
+        | Reason::DryRun
         | Reason::Endpoint
         | Reason::Outgoing
         | Reason::ToHttps => StatusCode::OK,

@@ -25,6 +25,7 @@ pub const fn words_of(reason: Reason) -> Words {
         | Reason::OptionalAnonymous
         | Reason::Preflight
         | Reason::Allowed
+        | Reason::DryRun
         | Reason::Endpoint
         | Reason::Outgoing
         | Reason::ToHttps => words("Done", "Everything went well.", "none"),

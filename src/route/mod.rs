@@ -2,9 +2,11 @@
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
 //! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go; `leg` is the way to the upstream, `path_rule` what
-//! becomes of the path on it; `networks` is from where, `manner` how it answers for itself, `trace` why a route was not taken.
+//! becomes of the path on it; `networks` is from where, `manner` how it answers for itself, `dry_run` that its policy is on trial, `trace` why a
+//! route was not taken.
 
 mod binding;
+mod dry_run;
 mod leg;
 mod manner;
 mod networks;
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderName, Method};
 
 pub use binding::{Binding, Bound, NonceRule, ProofFate};
+pub use dry_run::DryRun;
 pub use leg::{Leg, ResponseHeader, UpstreamHost};
 pub use manner::{DeniedText, LoginMode, PermitLines};
 pub use networks::Networks;
@@ -88,6 +91,8 @@ pub struct Route {
     pub permit_lines: PermitLines,
     /// Headers of the operator's own naming.
     pub headers: Vec<HeaderRule>,
+    /// Whether its policy is on trial.
+    pub dry_run: DryRun,
     /// A token that is added to its requests.
     pub outbound: Option<RouteOutbound>,
     /// What the assertion tells its upstream; `None`: none is sent.
@@ -241,6 +246,7 @@ impl Route {
             denied: None,
             permit_lines: PermitLines::Written,
             headers: Vec::new(),
+            dry_run: DryRun::Off,
             outbound: None,
             assertion: None,
             leg: Leg::default(),

@@ -48,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub status: u16,
     /// Why it was this answer.
     pub reason: Reason,
+    /// The reason that it would have been refused for, were its route's policy not on trial.
+    pub would_be: Option<Reason>,
     /// What was found, where the reason does not say it all.
     pub detail: Option<&'a str>,
     /// The route's id.
@@ -220,6 +222,11 @@ fn push_json(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
     out.extend_from_slice(b",\"reason\":\"");
     out.extend_from_slice(record.reason.as_str().as_bytes());
     out.push(b'"');
+    if let Some(would_be) = record.would_be {
+        out.extend_from_slice(b",\"would_be\":\"");
+        out.extend_from_slice(would_be.as_str().as_bytes());
+        out.push(b'"');
+    }
     if let Some(detail) = record.detail {
         out.extend_from_slice(b",\"detail\":");
         push_quoted(out, detail);
@@ -262,6 +269,10 @@ fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
     push_text(out, record.path);
     out.extend_from_slice(b" reason=");
     out.extend_from_slice(record.reason.as_str().as_bytes());
+    if let Some(would_be) = record.would_be {
+        out.extend_from_slice(b" would_be=");
+        out.extend_from_slice(would_be.as_str().as_bytes());
+    }
     if let Some(detail) = record.detail {
         out.extend_from_slice(b" detail=");
         push_text(out, detail);

@@ -71,6 +71,7 @@ pub struct Metrics {
     requests: Arc<RequestCounts>,
     logins: Family<TwoNames, Counter>,
     renewals: Family<TwoNames, Counter>,
+    dry_run: Family<TwoNames, Counter>,
     store_seconds: Family<[Name; 1], Histogram, Latencies>,
     provider_seconds: Family<TwoNames, Histogram, Latencies>,
     dependency_errors: Family<[Name; 1], Counter>,
@@ -109,6 +110,7 @@ impl Metrics {
             requests,
             logins: Family::default(),
             renewals: Family::default(),
+            dry_run: Family::default(),
             store_seconds: Family::new_with_constructor(Latencies),
             provider_seconds: Family::new_with_constructor(Latencies),
             dependency_errors: Family::default(),
@@ -134,6 +136,11 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("logins", "Logins that came back from a provider, by outcome", self.logins.clone());
         registry.register("session_renewals", "Sessions that were renewed at their provider, by outcome", self.renewals.clone());
+        registry.register(
+            "dry_run",
+            "Requests that passed and would be refused, were their route's policy not on trial",
+            self.dry_run.clone(),
+        );
         registry.register("store_seconds", "How long the session store took to answer", self.store_seconds.clone());
         registry.register("provider_seconds", "How long a provider or token issuer took to answer", self.provider_seconds.clone());
         registry.register("dependency_errors", "Calls that a dependency did not answer", self.dependency_errors.clone());
@@ -203,6 +210,11 @@ impl Metrics {
     /// A session was to be renewed at `provider`: `success`, `unreachable`, or the word of the [`Reason`] it ended for.
     pub fn renewal(&self, provider: &str, outcome: &'static str) {
         self.renewals.get_or_create(&[("provider", provider.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A request passed that the policy of its route, which is on trial, would refuse for this.
+    pub fn dry_run(&self, route: &str, reason: Reason) {
+        self.dry_run.get_or_create(&[("route", route.to_owned()), ("reason", reason.as_str().to_owned())]).inc();
     }
 
     /// The store answered, or gave up, after `took`.

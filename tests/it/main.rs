@@ -29,6 +29,7 @@ mod cors; // pages of listed origins read our refusals, in a real browser
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
 mod dpop; // tokens that are bound to a key: every check of a proof alone, once on all replicas, nonces, the real provider
+mod dry_run; // a policy on trial: who is known passes, and it is told what would have been
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
 mod explain; // `doorward explain`: what it tells is what the gateway does; what it tells nobody

@@ -94,7 +94,12 @@ fn permitted(
         Ok(sent) => sent,
         Err(fault) => return answered(&proxy::denied_or_failed(visit, permit, fault)),
     };
-    let reason = permit.reason().as_str();
+    let outcome = Outcome {
+        reason: Some(permit.reason().as_str()),
+        would_be: permit.would_be().map(|fault| fault.reason.as_str()),
+        detail: permit.would_be().map(|fault| fault.detail.clone()).unwrap_or_default(),
+        ..unsettled()
+    };
     let upstream = permit.route().upstream.and_then(|id| upstreams.get(id.0));
     let Some(address) = upstream else {
         // As upstream::forward refuses it.
@@ -102,12 +107,12 @@ fn permitted(
         return answered(&visit.trouble(&Trouble::Refused(fault)));
     };
     if let UpstreamAddress::Static(status) = address {
-        return Outcome { does: Does::Answer, reason: Some(reason), status: Some(status.as_u16()), ..unsettled() };
+        return Outcome { does: Does::Answer, status: Some(status.as_u16()), ..outcome };
     }
     let target = sent.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let (set, passed, taken_out) = sorted(visit, permit.route(), &given, sent.headers());
     let upstream = Sent { to: address.to_string(), method, target, set, passed, taken_out };
-    Outcome { does: Does::Forward, reason: Some(reason), upstream: Some(upstream), ..unsettled() }
+    Outcome { does: Does::Forward, upstream: Some(upstream), ..outcome }
 }
 
 /// Headers that the gateway sets, those that pass as they came, and names that go no further.

@@ -8,7 +8,8 @@ use crate::route::{Accept, Bound, Route};
 use super::told::{Shown, Who};
 
 /// What is said where a credential was given and nobody was supposed.
-pub(super) const NOT_OPENED: &str = "a credential is there, and nothing is opened or asked here: --as CLAIMS.json says whose it is. One that is no good is 401, or as if no cookie were there";
+pub(super) const NOT_OPENED: &str =
+    "nothing is opened here: --as says whose it is. A bad one is 401, a cookie that opens nothing counts as none";
 
 /// Who is supposed to be there.
 pub struct Supposed<'a> {

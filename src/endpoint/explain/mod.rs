@@ -26,7 +26,7 @@ use crate::header::downstream_address;
 use crate::policy::{Policy, Trace};
 use crate::reason::Reason;
 use crate::request::{Audience, CanonicalPath, RequestFacts};
-use crate::route::{Access, Route};
+use crate::route::{Access, DryRun, Route};
 use crate::server::{ConnectionInfo, Entrance, RequestBody, Transport};
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::UpstreamAddress;
@@ -212,7 +212,7 @@ fn on_route(route: &Route) -> OnRoute {
             Access::Protected(..) => "protected",
         },
         accept: route.accept().map(|accept| accept.kinds.iter().map(|kind| kind.as_str()).collect()).unwrap_or_default(),
-        dry_run: false,
+        dry_run: route.dry_run == DryRun::On,
     }
 }
 

@@ -155,9 +155,7 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
         Err(Trouble::Refused(fault)) => return refuse(visit, &fault, None),
         Err(trouble @ Trouble::Unreachable(_)) => return outage(visit, &trouble),
     }
-    let mut served = Served::new(answer, permit.reason());
-    served.who = permit.who().cloned();
-    served
+    Served::new(answer, permit.reason()).of_permit(&permit)
 }
 
 async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, style: Style) -> Served {

@@ -105,7 +105,7 @@ pub(super) async fn pass(
 }
 
 fn with_who(served: Served, permit: &Permit) -> Served {
-    Served { who: permit.who().cloned(), ..served }
+    served.of_permit(permit)
 }
 
 /// The request as the upstream gets it: hop-by-hop headers out, the identity family out, ours in.

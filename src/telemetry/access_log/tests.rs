@@ -19,6 +19,7 @@ fn record<'a>(method: &'a Method, host: &'a str, path: &'a str, route: Option<&'
         path,
         status: 200,
         reason: Reason::Allowed,
+        would_be: None,
         detail: None,
         route,
         credential: Some(CredentialKind::Session),
