@@ -3,7 +3,7 @@
 //! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store: these stay for as long as the process. A
 //! `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
 //! `outbound` gives tokens for upstreams, `token` is the token endpoint, `edge` what the endpoints share. [`App`] starts all in order and ends
-//! all in order. `explain` wires a gateway that answers nobody.
+//! all in order. `explain` makes a generation that answers nobody, `online` asks everybody whether they are there.
 //!
 //! A reload makes the next generation (`reload`, when `trigger` says so): `kept` is what it takes over from the one before, `turn` has all cores go
 //! over to it at once. Requests end on the generation that they began with.
@@ -16,6 +16,7 @@ mod generation;
 mod kept;
 mod keys;
 mod listeners;
+pub mod online;
 mod outbound;
 mod providers;
 mod reload;

@@ -157,7 +157,7 @@ fn settings(provider: &Provider, leeway: Duration) -> OpenIdSettings {
 }
 
 /// The keys at the provider's `jwks_uri`; where that is, its document says.
-fn keys_of(http: &Http, times: CallTimes, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
+pub(super) fn keys_of(http: &Http, times: CallTimes, discovery: &Arc<Discovery>, clock: &SharedClock, tasks: &Tasks) -> JwksCache {
     let discovery = Arc::clone(discovery);
     let resolve = Box::new(move || discovery::jwks_uri_of(Arc::clone(&discovery)));
     JwksCache::new(over_http(http.clone(), times, None, resolve), Arc::clone(clock), tasks.clone())

@@ -41,12 +41,7 @@ pub(super) fn verifiers(config: &Config, keeping: &Keeping<'_>, clock: &SharedCl
     let mut opaque: Option<Arc<dyn TokenVerifier>> = None;
     for (index, issuer) in config.token_issuers.iter().enumerate() {
         let Ok(known) = keeping.same(("token issuer", &issuer.issuer), &[&format!("token_issuer[{index}]"), "provider"], || {
-            let http = http(config, &issuer.tls, issuer.proxy.as_ref(), tasks);
-            let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
-            let metadata =
-                IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
-            let metadata = Arc::new(metadata);
-            let keys = around.keys(issuer, &http, &times, &metadata);
+            let Asked { http, times, metadata, keys } = Asked::new(config, issuer, clock, tasks, metrics);
             let introspection = issuer.introspection.as_ref();
             let opaque =
                 introspection.map(|asked| Arc::new(around.introspection(issuer, asked, http, times, metadata)) as Arc<dyn TokenVerifier>);
@@ -63,6 +58,26 @@ pub(super) fn verifiers(config: &Config, keeping: &Keeping<'_>, clock: &SharedCl
         }
     }
     Verifiers::new(by_keys, opaque, Arc::clone(&memory), Arc::clone(clock))
+}
+
+/// One issuer, as it is asked.
+pub(super) struct Asked {
+    http: Http,
+    times: CallTimes,
+    pub(super) metadata: Arc<IssuerMetadata>,
+    pub(super) keys: Arc<JwksCache>,
+}
+
+impl Asked {
+    /// Nothing is fetched yet.
+    pub(super) fn new(config: &Config, issuer: &TokenIssuer, clock: &SharedClock, tasks: &Tasks, metrics: &Arc<Metrics>) -> Self {
+        let http = http(config, &issuer.tls, issuer.proxy.as_ref(), tasks);
+        let times = CallTimes::new(&issuer.issuer, Arc::clone(clock), Arc::clone(metrics));
+        let metadata = IssuerMetadata::new(issuer.issuer.clone(), http.clone(), times.clone(), issuer.bearer.clone(), Arc::clone(clock));
+        let metadata = Arc::new(metadata);
+        let keys = Around { clock, tasks, leeway: config.gateway.leeway }.keys(issuer, &http, &times, &metadata);
+        Self { http, times, metadata, keys }
+    }
 }
 
 impl Around<'_> {

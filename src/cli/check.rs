@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::{ConfigArgs, complain_of, say};
+use super::{ConfigArgs, complain, complain_of, say};
+use crate::app::online::{self, Verdict};
+use crate::clock::SystemClock;
 use crate::config::{Config, Listen, LocalListen, RedisServers, Severity, Sources, StoreKind, load};
 use crate::route::{Access, DryRun, Route};
 
@@ -11,6 +14,9 @@ use crate::route::{Access, DryRun, Route};
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Also ask provider, token issuers, store and upstreams whether they are there and as the config expects; print the keys to pin. Writes nothing
+    #[arg(long)]
+    online: bool,
 }
 
 impl Check {
@@ -20,7 +26,7 @@ impl Check {
             Ok(config) => {
                 complain_of(&config.warnings);
                 describe(&config);
-                ExitCode::SUCCESS
+                if self.online { ask(config) } else { ExitCode::SUCCESS }
             }
             Err(problems) => {
                 complain_of(&problems);
@@ -28,6 +34,33 @@ impl Check {
                 say(format!("{errors} {} to mend; the gateway would not start", if errors == 1 { "problem" } else { "problems" }));
                 ExitCode::FAILURE
             }
+        }
+    }
+}
+
+/// Asks whoever the config names, and tells what each of them said.
+fn ask(config: Config) -> ExitCode {
+    say("");
+    let found = match online::ask(config, Arc::new(SystemClock)) {
+        Ok(found) => found,
+        Err(error) => {
+            complain(format!("error: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    found.iter().for_each(say);
+    match found.iter().filter(|found| found.verdict == Verdict::Problem).count() {
+        0 => {
+            say("everybody answers");
+            ExitCode::SUCCESS
+        }
+        1 => {
+            say("1 problem");
+            ExitCode::FAILURE
+        }
+        more => {
+            say(format!("{more} problems"));
+            ExitCode::FAILURE
         }
     }
 }

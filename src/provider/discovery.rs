@@ -36,6 +36,9 @@ pub struct Extra {
     /// RP-Initiated Logout §2.1.
     #[serde(default)]
     pub end_session_endpoint: Option<Url>,
+    /// RFC 8414 §2. Empty: it says nothing of PKCE.
+    #[serde(default)]
+    pub code_challenge_methods_supported: Vec<String>,
     /// RFC 8414 §2; RFC 7009.
     #[serde(default)]
     pub revocation_endpoint: Option<Url>,

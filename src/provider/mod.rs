@@ -7,7 +7,8 @@
 //! there is one, `times` times them, `own_calls` are those that only our registration may make: proven by `client_authentication`, with a
 //! `client_assertion` or a secret, and with `dpop` where tokens are bound; `pushed` is the request that goes to the provider before the
 //! browser does. `issuer_metadata` is the document of who only issues tokens, `introspection` asks them about one. `local` are accounts of
-//! our own, `api_keys` keys of programs; `reread` reads their files again, `watched` makes keys and certificates anew from theirs.
+//! our own, `api_keys` keys of programs; `reread` reads their files again, `watched` makes keys and certificates anew from theirs; `probe` looks
+//! whether somebody is there.
 
 pub mod api_keys;
 pub mod authorize;
@@ -27,6 +28,7 @@ mod logout_url;
 mod oidc;
 mod own_calls;
 pub mod places;
+pub mod probe;
 pub mod proxy;
 mod pushed;
 mod refresh;

@@ -53,6 +53,14 @@ impl Pin {
         let bytes = decode_standard(text).and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self).ok_or_else(|| format!("expected the base64 of a SHA-256, 44 characters; found {text:?}"))
     }
+
+    /// Of the key in a certificate.
+    ///
+    /// # Errors
+    /// When it is none that can be read.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, Error> {
+        Ok(Self(sha256(ParsedCertificate::try_from(certificate)?.subject_public_key_info().as_ref())))
+    }
 }
 
 impl fmt::Display for Pin {
@@ -187,11 +195,10 @@ impl ServerCertVerifier for Verifier {
             return Ok(verified);
         }
         // The peer's own key alone: whatever else a peer sends along proves nothing.
-        let key = sha256(ParsedCertificate::try_from(end_entity)?.subject_public_key_info().as_ref());
-        if self.pins.iter().any(|pin| same(&pin.0, &key)) {
+        let found = Pin::of(end_entity)?;
+        if self.pins.iter().any(|pin| same(&pin.0, &found.0)) {
             return Ok(verified);
         }
-        let found = Pin(key);
         tracing::error!(server_name = ?server_name, %found, "the certificate is good, and its key is none of tls.pin_sha256");
         Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }

@@ -1,0 +1,95 @@
+//! Whoever gets a connection and no question: upstreams, the servers of a Redis over TLS, endpoints that tokens come from.
+
+use url::Url;
+
+use super::{Around, Findings, Verdict};
+use crate::config::{Config, ForeignKind, OutboundPlace, RedisServers, StoreKind};
+use crate::provider::probe;
+use crate::provider::tls::TlsSettings;
+use crate::upstream::UpstreamAddress;
+
+/// Somebody to be reached.
+pub(super) struct Peer {
+    pub(super) about: String,
+    pub(super) place: Place,
+}
+
+/// Where.
+pub(super) enum Place {
+    Tcp(String, u16),
+    Tls(String, u16, TlsSettings),
+    Unix(std::path::PathBuf),
+}
+
+/// Whoever the config names, each once.
+pub(super) fn of(config: &Config) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = config
+        .routes
+        .upstreams
+        .iter()
+        .filter_map(|upstream| {
+            let place = match &upstream.address {
+                UpstreamAddress::Http { host, port } => Place::Tcp(host.clone(), *port),
+                UpstreamAddress::Https { host, port } => Place::Tls(host.clone(), *port, upstream.tls.clone()),
+                UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
+                UpstreamAddress::Static(_) => return None,
+            };
+            Some(Peer { about: format!("upstream {}", upstream.address), place })
+        })
+        .collect();
+    if let StoreKind::Redis(redis) = &config.store.kind {
+        let urls = match &redis.servers {
+            RedisServers::One(url) => std::slice::from_ref(url),
+            RedisServers::Sentinels { urls, .. } | RedisServers::Cluster(urls) => urls.as_slice(),
+        };
+        let tls = TlsSettings { ca_file: redis.ca_file.clone(), ..TlsSettings::default() };
+        let secured = urls.iter().filter_map(|url| Url::parse(url).ok()).filter(|url| url.scheme() == "rediss");
+        peers.extend(secured.filter_map(|url| at("store", &url, 6379, &tls)));
+    }
+    for outbound in &config.outbound {
+        if let OutboundPlace::Url(url) = &outbound.place {
+            peers.extend(at(&format!("outbound {}", outbound.name), url, 443, &outbound.tls));
+        }
+    }
+    for foreign in config.token.iter().flat_map(|token| &token.foreign) {
+        let url = match &foreign.kind {
+            ForeignKind::Facebook { graph_url, .. } => graph_url,
+            ForeignKind::Check { check_url, .. } => check_url,
+            ForeignKind::Exchange { .. } => continue,
+        };
+        peers.extend(at(&format!("foreign_token {}", foreign.id), url, 443, &foreign.tls));
+    }
+    peers
+}
+
+/// Where a URL leads.
+pub(super) fn at(about: &str, url: &Url, port_of_tls: u16, tls: &TlsSettings) -> Option<Peer> {
+    let host = url.host_str()?.to_owned();
+    let place = match url.scheme() {
+        "http" | "redis" => Place::Tcp(host, url.port_or_known_default().unwrap_or(80)),
+        _ => Place::Tls(host, url.port_or_known_default().unwrap_or(port_of_tls), tls.clone()),
+    };
+    Some(Peer { about: about.to_owned(), place })
+}
+
+/// Opens a connection and closes it.
+pub(super) async fn reach(around: &Around, peer: Peer) -> Findings {
+    let mut found = Findings::default();
+    let limit = around.limit;
+    let reached = match &peer.place {
+        Place::Tcp(host, port) => probe::tcp(host, *port, limit).await.map(|_| format!("takes connections at {host}:{port}")),
+        Place::Tls(host, port, tls) => {
+            let pin = probe::tls(host, *port, tls, limit).await;
+            pin.map(|pin| format!("takes connections at {host}:{port}; its key, for tls.pin_sha256: {pin}"))
+                .map_err(|error| format!("{host}:{port}: {error}"))
+        }
+        Place::Unix(path) => {
+            tokio::net::UnixStream::connect(path).await.map(|_| "takes connections".to_owned()).map_err(|error| error.to_string())
+        }
+    };
+    match reached {
+        Ok(text) => found.add(Verdict::Ok, &peer.about, text),
+        Err(error) => found.add(Verdict::Problem, &peer.about, error),
+    }
+    found
+}
