@@ -36,9 +36,9 @@ pub struct Extra {
     /// RP-Initiated Logout §2.1.
     #[serde(default)]
     pub end_session_endpoint: Option<Url>,
-    /// RFC 8414 §2. Empty: it says nothing of PKCE.
+    /// RFC 8414 §2, as it came: no login hangs on it.
     #[serde(default)]
-    pub code_challenge_methods_supported: Vec<String>,
+    pub code_challenge_methods_supported: serde_json::Value,
     /// RFC 8414 §2; RFC 7009.
     #[serde(default)]
     pub revocation_endpoint: Option<Url>,

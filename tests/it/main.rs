@@ -22,6 +22,7 @@ mod bounds; // how many logins may be under way: of a browser, of an address, in
 mod caching; // what was made for somebody is kept by nobody else: a real cache in front, the back button
 mod callback; // back button, bookmark, twice, stolen, forged: nothing is spent
 mod certificates; // client certificates: tokens bound to one, somebody known by one, the header of a proxy
+mod check_online; // `doorward check --online`: who is there, whose key it is, and what does not go together
 mod chromium; // what a person sees: every page in a real browser, without a word from its console
 mod client_address; // from where a request comes, by which header; routes for some networks
 mod commands; // what the commands print, where, and how they end
@@ -33,6 +34,7 @@ mod dry_run; // a policy on trial: who is known passes, and it is told what woul
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
 mod everywhere; // what is ended at one process is over at the other, and what stays open there closes
 mod explain; // `doorward explain`: what it tells is what the gateway does; what it tells nobody
+mod explain_docs; // docs/explain.md shows what the command prints
 mod flows; // ten tabs, failures that lead on, ways in circles that end, logins that another site begins
 mod foreign_tokens; // what a phone's SDK gives counts when it was issued for us: Facebook, a check, an exchange
 mod formats; // what an earlier release wrote is read by this one

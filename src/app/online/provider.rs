@@ -9,6 +9,7 @@ use super::peers::{self, Place};
 use super::{Around, Findings, Verdict};
 use crate::app::{providers, token_issuers};
 use crate::config::{Provider, TokenKeys};
+use crate::identity::texts;
 use crate::provider::discovery::{Discovery, Document};
 use crate::provider::{CallTimes, ClientAuthentication};
 use crate::token::Algorithm;
@@ -74,7 +75,7 @@ async fn reach(around: &Around, found: &mut Findings, about: &str, urls: &[&Url]
 fn disagreements(found: &mut Findings, about: &str, provider: &Provider, document: &Document) {
     let extra = document.additional_metadata();
     let mut warn = |text: String| found.add(Verdict::Warning, about, text);
-    let methods = &extra.code_challenge_methods_supported;
+    let methods = texts(&extra.code_challenge_methods_supported);
     if methods.is_empty() {
         warn("its document does not list PKCE (code_challenge_methods_supported); the gateway uses S256 all the same".to_owned());
     } else if !methods.iter().any(|method| method == "S256") {

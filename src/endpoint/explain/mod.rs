@@ -193,10 +193,11 @@ fn tried(gateway: &Gateway, facts: &RequestFacts) -> Vec<Tried> {
             format!("its host is {}", route.host)
         } else if !route.path.matches(&facts.path) {
             format!("its path is {}", route.path)
-        } else if route.methods.as_ref().is_some_and(|methods| !methods.contains(&facts.method)) {
-            "its methods do not fit".to_owned()
         } else {
-            "fits too, but a closer one comes first".to_owned()
+            match route.methods.as_ref().filter(|methods| !methods.contains(&facts.method)) {
+                Some(methods) => format!("its methods are {}", methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")),
+                None => "it fits too, but a closer one comes first".to_owned(),
+            }
         };
         Tried { id: route.id.clone(), host: route.host.to_string(), path: route.path.to_string(), selected: is, why }
     };
