@@ -37,7 +37,7 @@ fn what_the_page_shows_is_what_the_command_prints() {
     let folder = PathBuf::from(command()).parent().expect("the binary lies somewhere").to_owned();
     for (run, expected) in shown {
         let output =
-            Command::new("sh").args(["-c", &run]).current_dir(dir.path()).env_clear().env("PATH", &folder).output().expect("sh is there");
+            Command::new("/bin/sh").args(["-c", &run]).current_dir(dir.path()).env_clear().env("PATH", &folder).output().expect("sh is there");
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{run}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(printed.trim_end(), expected.trim_end(), "{run}");
