@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::endpoint::explain::{Does, Explained, Line, Outcome, RuleTold, Sent};
+use crate::endpoint::explain::{Does, Explained, Judged, Line, Outcome, RuleTold, Sent};
 
 /// Where the second column begins.
 const COLUMN: usize = 12;
@@ -59,7 +59,8 @@ pub(super) fn text(told: &Explained) -> String {
         page.line("identity", &format!("{}{sub}{email}, by {}", who.user, who.provider));
     }
     for judged in policies {
-        page.line("policy", &format!("{}{}", judged.policy, verdict(&judged.rule)));
+        let label = if judged.deny { "deny" } else { "policy" };
+        page.line(label, &format!("{}{}", judged.policy, verdict(judged)));
         // The keys of one table all have to hold: that goes without saying.
         let rules = if judged.rule.key == ALL { judged.rule.rules.as_slice() } else { std::slice::from_ref(&judged.rule) };
         page.rules(rules, 1);
@@ -71,11 +72,13 @@ pub(super) fn text(told: &Explained) -> String {
     page.0.trim_end().to_owned()
 }
 
-fn verdict(rule: &RuleTold) -> &'static str {
-    match rule.holds {
-        Some(true) => ": holds",
-        Some(false) => ": does not hold",
-        None => "",
+fn verdict(judged: &Judged) -> &'static str {
+    match (judged.holds, judged.deny) {
+        (Some(true), false) => ": holds",
+        (Some(false), false) => ": does not hold",
+        (Some(true), true) => ": does not mean them",
+        (Some(false), true) => ": keeps them out",
+        (None, _) => "",
     }
 }
 

@@ -313,6 +313,12 @@ fn a_policy_on_trial_lets_in_whom_it_refuses_and_nobody_who_is_not_known() {
     assert_eq!(told(Authentication::Anonymous(Absence::NoCredential)), "challenge no-credential");
     let bad = Authentication::Rejected(Fault::new(Reason::TokenExpired, ""));
     assert!(told(bad).starts_with("challenge token-expired"));
+    // `deny` is on trial with it, and is told first.
+    let denying = Arc::new(Route { deny: Some(staff()), ..Arc::unwrap_or_clone(Arc::clone(&r)) });
+    match decide(&denying, &f, somebody(&["staff"]), &now()) {
+        Decision::Permit(permit) => assert_eq!(permit.would_be().map(|fault| fault.reason), Some(Reason::DeniedByRule)),
+        other => panic!("{}", outcome(&other)),
+    }
     // What a question brings is not on trial.
     let asked = Extra { policy: Some(staff()), ..now() };
     assert_eq!(outcome(&decide(&r, &f, somebody(&["users"]), &asked)), "deny not-allowed");

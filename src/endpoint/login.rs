@@ -82,7 +82,6 @@ pub(super) async fn challenge(visit: &Visit<'_>, headers: &HeaderMap) -> Served 
 
 /// The login that it wants. Else an answer: the way to the host where people sign in.
 pub(super) fn wanted_by_challenge(visit: &Visit<'_>) -> Result<Wanted, Box<Served>> {
-    let gateway = visit.gateway;
     let Some(return_to) = here(visit) else {
         return Err(Box::new(visit.refuse(&Fault::new(Reason::HostUnknown, "no public URL for this host"))));
     };

@@ -39,6 +39,7 @@ impl Rule {
             Self::Any(rules) => ("any_of".to_owned(), String::new(), String::new(), traces(rules, identity)),
             Self::Provider(ids) => leaf("provider", one_of(ids), saw(&|identity| identity.source.id().to_owned())),
             Self::Emails(addresses) => leaf("emails", one_of(addresses.iter().map(EmailAddress::as_str)), saw(&email)),
+            Self::EmailsFile(list) => leaf("emails_file", format!("one of those in {}", list.file().display()), saw(&email)),
             Self::EmailDomains(domains) => leaf("email_domains", one_of(domains), saw(&email)),
             Self::Groups(wanted) => leaf("groups", one_of(wanted), saw(&groups)),
             Self::Scopes(wanted) => leaf("scopes", format!("all of {}", list(wanted)), saw(&|identity| list(&identity.scopes))),

@@ -28,6 +28,15 @@ upstream = "@UPSTREAM@"
 policy = "staff"
 
 [[route]]
+id = "quiet"
+path = "/quiet"
+accept = ["session", "bearer"]
+upstream = "@UPSTREAM@"
+policy = "staff"
+dry_run = true
+log = false
+
+[[route]]
 id = "strong"
 path = "/strong"
 accept = ["session", "bearer"]
@@ -71,6 +80,11 @@ async fn whom_the_policy_refuses_passes_and_is_told_and_counted() {
     assert!(line.contains(" reason=allowed ") && !line.contains("would_be"), "{line}");
     assert_eq!(dry_runs(&scene, "not-allowed").await, 2);
 
+    // What would be a denial is told where permits are not.
+    assert_eq!(scene.get("/quiet", &[("authorization", &users)]).await.status, 200);
+    let line = scene.gateway.access_line("path=/quiet").await;
+    assert!(line.contains(" would_be=not-allowed "), "{line}");
+
     // Forward-auth: the same.
     let host = scene.host();
     let question =
@@ -100,7 +114,7 @@ async fn who_is_not_known_or_not_well_enough_is_refused_all_the_same() {
         ("/tried", ("authorization", over.as_str()), 401, "token-expired"),
         ("/tried", ("authorization", "Bearer none"), 401, "token-malformed"),
         ("/strong", ("cookie", bob.as_str()), 401, "login-too-weak"),
-        ("/tried/%2f", ("cookie", bob.as_str()), 400, "path-ambiguous"),
+        ("/tried/%2f", ("cookie", bob.as_str()), 400, "encoded-slash"),
     ] {
         let answer = scene.get(path, &[shown]).await;
         assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (status, why), "{path} {}", shown.0);

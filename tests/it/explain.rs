@@ -83,6 +83,38 @@ allow = "any-authenticated"
 acr = ["mfa"]
 
 [[route]]
+id = "moved"
+path = "/moved"
+strip_prefix = true
+upstream_host = "inner.test"
+upstream = "@UPSTREAM@"
+deny = { emails = ["bob@company.test"] }
+allow = "any-authenticated"
+headers = { "X-Who" = "{email}" }
+
+[[route]]
+id = "silent"
+path = "/silent"
+login = "never"
+cors_origins = ["https://spa.test"]
+upstream = "@UPSTREAM@"
+allow = "any-authenticated"
+
+[[route]]
+id = "inside"
+path = "/silent/deep"
+client = ["10.0.0.0/8"]
+upstream = "@UPSTREAM@"
+access = "public"
+
+[[route]]
+id = "tried"
+path = "/tried"
+upstream = "@UPSTREAM@"
+policy = "staff"
+dry_run = true
+
+[[route]]
 id = "gone"
 path = "/gone"
 access = "public"
@@ -195,6 +227,15 @@ const CASES: &[(&str, &str, Who, Headers)] = &[
     ("GET", "/strong", Who::Token("reader"), &[]),
     ("GET", "/strong", Who::Token("weak"), &[]),
     ("GET", "/both", Who::Ann, FOREIGN),
+    ("GET", "/moved/a?b", Who::Ann, FORGED),
+    ("GET", "/moved", Who::Ann, BROWSER),
+    ("GET", "/moved/a", Who::Bob, &[]),
+    ("GET", "/silent", Who::Nobody, BROWSER),
+    ("GET", "/silent", Who::Nobody, &[("origin", "https://spa.test")]),
+    ("GET", "/silent/deep", Who::Bob, &[]),
+    ("GET", "/tried", Who::Nobody, BROWSER),
+    ("GET", "/tried", Who::Bob, &[]),
+    ("GET", "/tried", Who::Ann, &[]),
     ("GET", "/gone", Who::Nobody, &[]),
     ("GET", "/asked-about", Who::Ann, &[]),
     ("GET", "/asked-about", Who::Nobody, &[]),
@@ -223,7 +264,7 @@ fn lines(list: &Value) -> Vec<(String, String)> {
 fn answered_as(told: &Value, answer: &Answer, case: &str) {
     assert_eq!(told["outcome"]["status"], answer.status.as_u16(), "{case}: {told:#}\n{}", answer.text());
     let told = lines(&told["outcome"]["headers"]);
-    for name in ["location", "www-authenticate", "allow"] {
+    for name in ["location", "www-authenticate", "allow", "access-control-allow-origin"] {
         let expected: Vec<&str> = told.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect();
         let found = answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>();
         if expected.iter().any(|value| value.contains('«')) {

@@ -36,8 +36,13 @@ fn what_the_page_shows_is_what_the_command_prints() {
     dir.write("doorward.toml", std::fs::read(root.join("config.toml.example")).expect("the example is there"));
     let folder = PathBuf::from(command()).parent().expect("the binary lies somewhere").to_owned();
     for (run, expected) in shown {
-        let output =
-            Command::new("/bin/sh").args(["-c", &run]).current_dir(dir.path()).env_clear().env("PATH", &folder).output().expect("sh is there");
+        let output = Command::new("/bin/sh")
+            .args(["-c", &run])
+            .current_dir(dir.path())
+            .env_clear()
+            .env("PATH", &folder)
+            .output()
+            .expect("sh is there");
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{run}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(printed.trim_end(), expected.trim_end(), "{run}");

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use super::told::{Does, Line, Outcome, Sent};
 use crate::decision::{Challenge, CookieFate, Decision, Permit};
 use crate::endpoint::proxy::{self, explained};
-use crate::endpoint::{Served, Visit, login};
+use crate::endpoint::{Served, Visit, cors, login};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::pairs;
 use crate::provider::local::LOCAL;
@@ -56,6 +56,12 @@ pub(super) fn answered(served: &Served) -> Outcome {
     }
 }
 
+/// An answer of ours on a route, which scripts of other origins may be let read.
+pub(super) fn refused(route: &Route, headers: &HeaderMap, mut served: Served) -> Outcome {
+    cors::allow(&mut served, route, cors::origin(route, headers));
+    answered(&served)
+}
+
 /// `NAME=«…»` and what becomes of it.
 fn cookie_told(value: &HeaderValue) -> String {
     let text = text(value);
@@ -76,7 +82,7 @@ pub(super) fn decided(
     match decision {
         Decision::Permit(permit) => permitted(visit, upstreams, &permit, request, info, ids),
         Decision::Challenge(challenge) => challenged(visit, route, request.headers(), &challenge),
-        Decision::Deny(denial) => answered(&proxy::denied(visit, route, denial)),
+        Decision::Deny(denial) => refused(route, request.headers(), proxy::denied(visit, route, denial)),
     }
 }
 
@@ -92,7 +98,7 @@ fn permitted(
     let method = request.method().to_string();
     let sent = match explained::sent(visit, permit, request, info, ids) {
         Ok(sent) => sent,
-        Err(fault) => return answered(&proxy::denied_or_failed(visit, permit, fault)),
+        Err(served) => return refused(permit.route(), &given, *served),
     };
     let outcome = Outcome {
         reason: Some(permit.reason().as_str()),
@@ -104,7 +110,7 @@ fn permitted(
     let Some(address) = upstream else {
         // As upstream::forward refuses it.
         let fault = Fault::new(Reason::UpstreamAbsent, "the route is for forward-auth only");
-        return answered(&visit.trouble(&Trouble::Refused(fault)));
+        return refused(permit.route(), &given, visit.trouble(&Trouble::Refused(fault)));
     };
     if let UpstreamAddress::Static(status) = address {
         return Outcome { does: Does::Answer, status: Some(status.as_u16()), ..outcome };
@@ -187,7 +193,7 @@ fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: 
     let mut outcome = if proxy::leads_to_login(visit, route, challenge) {
         Outcome { reason: Some(challenge.reason.as_str()), ..sign_in(visit, headers) }
     } else {
-        answered(&proxy::unauthorized(visit, route, headers, challenge))
+        refused(route, headers, proxy::unauthorized(visit, route, headers, challenge))
     };
     if challenge.cookie == CookieFate::Deleted {
         let name = &visit.gateway.settings.style.session;

@@ -22,11 +22,10 @@ use crate::authenticate::present;
 use crate::credential::{Authentication, Credential};
 use crate::decision::{Decision, Extra, decide, decide_unauthenticated};
 use crate::fault::Fault;
-use crate::header::downstream_address;
 use crate::policy::{Policy, Trace};
 use crate::reason::Reason;
-use crate::request::{Audience, CanonicalPath, RequestFacts};
-use crate::route::{Access, DryRun, Route};
+use crate::request::{Audience, RequestFacts};
+use crate::route::{Access, DryRun, Fit, Route};
 use crate::server::{ConnectionInfo, Entrance, RequestBody, Transport};
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::UpstreamAddress;
@@ -54,7 +53,7 @@ pub fn explain(
     let ids = Ids::new();
     let trace = TraceContext::of(request.headers(), &ids);
     let mut explained = Explained {
-        request: asked(gateway, &request, peer),
+        request: asked(gateway, &request, &info),
         routes: Vec::new(),
         route: None,
         credential: None,
@@ -96,18 +95,21 @@ pub fn explain(
         }
     }
     explained.routes = tried(gateway, &facts);
-    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method) else {
+    let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address) else {
         let visit = Visit { gateway, facts: &facts, trace: &trace, request_id: trace.request_id() };
         explained.outcome = act::answered(&visit.refuse(&Fault::new(Reason::NoRoute, "no route matches")));
         return Ok(explained);
     };
     explained.route = Some(on_route(route));
+    facts.audience = route.login.audience(facts.audience, &facts.method, request.headers());
+    explained.request.audience = word_of(facts.audience);
     let aside = Aside::take(route, &mut facts, request.headers());
     let visit = Visit { gateway, facts: &facts, trace: &trace, request_id: trace.request_id() };
     let judged = judge(&visit, route, &request, &aside, &info, supposed, &mut explained)?;
+    let given = request.headers().clone();
     explained.outcome = match judged {
         Verdict::Decided(decision) => act::decided(&visit, upstreams, (route, decision), request, &info, &ids),
-        Verdict::Refused(served) => act::answered(&served),
+        Verdict::Refused(served) => act::refused(route, &given, *served),
         Verdict::Unsettled => act::unsettled(),
     };
     Ok(explained)
@@ -168,40 +170,46 @@ fn judge(
     Ok(Verdict::Decided(decide(route, visit.facts, authentication, &extra)))
 }
 
-fn asked(gateway: &Gateway, request: &Request<RequestBody>, peer: IpAddr) -> Asked {
+fn asked(gateway: &Gateway, request: &Request<RequestBody>, info: &ConnectionInfo) -> Asked {
     let headers = request.headers();
     Asked {
         method: request.method().to_string(),
         host: headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned(),
         path: request.uri().path().to_owned(),
-        canonical_path: CanonicalPath::parse(request.uri().path()).ok().map(|path| path.as_str().to_owned()),
-        address: downstream_address(peer, headers, &gateway.settings.trusted_proxies).to_string(),
-        audience: match Audience::of(request.method(), headers) {
-            Audience::Navigation => "navigation",
-            Audience::Program => "program",
-        },
+        canonical_path: facts::path_of(gateway, request.uri().path()).ok().map(|path| path.as_str().to_owned()),
+        address: facts::from(gateway, headers, info).counted.to_string(),
+        audience: word_of(Audience::of(request.method(), headers)),
+    }
+}
+
+const fn word_of(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Navigation => "navigation",
+        Audience::Program => "program",
     }
 }
 
 fn tried(gateway: &Gateway, facts: &RequestFacts) -> Vec<Tried> {
-    let selected = gateway.routes.select(&facts.host, &facts.path, &facts.method);
-    let one = |route: &Arc<Route>| {
-        let is = selected.is_some_and(|selected| Arc::ptr_eq(selected, route));
-        let why = if is {
-            "host, path and method fit".to_owned()
-        } else if !route.host.matches(&facts.host) {
-            format!("its host is {}", route.host)
-        } else if !route.path.matches(&facts.path) {
-            format!("its path is {}", route.path)
-        } else {
-            match route.methods.as_ref().filter(|methods| !methods.contains(&facts.method)) {
-                Some(methods) => format!("its methods are {}", methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")),
-                None => "it fits too, but a closer one comes first".to_owned(),
+    let one = |(route, fit): (&Arc<Route>, Fit)| {
+        let why = match fit {
+            Fit::Selected => "host, path, method and address fit".to_owned(),
+            Fit::Host => format!("its host is {}", route.host),
+            Fit::Path => format!("its path is {}", route.path),
+            Fit::Method => {
+                let methods = route.methods.iter().flatten().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+                format!("its methods are {methods}")
             }
+            Fit::Client => {
+                let networks = route.networks.as_ref().map(ToString::to_string).unwrap_or_default();
+                let from = facts.known_address.map_or_else(|| "an address that is not known".to_owned(), |address| address.to_string());
+                format!("its client is {networks}, and the request comes from {from}")
+            }
+            Fit::Later => "it fits too, but a closer one comes first".to_owned(),
         };
-        Tried { id: route.id.clone(), host: route.host.to_string(), path: route.path.to_string(), selected: is, why }
+        let (host, path) = (route.host.to_string(), route.path.to_string());
+        Tried { id: route.id.clone(), host, path, selected: fit == Fit::Selected, why }
     };
-    gateway.routes.in_order().into_iter().map(one).collect()
+    gateway.routes.trace(&facts.host, &facts.path, &facts.method, facts.known_address).into_iter().map(one).collect()
 }
 
 fn on_route(route: &Route) -> OnRoute {
@@ -217,10 +225,22 @@ fn on_route(route: &Route) -> OnRoute {
     }
 }
 
+/// `deny`, which is judged first, and the policy.
 fn policies(route: &Route, identity: Option<&crate::identity::Identity>) -> Vec<Judged> {
-    let Access::Protected(_, policy) = &route.access else { return Vec::new() };
-    let judged = |policy: &Arc<Policy>| Judged { policy: policy.id.clone(), rule: rule(policy.trace(identity)) };
-    vec![judged(policy)]
+    let deny = route.deny.as_ref().map(|policy| {
+        let kept_out = identity.map(|identity| policy.keep_out(identity));
+        Judged { deny: true, ..judged(policy, Trace { verdict: kept_out, ..policy.trace(identity) }) }
+    });
+    let policy = match &route.access {
+        Access::Protected(_, policy) => Some(judged(policy, policy.trace(identity))),
+        Access::Public | Access::Optional(_) => None,
+    };
+    deny.into_iter().chain(policy).collect()
+}
+
+fn judged(policy: &Policy, trace: Trace) -> Judged {
+    let holds = trace.verdict.as_ref().map(Result::is_ok);
+    Judged { policy: policy.id.clone(), deny: false, holds, rule: rule(trace) }
 }
 
 fn rule(trace: Trace) -> RuleTold {

@@ -103,6 +103,11 @@ pub struct Who {
 pub struct Judged {
     /// Its id.
     pub policy: String,
+    /// Whether it is the route's `deny`: whom its rules mean is kept out, and it holds for everybody else.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deny: bool,
+    /// Whether somebody gets past it; `None`: nobody was there.
+    pub holds: Option<bool>,
     /// What it says.
     pub rule: RuleTold,
 }

@@ -4,12 +4,13 @@ use http::Request;
 use http::header::HeaderValue;
 
 use super::Shown;
+use super::leg::Way;
 use super::pass::outgoing;
+use super::refused::denied_or_failed;
 use crate::authenticate::OpenSession;
 use crate::credential::CredentialKind;
 use crate::decision::Permit;
-use crate::endpoint::{Visit, outbound};
-use crate::fault::Fault;
+use crate::endpoint::{Served, Visit, outbound};
 use crate::header::DOORWARD_ASSERTION;
 use crate::reason::Reason;
 use crate::route::InNameOf;
@@ -35,15 +36,20 @@ const NAMED: [(&str, &str); 4] = [
 /// The request as the upstream would get it.
 ///
 /// # Errors
-/// As the proxy itself refuses it.
+/// The answer in its place, as the proxy itself gives it.
 pub(in crate::endpoint) fn sent(
     visit: &Visit<'_>,
     permit: &Permit,
     request: Request<RequestBody>,
     info: &ConnectionInfo,
     ids: &Ids,
-) -> Result<Request<RequestBody>, Fault> {
+) -> Result<Request<RequestBody>, Box<Served>> {
     let route = permit.route();
+    let failed = |fault| Box::new(denied_or_failed(visit, permit, fault));
+    let way = Way::of(visit, permit).map_err(failed)?;
+    if let Some(served) = way.slash(visit, permit.reason()) {
+        return Err(Box::new(served));
+    }
     let open = permit.who().filter(|who| who.by == CredentialKind::Session).map(|who| {
         let now = visit.gateway.clock.now();
         let session = Session {
@@ -69,7 +75,7 @@ pub(in crate::endpoint) fn sent(
     let by_token = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
     let token = (by_token && route.tells_tokens()).then(|| Secret::new(ACCESS_TOKEN.to_owned()));
     let shown = Shown { token, prepared: None };
-    let mut outgoing = outgoing(visit, permit, (open.as_ref(), &shown), request, info, ids)?;
+    let mut outgoing = outgoing(visit, permit, &way, (open.as_ref(), &shown), request, info, ids).map_err(failed)?;
     let headers = outgoing.headers_mut();
     outbound::clear(visit.gateway, route, headers);
     if let Some(added) = route.outbound

@@ -13,7 +13,7 @@ use http::header::HeaderValue;
 
 use pass::pass;
 use refused::challenged;
-pub(in crate::endpoint) use refused::{denied, denied_or_failed, denied_page, leads_to_login, unauthorized};
+pub(in crate::endpoint) use refused::{denied, denied_page, leads_to_login, unauthorized};
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::{self, Aside};

@@ -99,6 +99,6 @@ pub(in crate::endpoint) fn denied_page(visit: &Visit<'_>, route: &Route, denial:
     }
 }
 
-pub(in crate::endpoint) fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
+pub(super) fn denied_or_failed(visit: &Visit<'_>, permit: &Permit, fault: Fault) -> Served {
     denied_page(visit, permit.route(), &Denial { fault, who: permit.who().cloned(), scopes: Vec::new() })
 }
