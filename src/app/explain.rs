@@ -19,7 +19,7 @@ use crate::provider::api_keys;
 use crate::provider::local::LOCAL;
 use crate::route::{Route, RouteAudience};
 use crate::secret::{SealRing, random};
-use crate::server::RequestBody;
+use crate::server::{Drain, RequestBody};
 use crate::store::memory::Memory;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -87,6 +87,7 @@ fn at_rest(mut config: Config, clock: &SharedClock, tasks: &Tasks) -> Result<Gat
     let people = providers::of_people(&config, clock, tasks, &metrics)?;
     let parts = Parts {
         outbound: outbound::all(&config, &people, clock, tasks, &metrics)?,
+        drain: Drain::new(),
         assertions: None,
         store: Opened { store: Arc::new(Memory::new(Arc::clone(clock))), cache: None },
         ring: Arc::new(SealRing::new(&[random()]).ok_or_else(|| StartError::new("no sealing key"))?),

@@ -17,11 +17,12 @@ pub use told::{Asked, Does, Explained, Judged, Line, OnRoute, Outcome, RuleTold,
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::Aside;
-use super::{Gateway, Place, Served, Visit, facts, not_taken, place, resource_metadata, takes, unread};
+use super::{Gateway, Place, Served, Visit, facts, health, not_taken, place, resource_metadata, takes, unread};
 use crate::authenticate::present;
 use crate::credential::{Authentication, Credential};
 use crate::decision::{Decision, Extra, decide, decide_unauthenticated};
 use crate::fault::Fault;
+use crate::header::Peer;
 use crate::policy::{Policy, Trace};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
@@ -44,7 +45,7 @@ pub fn explain(
     supposed: Option<&Supposed<'_>>,
 ) -> Result<Explained, String> {
     let info = ConnectionInfo {
-        peer: SocketAddr::new(peer, 0),
+        peer: Peer::At(SocketAddr::new(peer, 0)),
         local: SocketAddr::from(([127, 0, 0, 1], 0)),
         transport: Transport::Plain,
         entrance: Entrance::Serving,
@@ -62,6 +63,10 @@ pub fn explain(
         outcome: act::unsettled(),
         notes: Vec::new(),
     };
+    if health::answered(gateway, &request, &info).is_some() {
+        explained.outcome = act::endpoint("says to balancers whether the gateway serves (health_path)");
+        return Ok(explained);
+    }
     let mut facts = match facts::of_request(gateway, &request, &info) {
         Ok(facts) => facts,
         Err(fault) => {
