@@ -144,7 +144,9 @@ impl Vouching {
         let takes = |id: &str| route.accept().is_none_or(|accept| accept.takes_provider(id));
         let places = || self.places();
         let said = supposition.claims.get("iss").and_then(serde_json::Value::as_str);
-        let by_issuer = || places().find(|(_, issuer)| said.is_some_and(|said| said == *issuer)).map(|(id, _)| id.to_owned());
+        let of_tenant = || self.providers.iter().find(|provider| said.is_some_and(|said| provider.issuers.is(said)));
+        let named = || places().find(|(_, issuer)| said.is_some_and(|said| said == *issuer)).map(|(id, _)| id.to_owned());
+        let by_issuer = || of_tenant().map(|provider| provider.id.clone()).or_else(named);
         let first = || places().map(|(id, _)| id).find(|id| takes(id)).map(str::to_owned);
         let id = supposition.provider.clone().or_else(by_issuer).or_else(first);
         let id = id.ok_or("--provider: nobody signs people in for this route")?;
@@ -164,7 +166,9 @@ impl Vouching {
             let said = claims.get("scope").and_then(serde_json::Value::as_str);
             let scopes =
                 said.map_or_else(|| provider.scopes.iter().cloned().collect(), |said| said.split(' ').map(str::to_owned).collect());
-            return mapped(&provider.issuer, id, &provider.mapping, claims).map(|identity| Ok(Identity { scopes, ..identity }));
+            let iss = claims.get("iss").and_then(serde_json::Value::as_str).filter(|iss| provider.issuers.is(iss));
+            let issuer = iss.map(str::to_owned).or_else(|| provider.issuers.all().into_iter().next()).unwrap_or_default();
+            return mapped(&issuer, id, &provider.mapping, claims).map(|identity| Ok(Identity { scopes, ..identity }));
         }
         if let Some(foreign) = self.foreign.iter().find(|foreign| foreign.id == id) {
             let issuer = foreign.issuer().ok_or_else(|| format!("--provider {id}: name the provider that exchanges such tokens"))?;

@@ -129,7 +129,7 @@ mod tests {
         let mapping = ClaimMapping {
             user: path("sub"),
             email: Some(path("email")),
-            groups: Some(path("groups")),
+            groups: Some(path("groups").into()),
             email_verification: EmailVerification::Required,
         };
         let claims = json!({"sub": "1", "email": format!("ann@{at}"), "email_verified": verified, "groups": groups, "t": {"id": tenant}});

@@ -11,6 +11,7 @@ use crate::app::{providers, token_issuers};
 use crate::config::{Provider, TokenKeys};
 use crate::identity::texts;
 use crate::provider::discovery::{Discovery, Document};
+use crate::provider::places::Places;
 use crate::provider::{CallTimes, ClientAuthentication};
 use crate::token::Algorithm;
 
@@ -19,8 +20,14 @@ pub(super) async fn ask(around: &Around, index: usize) -> Findings {
     let mut found = Findings::default();
     let Some(provider) = around.config.providers.get(index) else { return found };
     let about = format!("provider {}", provider.id);
-    let http = providers::http(&around.config, &provider.tls, &around.tasks);
-    let discovery = Discovery::new(provider.issuer.clone(), http.clone(), Arc::clone(&around.clock), Arc::clone(&around.metrics));
+    let http = providers::http(&around.config, &provider.tls, provider.proxy.as_ref(), &around.tasks);
+    let discovery = Discovery::new(
+        provider.issuers.clone(),
+        provider.places.clone(),
+        http.clone(),
+        Arc::clone(&around.clock),
+        Arc::clone(&around.metrics),
+    );
     let discovery = Arc::new(discovery);
     let document = match discovery.document().await {
         Ok(document) => document,
@@ -42,7 +49,8 @@ pub(super) async fn ask(around: &Around, index: usize) -> Findings {
         Err(outage) => found.add(Verdict::Problem, &about, outage.to_string()),
     }
     let extra = document.additional_metadata();
-    let issuer = Url::parse(&provider.issuer).ok();
+    // With a place inside, the issuer's own name is none that the gateway has to reach.
+    let issuer = Url::parse(&provider.issuer).ok().filter(|_| provider.places == Places::default());
     // Where browsers go they go by themselves.
     let own_calls = [
         issuer.as_ref(),
@@ -60,6 +68,10 @@ pub(super) async fn ask(around: &Around, index: usize) -> Findings {
 
 /// Connects to each host once.
 async fn reach(around: &Around, found: &mut Findings, about: &str, urls: &[&Url], provider: &Provider) {
+    if provider.proxy.is_some() {
+        found.add(Verdict::Ok, about, "is asked through a proxy; whose key it has is not looked at");
+        return;
+    }
     let mut seen = BTreeSet::new();
     for url in urls {
         if let Some(peer) = peers::at(about, url, 443, &provider.tls)
@@ -157,6 +169,9 @@ pub(super) async fn ask_issuer(around: &Around, index: usize) -> Findings {
         TokenKeys::At(url) => Some(url.clone()),
         TokenKeys::File(_) => None,
     };
+    if issuer.proxy.is_some() {
+        return found;
+    }
     let mut seen = BTreeSet::new();
     for url in [keys_at, introspection].into_iter().flatten() {
         if let Some(peer) = peers::at(&about, &url, 443, &issuer.tls)
