@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::form::with_query;
-use super::{Gateway, Served, Visit, cookie, resource_metadata};
+use super::{Gateway, Served, Visit, cookie, first, resource_metadata};
 use crate::decision::Challenge;
 use crate::fault::{Fault, Outage, Trouble};
 use crate::header::cookies::{Kept, pairs};
@@ -129,7 +129,7 @@ pub(super) fn here_exactly(visit: &Visit<'_>) -> Option<String> {
 /// to be kept.
 pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted) -> Served {
     let gateway = visit.gateway;
-    let first = match first_of(visit, headers, &wanted) {
+    let first = match first::provider_of(visit, headers, &wanted) {
         Ok(first) => first,
         Err(served) => return *served,
     };
@@ -183,26 +183,6 @@ pub(super) async fn begin(visit: &Visit<'_>, headers: &HeaderMap, wanted: Wanted
     }
     append(&mut served, gateway.settings.style.set_flow(&flow_cookie.handle.write(), &flow_cookie.value(), Kept::For(FLOW_LIFETIME)));
     served
-}
-
-/// At which provider a flow begins; `None`: at the chooser, with a form. Else an answer: the chooser, or why there is no way to sign in.
-pub(super) fn first_of(visit: &Visit<'_>, headers: &HeaderMap, wanted: &Wanted) -> Result<Option<String>, Box<Served>> {
-    if in_foreign_frame(headers) {
-        return Err(Box::new(visit.refuse(&Fault::new(Reason::CrossSite, "a login in a frame on another site's page"))));
-    }
-    match wanted.providers.as_slice() {
-        [] => Err(Box::new(visit.refuse(&Fault::new(Reason::WrongProvider, "no provider to sign in at")))),
-        [one] => Ok(Some(one.clone())),
-        _ if wanted.kept.is_none() => Err(Box::new(chooser(visit, wanted, Reason::NoCredential))),
-        _ => Ok(None),
-    }
-}
-
-/// No login can end in a frame on another site's page: the browser keeps no cookie of ours there, and a page of ours is not shown. Such a page
-/// could only fill the bounds of its visitor's network with flows, a frame at a time, until nobody there can sign in.
-fn in_foreign_frame(headers: &HeaderMap) -> bool {
-    let is = |name: &str, values: &[&str]| headers.get(name).is_some_and(|value| values.iter().any(|known| value == known));
-    is("sec-fetch-dest", &["iframe", "frame", "embed", "object"]) && is("sec-fetch-site", &["cross-site"])
 }
 
 async fn put(visit: &Visit<'_>, flow_cookie: &FlowCookie, flow: &Flow) -> Result<(), Trouble> {

@@ -1,7 +1,7 @@
 //! HTTP in and out, one file per endpoint. The life of a request: `facts` reads it, `proxy` or `forward_auth` find its route and let it be
 //! decided, and act. Everything under the prefix is an endpoint of our own.
 //!
-//! A login: `start` (and a challenge) begin a flow by `login`, `callback` takes its answer, `session_start` ends it; `local_form` is
+//! A login: `start` (and a challenge) begin a flow by `login`, `first` says where, `callback` takes its answer, `session_start` ends it; `local_form` is
 //! the form of local accounts, `token` is for apps without a browser; `kept_form` keeps what was sent meanwhile.
 //!
 //! `token_places` takes tokens out of a request that shows them elsewhere than in `Authorization`; `resource_metadata` is RFC 9728.
@@ -21,6 +21,7 @@ mod cookie;
 mod cors;
 pub mod explain;
 mod facts;
+mod first;
 mod form;
 mod forward_auth;
 mod frontchannel_logout;

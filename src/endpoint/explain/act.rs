@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use super::told::{Does, Line, Outcome, Sent};
 use crate::decision::{Challenge, CookieFate, Decision, Permit};
 use crate::endpoint::proxy::{self, explained};
-use crate::endpoint::{Served, Visit, cors, login};
+use crate::endpoint::{Served, Visit, cors, first, login};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::pairs;
 use crate::provider::local::LOCAL;
@@ -205,7 +205,7 @@ fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: 
 
 /// Where a browser is led first.
 fn sign_in(visit: &Visit<'_>, headers: &HeaderMap) -> Outcome {
-    let first = login::wanted_by_challenge(visit).and_then(|wanted| login::first_of(visit, headers, &wanted));
+    let first = login::wanted_by_challenge(visit).and_then(|wanted| first::provider_of(visit, headers, &wanted));
     let served = match first {
         Ok(provider) => {
             let to = match provider.as_deref() {
