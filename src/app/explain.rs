@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use http::Request;
 
-use super::edge::{self, Parts};
-use super::stores::Opened;
-use super::{StartError, outbound, providers, token_issuers};
+use super::StartError;
+use super::generation::{Generation, Standing};
 use crate::clock::SharedClock;
-use crate::config::{Config, Keys};
+use crate::config::{Config, StoreKind};
 use crate::credential::{Authenticated, Authentication, CredentialKind};
 use crate::endpoint::Gateway;
 use crate::endpoint::explain::{self, Explained, Supposed};
@@ -21,6 +20,7 @@ use crate::route::{Route, RouteAudience};
 use crate::secret::{SealRing, random};
 use crate::server::{Drain, RequestBody};
 use crate::store::memory::Memory;
+use crate::store::{SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::token::{Audience, supposed};
@@ -80,21 +80,25 @@ pub fn explained(config: Config, clock: SharedClock, question: Question) -> Resu
     explained
 }
 
-/// The gateway, with a store that nothing is in and a key that seals nothing.
-fn at_rest(mut config: Config, clock: &SharedClock, tasks: &Tasks) -> Result<Gateway, StartError> {
-    config.keys = Keys::ForThisProcess;
-    let metrics = Metrics::new(&[]);
-    let people = providers::of_people(&config, clock, tasks, &metrics)?;
-    let parts = Parts {
-        outbound: outbound::all(&config, &people, clock, tasks, &metrics)?,
+/// The first generation of a gateway, on a store that nothing is in and with a key that seals nothing.
+fn at_rest(config: Config, clock: &SharedClock, tasks: &Tasks) -> Result<Arc<Gateway>, StartError> {
+    let store: Arc<dyn SessionStore> = Arc::new(Memory::new(Arc::clone(clock)));
+    let ring = Arc::new(SealRing::new(&[random()]).ok_or_else(|| StartError::new("no sealing key"))?);
+    let lifetimes = config.session.lifetimes;
+    let sessions = Sessions::new(Arc::clone(&store), None, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone());
+    let standing = Standing {
+        clock: Arc::clone(clock),
+        tasks: tasks.clone(),
+        metrics: Metrics::new(),
         drain: Drain::new(),
-        assertions: None,
-        store: Opened { store: Arc::new(Memory::new(Arc::clone(clock))), cache: None },
-        ring: Arc::new(SealRing::new(&[random()]).ok_or_else(|| StartError::new("no sealing key"))?),
-        people,
-        verifiers: token_issuers::verifiers(&config, clock, tasks, &metrics),
+        store,
+        store_kind: StoreKind::Memory,
+        sessions: Arc::new(sessions),
+        ring,
+        outgoing: config.outgoing.iter().map(|outgoing| (outgoing.id.clone(), outgoing.listen.clone())).collect(),
+        start: config.marks.clone(),
     };
-    edge::gateway(config, parts, clock, tasks, &metrics)
+    Ok(Arc::clone(&Generation::make(config, &standing, None)?.gateway))
 }
 
 /// Whoever vouches for people and programs, as the config has them.

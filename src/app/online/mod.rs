@@ -79,7 +79,7 @@ type Asked<'a> = Pin<Box<dyn Future<Output = Findings> + Send + 'a>>;
 pub fn ask(config: Config, clock: SharedClock) -> Result<Vec<Finding>, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(StartError::new)?;
     let limit = config.gateway.limits.provider_timeout;
-    let around = Around { config, clock, tasks: Tasks::new(runtime.handle().clone()), metrics: Metrics::new(&[]), limit };
+    let around = Around { config, clock, tasks: Tasks::new(runtime.handle().clone()), metrics: Metrics::new(), limit };
     let found = runtime.block_on(async {
         let around = Arc::new(around);
         let mut asked: Vec<tokio::task::JoinHandle<Findings>> = Vec::new();
