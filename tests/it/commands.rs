@@ -285,7 +285,7 @@ fn help_names_what_there_is_and_nothing_else() {
     let (_, commands) = help.stdout.split_once("Commands:\n").expect("commands are listed");
     let commands: Vec<&str> =
         commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(commands, ["run", "demo", "check", "explain", "health", "sessions", "hash-password"]);
+    assert_eq!(commands, ["run", "demo", "check", "explain", "health", "sessions", "hash-password", "import"]);
     for (command, options) in [
         ("run", &["--config", "--listen", "--log-level", "--log-format"][..]),
         ("demo", &["--port"][..]),

@@ -186,7 +186,7 @@ async fn envoys_path_is_told_by_its_bytes_and_its_query_is_the_browsers() {
         ("/oauth2/forward/../auth", yes.clone()),
         ("/oauth2/forward/../../x", yes.clone()),
         ("/oauth2/forward/%2e%2e/x", no(403, "path-ambiguous")),
-        ("/oauth2/forward/a%2fb", no(403, "path-ambiguous")),
+        ("/oauth2/forward/a%2fb", no(403, "encoded-slash")),
         // Other spellings are no question: nobody who keeps browsers away from forward/ has to know them.
         ("/oauth2/f%6frward/app/x", no(404, "endpoint-unknown")),
         ("/oauth2//forward/app/x", no(404, "endpoint-unknown")),
