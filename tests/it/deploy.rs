@@ -16,7 +16,7 @@ use crate::harness::gateway::{Gateway, TOP, command};
 use crate::harness::process::run;
 use crate::harness::temp::TempDir;
 
-fn deploy(name: &str) -> PathBuf {
+pub fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
@@ -35,7 +35,7 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$jsAm5nlH+xspNzm7EUYjTA$gs9bE8
 pub fn stand_in(text: &str, dir: &TempDir) -> String {
     let authority = CertificateAuthority::new();
     let leaf = authority.leaf(&["localhost"]);
-    let file = Regex::new(r#"\b(\w+_file|file)(\s*=\s*)"(/[^"]+)""#).expect("a sound pattern");
+    let file = Regex::new(r#"\b(\w+_file|file)(\s*=\s*"|: "?)(/[^"\s,}]+)("?)"#).expect("a sound pattern");
     file.replace_all(text, |found: &regex::Captures<'_>| {
         let name = Path::new(&found[3]).file_name().expect("a file").to_string_lossy();
         let content = match &found[1] {
@@ -54,15 +54,20 @@ pub fn stand_in(text: &str, dir: &TempDir) -> String {
             _ => "a-secret-that-stands-in".to_owned(),
         };
         let path = dir.write_secret(&format!("{}/{name}", &found[1]), content);
-        format!("{}{}\"{}\"", &found[1], &found[2], path.display())
+        format!("{}{}{}{}", &found[1], &found[2], path.display(), &found[4])
     })
     .into_owned()
 }
 
 /// Reads a config without problems and without warnings; panics with both.
 pub fn load(text: &str, environment: &[(&str, &str)]) -> config::Config {
+    load_as("toml", text, environment)
+}
+
+/// The same of a config in this form.
+pub fn load_as(form: &str, text: &str, environment: &[(&str, &str)]) -> config::Config {
     let dir = TempDir::new("deploy");
-    let file = dir.write("config.toml", stand_in(text, &dir));
+    let file = dir.write(&format!("config.{form}"), stand_in(text, &dir));
     let mut environment: BTreeMap<String, String> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     environment.insert("STATE_DIRECTORY".to_owned(), dir.path().display().to_string());
@@ -74,18 +79,18 @@ pub fn load(text: &str, environment: &[(&str, &str)]) -> config::Config {
 }
 
 /// `doorward` takes these arguments.
-fn assert_understood(args: &[String]) {
+pub fn assert_understood(args: &[String]) {
     let output = Command::new(command()).args(args).arg("--help").output().expect("the binary is built");
     assert!(output.status.success(), "doorward {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub fn texts(value: &Value) -> Vec<String> {
     let items = value.as_array().unwrap_or_else(|| panic!("expected a list, found {value}"));
     items.iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
 }
 
 /// A gateway that is told to end has this long before it is killed.
-fn assert_drains_within(seconds: u64, config: &config::Config) {
+pub fn assert_drains_within(seconds: u64, config: &config::Config) {
     let drain = config.gateway.drain.delay + config.gateway.drain.deadline;
     assert!(seconds > drain.as_secs(), "killed after {seconds} s, while a drain may take {drain:?}");
 }
@@ -193,16 +198,26 @@ fn the_compose_file_joins_gateway_redis_and_provider() {
     assert_eq!(text.matches("/run/secrets/").count(), gateway["secrets"].as_array().map_or(0, Vec::len));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_sidecar_is_sound_for_kubernetes_and_its_probes_ask_the_gateway() {
-    let path = deploy("kubernetes/sidecar.yaml");
+/// The manifests in this file are what the API's schemas allow.
+pub fn validate(path: &Path) {
     // tests/run installs it there and puts it on the PATH; a plain `cargo test` finds it too.
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools").join("python/bin/kubernetes-validate");
     let validate = if own.is_file() { own.display().to_string() } else { "kubernetes-validate".to_owned() };
     let said = run(&validate, &["--strict", &path.display().to_string()]);
     assert!(!said.to_lowercase().contains("error"), "{said}");
+}
 
-    let parts: Vec<Value> = read(&path).split("\n---\n").map(yaml).collect();
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifests_are_sound_for_kubernetes_and_their_probes_ask_the_gateway() {
+    for name in ["kubernetes/sidecar.yaml", "kubernetes/gateway.yaml"] {
+        assert_sound(&deploy(name));
+    }
+}
+
+fn assert_sound(path: &Path) {
+    validate(path);
+
+    let parts: Vec<Value> = read(path).split("\n---\n").map(yaml).collect();
     let part = |kind: &str| parts.iter().find(|part| part["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
     let text = part("ConfigMap")["data"]["config.toml"].as_str().expect("a config");
     let config = load(text, &[]);

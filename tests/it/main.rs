@@ -29,6 +29,7 @@ mod commands; // what the commands print, where, and how they end
 mod cors; // pages of listed origins read our refusals, in a real browser
 mod demo; // `doorward demo`: its pages, and the lines that it prints to paste
 mod deploy; // what is in deploy/ is what it says it is
+mod docs; // every config in docs/ loads, every link leads somewhere, what is quoted stands there
 mod dpop; // tokens that are bound to a key: every check of a proof alone, once on all replicas, nonces, the real provider
 mod dry_run; // a policy on trial: who is known passes, and it is told what would have been
 mod endings; // the provider says that a session has ended: back-channel and front-channel logout
@@ -41,6 +42,7 @@ mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod forward_auth_sets; // each set of headers, read alone; real Traefik and real Envoy by our files
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
+mod helm; // the chart, rendered by the real helm
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
 mod import; // what becomes of an oauth2-proxy's configuration, option by option, and what is said of it
 mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too

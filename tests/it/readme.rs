@@ -12,7 +12,7 @@ fn readme() -> String {
 }
 
 /// The blocks of this language, in order.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
     for line in text.lines() {

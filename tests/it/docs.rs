@@ -1,0 +1,86 @@
+//! docs/ is true: every config in it loads, every path is there, and what is quoted of `deploy/` stands there.
+
+use std::path::{Path, PathBuf};
+
+use crate::deploy::load;
+use crate::readme::blocks;
+
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut pages = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("docs/ is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                let text = std::fs::read_to_string(&path).expect("a page");
+                pages.push((path, text));
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+#[test]
+fn every_config_in_the_docs_loads() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for block in blocks(&text, "toml") {
+            seen += 1;
+            assert!(block.contains("public_url"), "a config of {} is not whole:\n{block}", path.display());
+            eprintln!("{}", path.display());
+            let config = load(&block, &[]);
+            assert!(!config.routes.table.routes().is_empty(), "{block}");
+        }
+    }
+    assert!(seen > 20, "{seen} configs");
+}
+
+#[test]
+fn what_the_docs_point_at_is_there() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://")) {
+            seen += 1;
+            let target = target.split('#').next().unwrap_or_default();
+            assert!(path.parent().expect("a folder").join(target).exists(), "{} points at {target}", path.display());
+        }
+        for place in text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("deploy/")) {
+            seen += 1;
+            let place = place.trim_end_matches('/');
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(place).exists(), "{} speaks of {place}", path.display());
+        }
+    }
+    assert!(seen > 20, "{seen} links");
+}
+
+#[test]
+fn every_page_is_in_the_index() {
+    let pages = pages();
+    let (_, index) = pages.iter().find(|(path, _)| path.ends_with("docs/README.md")).expect("an index");
+    for (path, _) in pages.iter().filter(|(path, _)| !path.ends_with("docs/README.md")) {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        assert!(index.contains(&*name), "docs/README.md does not lead to {name}");
+    }
+}
+
+#[test]
+fn what_the_docs_quote_of_a_file_stands_in_it() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        // A block that follows a line ending in `(from [NAME](FILE)):` is taken from that file, line by line, in order.
+        for part in text.split("(from [").skip(1) {
+            let target = part.split("](").nth(1).and_then(|rest| rest.split(')').next()).expect("a link");
+            let file = std::fs::read_to_string(path.parent().expect("a folder").join(target)).unwrap_or_else(|_| panic!("{target}"));
+            let block = part.split("```").nth(1).expect("a block");
+            let mut lines = file.lines().map(str::trim);
+            for line in block.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && *line != "…") {
+                seen += 1;
+                assert!(lines.any(|known| known == line), "{} quotes {line:?}, which {target} does not have there", path.display());
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} lines");
+}
