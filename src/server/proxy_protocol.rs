@@ -48,7 +48,7 @@ impl ProxyPeers {
     ///
     /// # Errors
     /// When the connection has to be closed.
-    pub(super) async fn name(&self, peer: Peer, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Peer> {
+    pub async fn name(&self, peer: Peer, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Peer> {
         if !self.0.trusted.load().hold(peer) {
             return Err(wrong("the peer is not in trusted_proxies, and proxy_protocol is on"));
         }

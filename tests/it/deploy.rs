@@ -36,7 +36,7 @@ pub fn stand_in(text: &str, dir: &TempDir) -> String {
     let authority = CertificateAuthority::new();
     let leaf = authority.leaf(&["localhost"]);
     let file = Regex::new(r#"\b(\w+_file|file)(\s*=\s*"|: "?)(/[^"\s,}]+)("?)"#).expect("a sound pattern");
-    file.replace_all(text, |found: &regex::Captures<'_>| {
+    let text = file.replace_all(text, |found: &regex::Captures<'_>| {
         let name = Path::new(&found[3]).file_name().expect("a file").to_string_lossy();
         let content = match &found[1] {
             "seal_file" => STANDARD.encode((0..32).collect::<Vec<u8>>()),
@@ -49,14 +49,18 @@ pub fn stand_in(text: &str, dir: &TempDir) -> String {
             }
             "client_ca_file" => authority.pem(),
             "file" => format!("[[key]]\nname = \"backup\"\nsha256 = \"{}\"\n", "0".repeat(64)),
+            "emails_file" => "ann@example.com\n".to_owned(),
             "app_secret_file" => "0123456789abcdef0123456789abcdef".to_owned(),
             "logo_file" => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_owned(),
             _ => "a-secret-that-stands-in".to_owned(),
         };
         let path = dir.write_secret(&format!("{}/{name}", &found[1]), content);
         format!("{}{}{}{}", &found[1], &found[2], path.display(), &found[4])
-    })
-    .into_owned()
+    });
+    // In templates of headers.
+    let named = Regex::new(r"(\{(?:file|basic:[^:}]+):)(/[^}|]+)").expect("a sound pattern");
+    let secret = dir.write_secret("in_a_template", "a-secret-that-stands-in");
+    named.replace_all(&text, |found: &regex::Captures<'_>| format!("{}{}", &found[1], secret.display())).into_owned()
 }
 
 /// Reads a config without problems and without warnings; panics with both.

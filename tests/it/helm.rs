@@ -34,7 +34,8 @@ fn rendered(values: &Path, more: &[&str]) -> Vec<Value> {
     let output = template(values, more);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
-    let parts: Vec<&str> = text.split("\n---\n").map(|part| part.trim_start_matches("---\n")).filter(|part| part.contains("kind:")).collect();
+    let parts: Vec<&str> =
+        text.split("\n---\n").map(|part| part.trim_start_matches("---\n")).filter(|part| part.contains("kind:")).collect();
     // The Prometheus operator's kinds are no part of Kubernetes' own schemas.
     let own = parts.iter().filter(|part| !part.contains("monitoring.coreos.com")).copied().collect::<Vec<_>>().join("\n---\n");
     let dir = TempDir::new("helm");
@@ -77,7 +78,8 @@ fn the_chart_makes_a_gateway_and_a_sidecar_whose_configs_load() {
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             assert_understood(&texts(&gateway[probe]["exec"]["command"])[1..]);
         }
-        let ports: Vec<u64> = gateway["ports"].as_array().expect("ports").iter().filter_map(|port| port["containerPort"].as_u64()).collect();
+        let ports: Vec<u64> =
+            gateway["ports"].as_array().expect("ports").iter().filter_map(|port| port["containerPort"].as_u64()).collect();
         assert!(text.contains(&format!("listen: 0.0.0.0:{}", ports[0])), "{text}");
         assert_eq!(u64::from(config.gateway.admin.listen.port()), ports[1]);
         // Nobody reaches the app but through the gateway; the Service leads to the gateway's port by name.

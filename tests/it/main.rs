@@ -41,6 +41,7 @@ mod foreign_tokens; // what a phone's SDK gives counts when it was issued for us
 mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod forward_auth_sets; // each set of headers, read alone; real Traefik and real Envoy by our files
+mod fuzz_corpus; // what holds whatever a stranger sends, over the inputs that fuzzing kept
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod helm; // the chart, rendered by the real helm
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
