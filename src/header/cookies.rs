@@ -5,11 +5,12 @@ use std::time::Duration;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 
 /// The pairs of all `Cookie` lines, in order. Names and values as sent, surrounding spaces and quotes of the value removed. A pair that is no
-/// text is passed over and costs the others nothing: any page of a sibling host can set one.
+/// text is passed over and costs the others nothing: any page of a sibling host can set one. No spaces but ASCII's are removed: a name that begins
+/// with another one does not begin with `__Host-` for browsers, which let any sibling host set it.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     raw_pairs(headers).filter_map(|pair| {
         let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-        Some((name.trim(), value.trim().trim_matches('"')))
+        Some((name.trim_ascii(), value.trim_ascii().trim_matches('"')))
     })
 }
 
@@ -193,6 +194,19 @@ mod tests {
         assert!(pairs(&headers).any(|pair| pair == ("doorward", "v")));
         remove(&mut headers, |name| name == "doorward");
         assert_eq!(headers[COOKIE].as_bytes(), b"x=\xc3\xa9; y=\xff; z=1");
+    }
+
+    #[test]
+    fn a_name_behind_a_space_that_browsers_do_not_know_is_another_name() {
+        for space in ["\u{a0}", "\u{85}", "\u{1680}", "\u{2003}", "\u{2028}", "\u{3000}"] {
+            let mut headers = HeaderMap::new();
+            let line = format!("{space}__Host-doorward=x; __Host-doorward{space}=y; __Host-doorward=z{space}");
+            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            let found: Vec<_> = pairs(&headers).filter(|(name, _)| *name == "__Host-doorward").map(|(_, value)| value.to_owned()).collect();
+            assert_eq!(found, [format!("z{space}")], "{space:?}");
+            remove(&mut headers, |name| name == "__Host-doorward");
+            assert!(headers[COOKIE].as_bytes().ends_with(b"=y"), "{headers:?}");
+        }
     }
 
     proptest! {
