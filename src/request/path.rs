@@ -104,6 +104,21 @@ impl CanonicalPath {
         if self.text.contains("//") { Self::parse(&self.text).ok() } else { None }
     }
 
+    /// The same place for whoever takes `;` and what follows it in a segment for no part of its name, as servlet containers do, where there is any.
+    #[must_use]
+    pub fn without_parameters(&self) -> Option<Self> {
+        let begins = |segment: &str| segment.find(';').into_iter().chain(segment.find("%3B")).min();
+        begins(&self.text)?;
+        let name = |segment| begins(segment).and_then(|at| str::get(segment, ..at)).unwrap_or(segment);
+        Self::parse(&self.text.split('/').map(name).collect::<Vec<_>>().join("/")).ok()
+    }
+
+    /// The same place for whoever takes an escaped slash for a slash, where there is any.
+    #[must_use]
+    pub fn opened(&self) -> Option<Self> {
+        if self.encoded_slash { Self::parse(&self.text.replace("%252F", "/").replace("%2F", "/")).ok() } else { None }
+    }
+
     /// The path, starting with `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -289,6 +304,23 @@ mod tests {
     }
 
     #[test]
+    fn others_read_parameters_and_escaped_slashes_in_another_way() {
+        for (raw, without_parameters, opened) in [
+            ("/a;x=y/b", Some("/a/b"), None),
+            ("/a%3bx/b;", Some("/a/b"), None),
+            ("/;x/a", Some("/a"), None),
+            ("/a/;x", Some("/a/"), None),
+            ("/a%2fb%252f/c", None, Some("/a/b/c")),
+            ("/a;x%2fb", Some("/a"), Some("/a;x/b")),
+            ("/a/b", None, None),
+        ] {
+            let path = CanonicalPath::parse(raw).unwrap();
+            assert_eq!(path.without_parameters().map(|path| path.text).as_deref(), without_parameters, "{raw}");
+            assert_eq!(path.opened().map(|path| path.text).as_deref(), opened, "{raw}");
+        }
+    }
+
+    #[test]
     fn two_readings_are_refused() {
         for (raw, error) in [
             ("", PathError::NotAbsolute),
@@ -349,6 +381,10 @@ mod tests {
                 prop_assert_eq!(canonical(&once), Ok(once.clone()));
                 prop_assert!(!once.contains("//"));
                 prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."));
+                // No other reading is lost because it could not be read.
+                let path = CanonicalPath::parse(&once).unwrap();
+                prop_assert_eq!(path.without_parameters().is_some(), once.contains(';') || once.contains("%3B"));
+                prop_assert_eq!(path.opened().is_some(), path.has_encoded_slash());
             }
         }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{HostPattern, PathPattern, Route};
+use super::{Access, EncodedSlash, HostPattern, PathPattern, Route};
 use crate::request::{CanonicalPath, Host};
 
 /// All routes, arranged so that a look-up costs the segments of the path, not the number of routes.
@@ -88,15 +88,38 @@ impl RouteTable {
         if ties.is_empty() { Ok(table) } else { Err(ties) }
     }
 
-    /// The route of a request, or none. A path with empty segments has one only where it has the same one without them. Without an address no route that names networks fits.
+    /// The route of a request, or none. A path with empty segments has one only where it has the same one without them, and one with `;` or
+    /// escaped slashes only where those who read these in another way find nothing there that is for others. Without an address no route that
+    /// names networks fits.
     #[must_use]
     pub fn select(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Option<&Arc<Route>> {
-        let found = self.find(host, path, method, address)?;
+        let find = |path: &CanonicalPath| self.find(host, path, method, address);
+        let found = find(path)?;
         // An upstream may merge slashes that were kept: what it would then serve has to be for the same people.
-        match path.merged() {
-            Some(merged) => self.find(host, &merged, method, address).filter(|other| Arc::ptr_eq(found, other)),
-            None => Some(found),
+        if let Some(merged) = path.merged()
+            && !find(&merged).is_some_and(|other| Arc::ptr_eq(found, other))
+        {
+            return None;
         }
+        // It may look for `/admin;x` where `/admin` is, as servlet containers do.
+        let same = |other: &Arc<Route>| Arc::ptr_eq(found, other) || matches!(other.access, Access::Public);
+        if let Some(plain) = path.without_parameters()
+            && !find(&plain).is_some_and(same)
+        {
+            return None;
+        }
+        // And for `/admin%2Fx` where `/admin/x` is. What goes by an expression before others has been told apart by it.
+        if found.encoded_slash == EncodedSlash::Keep
+            && let Some(opened) = path.opened()
+        {
+            let before = |other: &Arc<Route>| self.in_order().into_iter().find(|one| Arc::ptr_eq(one, found) || Arc::ptr_eq(one, other));
+            let kept = |other: &Arc<Route>| same(other) || before(other).is_some_and(|first| Arc::ptr_eq(first, found));
+            let plain = opened.without_parameters();
+            if ![Some(&opened), plain.as_ref()].into_iter().flatten().all(|path| find(path).is_none_or(kept)) {
+                return None;
+            }
+        }
+        Some(found)
     }
 
     fn find(&self, host: &Host, path: &CanonicalPath, method: &Method, address: Option<IpAddr>) -> Option<&Arc<Route>> {

@@ -51,6 +51,7 @@ const DENIED: &[(&str, &str)] = &[
     ("/public/..", "no-credential"),
     ("/public/../", "no-credential"),
     ("/public%2fx", "encoded-slash"),
+    ("/public;x/y", "no-credential"),
     ("/public/%2E%2E/admin", "path-ambiguous"),
     ("/public/.%2e/admin", "path-ambiguous"),
     ("/public/%2e./admin", "path-ambiguous"),

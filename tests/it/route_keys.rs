@@ -323,3 +323,32 @@ async fn escaped_slashes_pass_where_they_are_kept_and_the_refusal_names_the_key(
     }
     assert_eq!(scene.upstream.count(), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_app_may_take_for_a_place_of_others_is_nobodys() {
+    let any = "allow = \"any-authenticated\"";
+    let styles = "[[route]]\npath_regex = '/files/.*\\.css'\naccess = \"public\"\nupstream = \"@UPSTREAM@\"\n";
+    let tables = [("/", "access = \"public\"\nencoded_slash = \"keep\""), ("/admin/", any), ("/files/", any)];
+    let scene = Scene::start(TRUSTED, &format!("{}{styles}", routes(&tables)));
+    for target in ["/x;a=b", "/x%2fy", "/files/a.css", "/files/a.css;v=1.css"] {
+        assert_eq!(scene.raw("GET", target, &[]).await.status, 200, "{target}");
+        assert_eq!(ask(&scene, "/oauth2/auth", "GET", target, &[]).await.status, 200, "{target}");
+    }
+    let before = scene.upstream.count();
+    for target in [
+        "/admin;x/users",
+        "/admin%3Bx/users",
+        "/;x/admin/users",
+        "/admin%2fusers",
+        "/admin%252fusers",
+        "/%2fadmin/users",
+        "/admin;x%2fusers",
+        "/files/secret;x.css",
+    ] {
+        let answer = scene.raw("GET", target, &[]).await;
+        assert_eq!((answer.status, raw_reason(&answer).as_str()), (404, "no-route"), "{target}");
+        let answer = ask(&scene, "/oauth2/auth", "GET", target, &[]).await;
+        assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (403, "no-route"), "{target}");
+    }
+    assert_eq!(scene.upstream.count(), before);
+}

@@ -1,5 +1,7 @@
 use super::*;
-use crate::route::{Access, Fit, Networks};
+use crate::credential::CredentialKind;
+use crate::policy::{Policy, Rule};
+use crate::route::{Accept, Fit, Networks};
 
 fn route(id: &str, host: Option<&str>, path: &str, methods: &[&str]) -> Route {
     Route {
@@ -58,6 +60,52 @@ fn a_regex_matches_the_whole_path_and_no_query() {
         assert_eq!(selected(&table, "GET", "h.test", path), None, "{path}");
     }
     assert!(CanonicalPath::parse("/api/private/secret?path=/status").is_err());
+}
+
+#[test]
+fn what_others_read_in_another_way_is_for_the_same_people_or_for_nobody() {
+    let staff =
+        Access::Protected(Accept::of(vec![CredentialKind::Session]), Arc::new(Policy { id: "p".into(), rule: Rule::AnyAuthenticated }));
+    let held = |id: &str, path: &str| Route { access: staff.clone(), ..route(id, None, path, &[]) };
+    let kept = |one: Route| Route { encoded_slash: EncodedSlash::Keep, ..one };
+    let table = RouteTable::new(vec![
+        kept(route("all", None, "/", &[])),
+        held("admin", "/admin/"),
+        held("own", "/own/"),
+        route("own-open", None, "/own/open/", &[]),
+        route("styles", None, r"~/s/.*\.css", &[]),
+        held("s", "/s/"),
+        kept(held("one", "~/p/[^/]+")),
+        held("p", "/p/"),
+        kept(route("late", None, "~/late/.*", &[])),
+    ])
+    .unwrap();
+    for (path, expected) in [
+        ("/x;a=b/y", Some("all")),
+        ("/admin/x;a=b", Some("admin")),
+        ("/admin;a=b/x", None),
+        ("/admin%3ba=b/x", None),
+        ("/;a/admin/x", None),
+        ("/own;a/x", None),
+        // What is asked for goes by the stricter of the two.
+        ("/own/open;a", Some("own")),
+        ("/s/a.css", Some("styles")),
+        ("/s/a;b.css", None),
+        ("/s/a.css;b.css", Some("styles")),
+        ("/x%2fy", Some("all")),
+        ("/admin%2fx", None),
+        ("/admin%252fx", None),
+        ("/%2fadmin/x", None),
+        ("/admin;a%2fx", None),
+        ("/x%2f;a/admin", Some("all")),
+        ("/p/a%2fb", Some("one")),
+        ("/late%2fb", Some("all")),
+        ("/late/a%2fb", Some("late")),
+        // Refused by the route itself, which says why.
+        ("/admin/a%2fb", Some("admin")),
+    ] {
+        assert_eq!(selected(&table, "GET", "h.test", path).as_deref(), expected, "{path}");
+    }
 }
 
 #[test]
