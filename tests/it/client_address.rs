@@ -118,6 +118,19 @@ async fn one_header_names_the_address_or_nothing_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_is_told_no_way_that_counts_for_nothing_here() {
+    for (source, headers, told) in [
+        ("x-real-ip", &[("x-real-ip", "10.1.2.3"), ("x-forwarded-for", "10.6.6.6")][..], "10.1.2.3, 127.0.0.1"),
+        ("forwarded", &[("forwarded", "for=10.1.2.3"), ("x-forwarded-for", "10.6.6.6")], "10.1.2.3, 127.0.0.1"),
+        ("x-forwarded-for", &[("x-real-ip", "10.6.6.6"), ("x-forwarded-for", "10.1.2.3")], "10.1.2.3, 127.0.0.1"),
+    ] {
+        let scene = Scene::start(&format!("{TRUSTED}client_address = \"{source}\"\n"), ROUTES);
+        assert_eq!(scene.get("/x", headers).await.status, 200, "{source}");
+        assert_eq!(scene.upstream.last().header("x-forwarded-for").as_deref(), Some(told), "{source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forwarded_names_the_address_where_the_config_says_so() {
     let scene = Scene::start(&format!("{TRUSTED}client_address = \"forwarded\"\n"), ROUTES);
     for (lines, inside) in [

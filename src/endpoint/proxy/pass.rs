@@ -17,8 +17,8 @@ use crate::decision::Permit;
 use crate::endpoint::{Body, Core, Served, Visit, assertion, outbound, token_places};
 use crate::fault::{Fault, Trouble};
 use crate::header::{
-    DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, keep_private, remove_hop_by_hop,
-    set_forwarded, strip_credentials, strip_identity,
+    AddressSource, DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, keep_private,
+    remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
 };
 use crate::provider::api_keys::ApiKeys;
 use crate::reason::Reason;
@@ -122,7 +122,12 @@ pub(super) fn outgoing(
     let settings = &gateway.settings;
     let route = permit.route();
     let peer = info.peer.ip();
-    let before = if settings.trusted_proxies.hold(info.peer) { forwarded_for(request.headers()) } else { None };
+    let before = match &settings.address_source {
+        _ if !settings.trusted_proxies.hold(info.peer) => None,
+        AddressSource::XForwardedFor => forwarded_for(request.headers()),
+        // A proxy that names the address elsewhere may pass on what others wrote here.
+        AddressSource::Forwarded | AddressSource::Single(_) => visit.facts.known_address.map(|address| address.to_string()),
+    };
     let headers = request.headers_mut();
     let upgrade = remove_hop_by_hop(headers);
     strip_identity(headers, &gateway.family, settings.underscore_names);
