@@ -3,18 +3,18 @@
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
-/// Words for caches between us and the browser that come before `Cache-Control` (RFC 9213; Surrogate-Control and X-Accel-Expires of old).
-const TARGETED: [HeaderName; 4] = [
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("x-accel-expires"),
-];
+/// Words for caches between us and the browser that come before `Cache-Control`: those of old. Those of RFC 9213 end in `-cache-control`, each
+/// cache has its own.
+const TARGETED: [HeaderName; 3] =
+    [HeaderName::from_static("edge-control"), HeaderName::from_static("surrogate-control"), HeaderName::from_static("x-accel-expires")];
 
 /// Keeps an answer out of caches that others share. One that says nothing of caches gets `private, no-cache`; of one that does `public` and
 /// `s-maxage` are taken out, and `private` is added. What stands there for the browser alone stays.
 pub fn keep_private(headers: &mut HeaderMap) {
     for name in &TARGETED {
+        headers.remove(name);
+    }
+    while let Some(name) = headers.keys().find(|name| name.as_str().ends_with("-cache-control") && **name != CACHE_CONTROL).cloned() {
         headers.remove(name);
     }
     if !headers.contains_key(CACHE_CONTROL) {
@@ -81,7 +81,10 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("x-accel-expires", HeaderValue::from_static("600"));
-            headers.insert("cdn-cache-control", HeaderValue::from_static("public"));
+            headers.insert("edge-control", HeaderValue::from_static("public"));
+            for cache in ["cdn-cache-control", "cloudflare-cdn-cache-control", "vercel-cdn-cache-control"] {
+                headers.insert(cache, HeaderValue::from_static("public"));
+            }
             for line in lines {
                 headers.append(CACHE_CONTROL, line.parse().unwrap());
             }
