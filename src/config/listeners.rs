@@ -120,7 +120,19 @@ pub(super) fn parse_trusted(text: &str) -> Result<TrustedPeer, String> {
     if net.prefix_len() == 0 {
         return Err(format!("{text} is everybody; name the proxies that stand in front"));
     }
+    not_mapped(&net)?;
     Ok(TrustedPeer::Network(net))
+}
+
+/// Addresses are compared as IPv4 where they are: a network of IPv4 addresses in the form of IPv6 would hold nobody.
+pub(super) fn not_mapped(net: &IpNet) -> Result<(), String> {
+    let IpNet::V6(six) = net else { return Ok(()) };
+    match six.addr().to_ipv4_mapped() {
+        Some(four) if six.prefix_len() >= 96 => {
+            Err(format!("expected {four}/{} in place of {net}: IPv4 is written as IPv4", six.prefix_len() - 96))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What systemd says to a process that it starts.
@@ -204,6 +216,22 @@ mod tests {
         ] {
             let [one, two] = [one, two].map(|text| parse(text).unwrap());
             assert_eq!((one.overlaps(&two), two.overlaps(&one)), (both, both), "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn networks_of_ipv4_are_written_as_such() {
+        for (text, told) in [
+            ("::ffff:10.0.0.0/104", Some("10.0.0.0/8")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1/32")),
+            ("::ffff:0:0/96", Some("0.0.0.0/0")),
+            ("10.0.0.0/8", None),
+            ("2001:db8::/32", None),
+            ("::1", None),
+        ] {
+            let read = parse_trusted(text);
+            assert_eq!(read.is_ok(), told.is_none(), "{text}");
+            assert!(told.is_none_or(|told| read.unwrap_err().contains(told)), "{text}");
         }
     }
 

@@ -75,6 +75,8 @@ fn wrong_values_and_combinations_are_told_with_what_to_write() {
         let fits = |problem: &Problem| problem.path == key && problem.message.contains(said);
         assert!(found.iter().any(fits), "{top}: {found:?}");
     }
+    let hidden = told(HTTPS, "health_path = \"/back\"", "callback = \"/back\"");
+    assert!(hidden.iter().any(|problem| problem.path == "health_path" && problem.message.contains("callback \"/back\"")), "{hidden:?}");
     let sound = "listen = [\"0.0.0.0:443\", \"[::1]:443\", \"unix:/run/d.sock?mode=0660\", \"fd:web\"]\nredirect_from = [\":80\", \"fd:plain\"]\n\
                  hsts = \"365d\"\nhealth_path = \"/app/ping\"\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.0/8\", \"unix\"]";
     assert_eq!(told(HTTPS, sound, ""), []);

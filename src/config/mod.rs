@@ -263,7 +263,7 @@ fn assemble(
 ) -> Option<Config> {
     let hosts = routes.iter().flat_map(|routes| routes.table.routes()).map(|route| &route.host);
     let gateway = gateway?.with_hosts(hosts, root)?;
-    serving::fit(root, &gateway, routes.as_ref());
+    serving::fit(root, &gateway, routes.as_ref(), providers.iter().filter_map(|provider| provider.callback.as_deref()));
     for route in routes.iter().flat_map(|routes| routes.table.routes()) {
         if let crate::route::PathPattern::Prefix(prefix) = &route.path
             && (prefix == &gateway.prefix || prefix.starts_with(&format!("{}/", gateway.prefix)))

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::listeners::not_mapped;
 use super::reader::Section;
 use super::route_parts::reserved;
 use crate::header::AddressSource;
@@ -18,6 +19,7 @@ pub(super) fn read_networks(section: &Section<'_>) -> Option<Networks> {
         if network.prefix_len() == 0 {
             return Err(format!("{text} is everywhere; leave client out for that"));
         }
+        not_mapped(&network)?;
         // A typing error, more often than not.
         if network.trunc() != network {
             return Err(format!("expected {}, the network's own address; found {text:?}", network.trunc()));
@@ -76,6 +78,7 @@ mod tests {
             ("[\"office\"]", "expected an address or network"),
             ("[\"0.0.0.0/0\"]", "leave client out"),
             ("[\"10.0.0.1/8\"]", "expected 10.0.0.0/8"),
+            ("[\"::ffff:10.0.0.0/104\"]", "expected 10.0.0.0/8"),
             ("[]", "empty list"),
         ] {
             names("", &format!("{ANY}client = {wrong}"), "route[0].client", words);

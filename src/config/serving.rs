@@ -71,11 +71,14 @@ pub(super) fn read_health_path(root: &Section<'_>, prefix: &str) -> Option<Strin
 }
 
 /// What has to fit to the rest of the config.
-pub(super) fn fit(root: &Section<'_>, gateway: &Gateway, routes: Option<&Routes>) {
+pub(super) fn fit<'a>(root: &Section<'_>, gateway: &Gateway, routes: Option<&Routes>, mut callbacks: impl Iterator<Item = &'a str>) {
     if !gateway.listeners.redirect_from.is_empty() && gateway.secure == Secure::No {
         root.problem("redirect_from", "sends people on to https, and public_url is plain http; leave it out, or write an https public_url");
     }
     let Some(path) = &gateway.health_path else { return };
+    if callbacks.any(|callback| callback == path) {
+        root.problem("health_path", format!("is the callback {path:?} of a provider, which it would hide; choose another"));
+    }
     for route in routes.iter().flat_map(|routes| routes.table.routes()) {
         let own = path.trim_end_matches('/');
         if matches!(&route.path, PathPattern::Prefix(prefix) if prefix.trim_end_matches('/') == own) {
