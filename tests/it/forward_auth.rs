@@ -319,6 +319,15 @@ async fn forward_leads_a_person_to_the_login_and_shows_pages() {
     // `auth` never redirects, and a program is never redirected.
     assert_eq!(ask(&scene, "/oauth2/auth", "/app/x", &navigates).await.status, 401);
     assert_eq!(ask(&scene, "/oauth2/forward", "/app/x", &[("accept", "application/json")]).await.status, 401);
+    // Where no session is read a login would only lead back here.
+    for headers in [&navigates[..], &[("accept", "application/json")]] {
+        for endpoint in ["/oauth2/auth", "/oauth2/forward"] {
+            let answer = ask(&scene, endpoint, "/api/x", headers).await;
+            assert_eq!(answer.status, 401, "{endpoint} {headers:?}");
+            assert!(answer.set_cookies().is_empty() && !answer.text().contains("/oauth2/start"), "{endpoint}: {}", answer.text());
+            assert!(answer.text().contains("Bearer token"), "{endpoint}: {}", answer.text());
+        }
+    }
 
     scene.provider.set_user(json!({ "sub": "bob", "groups": ["guests"], "preferred_username": "bob" }));
     let bob = scene.session().await;

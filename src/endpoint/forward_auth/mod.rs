@@ -17,9 +17,9 @@ use super::facts::one_credential;
 use super::login::append;
 use super::proxy::patience;
 use super::token_places::Aside;
-use super::{Served, Visit, assertion, login, outbound, resource_metadata, tokens};
+use super::{Served, Visit, assertion, login, outbound, resource_metadata, tokens, wanted};
 use crate::authenticate::{OpenSession, present, with_nonce};
-use crate::credential::Authentication;
+use crate::credential::{Authentication, CredentialKind};
 use crate::decision::{Challenge, CookieFate, Decision, Denial, Extra, Permit, TokenProblem, decide, decide_unauthenticated};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::{Kept, pairs};
@@ -159,7 +159,9 @@ async fn permitted(visit: &Visit<'_>, permit: Permit, (session, shown): Known<'_
 }
 
 async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, challenge: &Challenge, style: Style) -> Served {
-    let navigates = visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
+    // Where no session is read a login would lead back to the same question.
+    let sessions = route.takes(CredentialKind::Session);
+    let navigates = sessions && visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
     let mut served = if style == Style::Redirects && navigates && challenge.token == TokenProblem::None {
         let served = login::challenge(visit, headers).await;
         if served.response.status() != StatusCode::SEE_OTHER {
@@ -168,8 +170,9 @@ async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, chall
         Served { reason: challenge.reason, ..served }
     } else {
         let challenges = login::unauthorized(visit, Some(route), headers, challenge);
-        let login_url = Some(login::start_url_after(visit, None, Some(route), challenge));
-        let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, ..Refusal::default() };
+        let login_url = sessions.then(|| login::start_url_after(visit, None, Some(route), challenge));
+        let words = (!sessions && challenge.reason == Reason::NoCredential).then(|| wanted::words(route));
+        let refusal = Refusal { challenges, status: Some(StatusCode::UNAUTHORIZED), login_url, words, ..Refusal::default() };
         visit.refuse_with(&Fault::new(challenge.reason, challenge.detail.clone()), refusal)
     };
     if challenge.cookie == CookieFate::Deleted {
