@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 
 /// The pairs of all `Cookie` lines, in order. Names and values as sent, surrounding spaces and quotes of the value removed. A pair that is no
 /// text is passed over and costs the others nothing: any page of a sibling host can set one. No spaces but ASCII's are removed: a name that begins
@@ -31,6 +31,24 @@ pub fn remove(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
     headers.remove(COOKIE);
     if let Some(Ok(line)) = line {
         headers.insert(COOKIE, line);
+    }
+}
+
+/// Removes the `Set-Cookie` lines whose name `ours` claims: nobody behind us signs somebody in, or out. A cookie without a name comes back as its
+/// bare value (`Set-Cookie: =a=b` as `Cookie: a=b`), so that there what follows is the name.
+pub fn remove_set(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
+    let goes = |line: &HeaderValue| {
+        let pair = line.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        let pair = pair.strip_prefix(b"=").unwrap_or(pair);
+        std::str::from_utf8(name_of(pair)).is_ok_and(&ours)
+    };
+    if !headers.get_all(SET_COOKIE).iter().any(goes) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|line| !goes(line)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in kept {
+        headers.append(SET_COOKIE, line);
     }
 }
 
@@ -185,6 +203,27 @@ mod tests {
         assert_eq!(left, ["a=b; c=\"d e\"; flag; e=f"]);
         remove(&mut headers, |_| true);
         assert!(!headers.contains_key(COOKIE));
+    }
+
+    #[test]
+    fn what_sets_a_cookie_of_ours_goes_and_others_stay_in_their_order() {
+        let style = CookieStyle::new(Secure::No, None, "", SameSite::Lax);
+        let mut headers = HeaderMap::new();
+        for line in [
+            "a=1; Path=/",
+            "doorward=x; Path=/",
+            " doorward =x",
+            "=doorward=x",
+            "doorward-flow-h=x; Max-Age=0",
+            "doorward-sign-out=x",
+            "doorwards=2",
+            "b=doorward=x",
+            "c",
+        ] {
+            headers.append(SET_COOKIE, HeaderValue::from_static(line));
+        }
+        remove_set(&mut headers, |name| style.is_ours(name));
+        assert_eq!(headers.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=1; Path=/", "doorwards=2", "b=doorward=x", "c"]);
     }
 
     #[test]

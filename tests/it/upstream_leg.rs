@@ -301,6 +301,24 @@ async fn answers_of_the_upstream_have_the_routes_headers_and_ours_do_not() {
     assert_eq!((answer.status.as_u16(), answer.header("x-robots-tag")), (200, None));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_upstream_signs_anybody_in_or_out() {
+    let tables = "[[route]]\npath = \"/app/\"\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\n\
+                  [[route]]\npath = \"/wiki/\"\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\nstrip_prefix = true\n\
+                  [[route]]\npath = \"/open/\"\naccess = \"public\"\nupstream = \"@UPSTREAM@\"\n";
+    let scene = Scene::start("", tables);
+    let (cookie, other) = (scene.session().await, scene.session().await);
+    let flow = "doorward-flow-AAAAAAAAAAAAAAAAAAAAAA=x; Path=/";
+    for path in ["/app", "/wiki", "/open"] {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for line in [&format!("{other}; Path=/"), "doorward=; Max-Age=0", &format!("={other}"), flow, "doorward-sign-out=x", "a=b"] {
+            query.append_pair("set-cookie", line);
+        }
+        let answer = scene.get(&format!("{path}/headers?{}", query.finish()), &[("cookie", &cookie)]).await;
+        assert_eq!((answer.status.as_u16(), answer.header_all("set-cookie")), (200, vec!["a=b"]), "{path}");
+    }
+}
+
 /// Asks forward-auth about a GET.
 async fn ask(scene: &Scene, path: &str, headers: &[(&str, &str)]) -> Answer {
     let host = scene.host();

@@ -16,6 +16,7 @@ use crate::credential::CredentialKind;
 use crate::decision::Permit;
 use crate::endpoint::{Body, Core, Served, Visit, assertion, outbound, token_places};
 use crate::fault::{Fault, Trouble};
+use crate::header::cookies::remove_set;
 use crate::header::{
     AddressSource, DOORWARD_ASSERTION, Forwarding, IdentityHeaders, Naming, OwnCookies, TokensToTell, after_scheme, keep_private,
     remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
@@ -93,6 +94,7 @@ pub(super) async fn pass(
                 }
             }
             way.settle(answer.headers_mut());
+            remove_set(answer.headers_mut(), |name| gateway.settings.style.is_ours(name));
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
             let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
             let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
