@@ -99,8 +99,9 @@ impl IdentityHeaders {
         }
         let mut secrets = Vec::new();
         for rule in rules {
-            let Some(value) = rule.template.render(identity, tokens)? else { continue };
+            // In place of ours also where there is nothing to tell: the same name would else say now this of people and now that.
             made.retain(|(name, _)| *name != rule.name);
+            let Some(value) = rule.template.render(identity, tokens)? else { continue };
             if !rule.template.tells_secrets() {
                 made.push((rule.name.clone(), value));
             } else if value.len() <= TOKEN_LIMIT {
@@ -204,6 +205,14 @@ mod tests {
         assert_eq!(map["x-forwarded-groups"], "a%2Cb,c%00,d e");
         assert_eq!(map["x-tenant"], "t-blue");
         assert!(!map.contains_key("x-none"));
+    }
+
+    #[test]
+    fn a_header_of_the_operators_own_stands_in_place_of_ours_though_it_has_nothing_to_tell() {
+        let map = headers(json!({"sub": "ann"}), &[("x-forwarded-user", "{claims.upn}")]);
+        assert!(!map.contains_key("x-forwarded-user"), "{map:?}");
+        let map = headers(json!({"sub": "ann", "upn": "a@b.test"}), &[("x-forwarded-user", "{claims.upn}")]);
+        assert_eq!(map["x-forwarded-user"], "a@b.test");
     }
 
     #[test]
