@@ -117,6 +117,18 @@ pub struct ClaimMapping {
     pub email_verification: EmailVerification,
 }
 
+impl ClaimMapping {
+    /// Whether people are named by the claim `email` and this address does not count: whoever may write what they like into their own account
+    /// would else be known by somebody else's name. Of a token issuer silence will do, whose table has no word for it.
+    #[must_use]
+    pub fn names_by_unverified_email(&self, source: &Source, claims: &Claims) -> bool {
+        let verified = claims.get("email_verified");
+        let silence = self.email_verification == EmailVerification::IfPresent || matches!(source, Source::TokenIssuer(_));
+        let counts = verified == Some(&Value::Bool(true)) || verified.is_none() && silence;
+        self.user.as_str() == "email" && claims.contains_key("email") && !counts
+    }
+}
+
 /// Where groups are: in one place or in several, each with what is put before the names that stand there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupPaths(Vec<(ClaimPath, String)>);
@@ -211,6 +223,9 @@ impl Identity {
         let text = |path: &ClaimPath| path.find(&claims).and_then(Value::as_str).map(str::to_owned);
         let sub = claims.get("sub").and_then(Value::as_str).filter(|sub| !sub.is_empty())?.to_owned();
         let user = text(&mapping.user).filter(|user| !user.is_empty())?;
+        if mapping.names_by_unverified_email(&source, &claims) {
+            return None;
+        }
         let email = match mapping.email.as_ref().and_then(text) {
             None => Email::Absent,
             // `email_verified` speaks of the claim `email` (OpenID Connect Core §5.1): of an address from elsewhere it says nothing.
@@ -300,6 +315,30 @@ mod tests {
             }
             assert_eq!(identity(claims.clone(), Required).unwrap().email, when_required, "{claims}");
             assert_eq!(identity(claims.clone(), IfPresent).unwrap().email, if_present, "{claims}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_named_by_an_address_that_does_not_count() {
+        use EmailVerification::{IfPresent, Required};
+        let provider = || Source::Provider("p".into());
+        let issuer = || Source::TokenIssuer("https://i.test".into());
+        for (verified, source, verification, named) in [
+            (Some(json!(true)), provider(), Required, true),
+            (None, provider(), Required, false),
+            (None, provider(), IfPresent, true),
+            (Some(json!(false)), provider(), IfPresent, false),
+            (Some(json!("true")), provider(), Required, false),
+            (None, issuer(), Required, true),
+            (Some(json!(false)), issuer(), Required, false),
+        ] {
+            let mapping = ClaimMapping { user: ClaimPath::parse("email").unwrap(), ..mapping(verification) };
+            let mut claims = json!({"sub": "1", "email": "ceo@company.test"});
+            if let Some(verified) = verified {
+                claims["email_verified"] = verified;
+            }
+            let found = Identity::from_claims("https://i.test", source, &mapping, claims.as_object().unwrap().clone());
+            assert_eq!(found.map(|identity| identity.user).as_deref(), named.then_some("ceo@company.test"), "{claims} {verification:?}");
         }
     }
 

@@ -222,6 +222,7 @@ impl OpenIdProvider {
         let told = self.told(document, &tokens.access_token, key, (&issuer, &sub)).await?;
         let source = Source::Provider(self.settings.id.clone());
         let claims = exchange::join(claims, told);
+        self.check_name(&source, &claims)?;
         let identity = Identity::from_claims(&issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
             Fault::new(
                 Reason::IdTokenClaims,
@@ -231,6 +232,14 @@ impl OpenIdProvider {
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         let client_id = self.settings.client_id.clone();
         Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token, tokens: Some(kept) })
+    }
+
+    /// Nobody is known by an address that does not count.
+    pub(super) fn check_name(&self, source: &Source, claims: &Claims) -> Result<(), Fault> {
+        if self.settings.mapping.names_by_unverified_email(source, claims) {
+            return Err(Fault::new(Reason::EmailNotVerified, "user_claim is \"email\", and this address is not verified"));
+        }
+        Ok(())
     }
 
     /// RFC 9207 §2.4: simple string comparison; missing only where it was not promised.

@@ -65,6 +65,7 @@ impl OpenIdProvider {
             Err(Untold::Unreachable(outage)) => before(&outage),
         };
         let identity = self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session);
+        let identity = identity.map_err(|fault| refused(&fault))?;
         let scopes = answer.scopes.clone();
         let identity = identity.map(|identity| Identity { scopes: scopes.unwrap_or_else(|| session.identity.scopes.clone()), ..identity });
         Ok(Refreshed { tokens, id_token: answer.id_token.filter(|_| claims.is_some()), identity })
@@ -80,7 +81,7 @@ impl OpenIdProvider {
         match self.told_again(&document, &tokens.access_token, key.as_ref(), whose(session)).await {
             Ok(None) => Ok(None),
             Ok(Some(told)) => {
-                let identity = self.identity_of(first_claims(session), told, session);
+                let identity = self.identity_of(first_claims(session), told, session).map_err(|fault| refused(fault.detail))?;
                 Ok(identity.map(|identity| Identity { scopes: session.identity.scopes.clone(), ..identity }))
             }
             Err(Untold::Unwelcome(detail)) => Err(refused(detail)),
@@ -121,9 +122,12 @@ impl OpenIdProvider {
         Ok(claims)
     }
 
-    fn identity_of(&self, id_token: Option<Claims>, told: Claims, session: &Session) -> Option<Identity> {
-        let claims = exchange::join(id_token?, told);
-        Identity::from_claims(&session.identity.issuer, session.identity.source.clone(), &self.settings.mapping, claims)
+    /// `None`: nothing new. Whose address is not verified any more does not go on as whoever they were.
+    fn identity_of(&self, id_token: Option<Claims>, told: Claims, session: &Session) -> Result<Option<Identity>, Fault> {
+        let Some(id_token) = id_token else { return Ok(None) };
+        let (claims, source) = (exchange::join(id_token, told), session.identity.source.clone());
+        self.check_name(&source, &claims)?;
+        Ok(Identity::from_claims(&session.identity.issuer, source, &self.settings.mapping, claims))
     }
 }
 

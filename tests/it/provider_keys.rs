@@ -202,6 +202,31 @@ async fn an_access_token_that_cannot_be_relied_on_signs_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_known_by_an_address_that_they_gave_themselves() {
+    let shape = |provider| Shape { provider, ..Shape::default() };
+    let world = World::shaped(shape("user_claim = \"email\"\n"), |kind| kind.refresh(true).lifetime(300));
+    for verified in [json!(false), json!("true"), json!(null)] {
+        world.provider.change_user(json!({ "email": "ceo@company.test", "email_verified": verified }));
+        let page = world.visit(&mut Browser::new(), "/app").await;
+        assert_eq!((page.status.as_u16(), reason_of(&page).as_str(), world.upstream.count()), (403, "email-not-verified", 0), "{verified}");
+    }
+    world.provider.change_user(json!({ "email": "alice@example.test", "email_verified": true }));
+    let mut browser = world.signed_in().await;
+    let user = || world.upstream.last().header("x-forwarded-user");
+    assert_eq!(user().as_deref(), Some("alice@example.test"));
+    // Nor does somebody become another, or stay who they were, by changing it later.
+    world.provider.change_user(json!({ "email": "ceo@company.test", "email_verified": false }));
+    world.advance(Duration::from_secs(280));
+    again(&mut browser, &world.at("/app"), |page| page.status == 303).await;
+    assert_eq!(user().as_deref(), Some("alice@example.test"));
+
+    let world = World::shaped(shape("user_claim = \"email\"\nemail_verified = \"if-present\"\n"), |kind| kind);
+    world.provider.change_user(json!({ "email_verified": null }));
+    world.signed_in().await;
+    assert_eq!(world.upstream.last().header("x-forwarded-user").as_deref(), Some("alice@example.test"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_real_providers_access_token_says_what_its_id_token_does_not() {
     let port = free_port();
     let provider = OidcProviderBuilder::new(&format!("http://127.0.0.1:{port}/oauth2/callback"))
