@@ -39,8 +39,10 @@ const MOST: usize = 512;
 /// # Errors
 /// What it is, and where it belongs.
 pub fn may_be_sent(name: &str) -> Result<(), String> {
-    if name.starts_with("code_challenge") || name.starts_with("response_") || OWNED.contains(&name) {
-        let where_to = match name {
+    // Names are told apart by case (RFC 6749 appendix A), and there are providers that do not.
+    let folded = name.to_ascii_lowercase();
+    if folded.starts_with("code_challenge") || folded.starts_with("response_") || OWNED.contains(&folded.as_str()) {
+        let where_to = match folded.as_str() {
             "scope" => "; it belongs into scopes",
             "response_mode" => "; it is a key of its own",
             "acr_values" => "; it belongs into acr of a route",
@@ -153,7 +155,18 @@ mod tests {
 
     #[test]
     fn what_the_flow_owns_is_nobody_elses() {
-        for name in OWNED.iter().chain(&["response_types", "code_challenge_x", "", "a b", "a&b", "ä"]) {
+        for name in OWNED.iter().chain(&[
+            "response_types",
+            "Scope",
+            "STATE",
+            "Redirect_Uri",
+            "Code_Challenge_Method",
+            "code_challenge_x",
+            "",
+            "a b",
+            "a&b",
+            "ä",
+        ]) {
             assert!(may_be_sent(name).is_err() && may_be_passed_on(name).is_err(), "{name}");
         }
         for name in OF_START {
