@@ -11,7 +11,7 @@ use crate::fault::{Fault, Trouble};
 use crate::identity::Claims;
 use crate::reason::Reason;
 use crate::secret::{Secret, same};
-use crate::token::{AccessToken, AccessTokenRules, Audience, TokenType, peek_issuer};
+use crate::token::{AccessToken, AccessTokenRules, Audience, Found, TokenType, peek_issuer};
 
 /// Where claims come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +123,19 @@ impl OpenIdProvider {
         };
         let presented = rules.read(token.expose())?;
         let keys = self.keys.keys().await?;
+        let of_its_own = |found: &Found<'_>| {
+            let foreign = || Fault::new(Reason::TokenSignature, "it is signed by a key that is for another issuer's tokens");
+            if issuer.signs_with(found, &rules.issuer) { Ok(()) } else { Err(foreign()) }
+        };
         let verified = match presented.find_key(&keys) {
-            Ok(found) => presented.verify(&found)?,
+            Ok(found) => {
+                of_its_own(&found)?;
+                presented.verify(&found)?
+            }
             Err(unknown) => {
                 let newer = self.keys.keys_after_unknown(Budget::IdToken, &keys).await?.ok_or(unknown)?;
                 let found = presented.find_key(&newer)?;
+                of_its_own(&found)?;
                 presented.verify(&found)?
             }
         };

@@ -95,7 +95,7 @@ impl Issuer {
     }
 
     /// Whether a key may sign for this `iss`. A shared set of keys may say of each whose it is.
-    pub(super) fn signs_with(&self, key: &Found<'_>, iss: &str) -> bool {
+    pub(crate) fn signs_with(&self, key: &Found<'_>, iss: &str) -> bool {
         match (self, key.issuer()) {
             (Self::One(_), _) | (Self::Tenants(_), None) => true,
             (Self::Tenants(tenants), Some(whose)) => tenants.id_of(iss).is_some_and(|id| whose.replace(TENANT, id) == iss),
