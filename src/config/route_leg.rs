@@ -1,9 +1,9 @@
 //! The leg from a `[[route]]` to its upstream: `upstream_host`, `strip_prefix` and `rewrite`, `response_headers`.
 
-use http::header::{self as h, HeaderName, HeaderValue};
+use http::header::{self as h, HeaderMap, HeaderName, HeaderValue};
 
 use super::reader::{Section, TrueOr};
-use crate::header::IdentityFamily;
+use crate::header::{IdentityFamily, is_for_shared_caches, keep_private};
 use crate::request::Host;
 use crate::route::{Access, Leg, PathPattern, PathRule, ResponseHeader, Rewrite, Route, RouteTable, UpstreamHost};
 use crate::upstream::UpstreamAddress;
@@ -11,8 +11,8 @@ use crate::upstream::UpstreamAddress;
 /// The keys that say something of a request on its way to an upstream, or of its answer.
 const KEYS: [&str; 4] = ["upstream_host", "strip_prefix", "rewrite", "response_headers"];
 
-/// Reads them; `path` and `upstream` are what the route says of itself, where that was sound.
-pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, upstream: Option<&UpstreamAddress>) -> Leg {
+/// Reads them; `path`, `upstream` and `access` are what the route says of itself, where that was sound.
+pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, upstream: Option<&UpstreamAddress>, access: Option<&Access>) -> Leg {
     if !section.has("upstream") {
         for key in KEYS.into_iter().filter(|key| section.has(key)) {
             section.problem(key, "stands on a route without an upstream, which is for forward-auth only: nothing is sent on here; remove it, or write upstream");
@@ -31,7 +31,7 @@ pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, upstream: 
     };
     let mut names: Vec<Host> = told.into_iter().chain(of_address).collect();
     names.dedup();
-    Leg { host, names, path: read_path(section, path), response_headers: read_response_headers(section) }
+    Leg { host, names, path: read_path(section, path), response_headers: read_response_headers(section, access) }
 }
 
 fn read_host(section: &Section<'_>, upstream: Option<&UpstreamAddress>) -> UpstreamHost {
@@ -132,7 +132,8 @@ fn read_prefix(text: &str) -> Option<String> {
     }
 }
 
-fn read_response_headers(section: &Section<'_>) -> Vec<ResponseHeader> {
+fn read_response_headers(section: &Section<'_>, access: Option<&Access>) -> Vec<ResponseHeader> {
+    let everybodys = matches!(access, Some(Access::Public) | None);
     let family = IdentityFamily::new([]);
     let mut found = Vec::new();
     for (name, text) in section.texts("response_headers") {
@@ -143,6 +144,13 @@ fn read_response_headers(section: &Section<'_>) -> Vec<ResponseHeader> {
         };
         if let Some(why) = not_ours_to_set(&header, &family) {
             section.problem("response_headers", format!("{name}: {why}; remove it"));
+            continue;
+        }
+        if !everybodys && opens_caches(&header, &text) {
+            section.problem(
+                "response_headers",
+                format!("{name}: answers of this route are made for somebody, and a cache would give them to others; remove it, or write \"private\" or \"no-store\" in Cache-Control"),
+            );
             continue;
         }
         let value =
@@ -156,6 +164,18 @@ fn read_response_headers(section: &Section<'_>) -> Vec<ResponseHeader> {
         }
     }
     found
+}
+
+/// Whether a cache that others share might keep an answer with this header, or without it.
+fn opens_caches(name: &HeaderName, value: &str) -> bool {
+    if *name != h::CACHE_CONTROL {
+        return !value.is_empty() && is_for_shared_caches(name);
+    }
+    let mut headers = HeaderMap::new();
+    headers.extend(HeaderValue::from_str(value).ok().map(|value| (h::CACHE_CONTROL, value)));
+    let before = headers.clone();
+    keep_private(&mut headers);
+    value.is_empty() || headers != before
 }
 
 fn not_ours_to_set(name: &HeaderName, family: &IdentityFamily) -> Option<&'static str> {
@@ -177,22 +197,37 @@ fn not_ours_to_set(name: &HeaderName, family: &IdentityFamily) -> Option<&'stati
     None
 }
 
-/// A route for everybody that takes its prefix off opens all of its upstream, also what another route protects.
+/// A route for everybody that takes its prefix off opens all of its upstream, also what another route protects; one that puts another in its
+/// place opens what lies there.
 pub(super) fn refuse_open_doors(root: &Section<'_>, routes: &RouteTable) {
     let routes = routes.routes();
     let protected = |route: &Route| matches!(route.access, Access::Protected(..));
-    for open in routes.iter().filter(|route| !protected(route) && route.leg.path.opens_root(&route.path)) {
-        let guards = |other: &&std::sync::Arc<Route>| other.upstream.is_some() && other.upstream == open.upstream && protected(other);
+    for open in routes.iter().filter(|route| !protected(route) && route.leg.path != PathRule::AsItIs) {
+        let Some(opened) = open.leg.path.reaches(&open.path) else { continue };
+        let guards = |other: &&std::sync::Arc<Route>| {
+            let below = || other.leg.path.reaches(&other.path).is_some_and(|guarded| lies_below(&guarded, &opened));
+            other.upstream.is_some() && other.upstream == open.upstream && protected(other) && (opened.is_empty() || below())
+        };
         if let Some(guarded) = routes.iter().find(guards) {
+            let told = if opened.is_empty() {
+                "passes every path of its upstream on, since its own prefix is taken off".to_owned()
+            } else {
+                format!("passes every path below {opened:?} of its upstream on, since that stands in place of its own")
+            };
             root.problem(
                 "route",
                 format!(
-                    "route {:?} is for everybody and passes every path of its upstream on, since its own prefix is taken off, also those that route {:?} guards; write rewrite = \"/static\" (what of the app is for everybody), or give them different upstreams",
+                    "route {:?} is for everybody and {told}, also those that route {:?} guards; write rewrite = \"/static\" (what of the app is for everybody), or give them different upstreams",
                     open.id, guarded.id
                 ),
             );
         }
     }
+}
+
+/// By whole segments.
+fn lies_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

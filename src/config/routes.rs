@@ -182,7 +182,7 @@ impl Known<'_> {
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
         let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
-        let leg = route_leg::read(section, path.as_ref(), address.as_ref());
+        let leg = route_leg::read(section, path.as_ref(), address.as_ref(), access.as_ref());
         section.finish();
         Some(Route {
             host: host?,

@@ -25,6 +25,12 @@ pub fn keep_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, kept);
 }
 
+/// Whether a header says something to caches that others share, and to them alone.
+#[must_use]
+pub fn is_for_shared_caches(name: &HeaderName) -> bool {
+    TARGETED.contains(name)
+}
+
 fn private(headers: &HeaderMap) -> HeaderValue {
     let mut kept: Vec<&str> = Vec::new();
     let mut is_private = false;

@@ -21,7 +21,7 @@ mod template;
 mod user_agent;
 
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
-pub use caching::keep_private;
+pub use caching::{is_for_shared_caches, keep_private};
 pub use client_cert::forwarded_certificate;
 pub use forwarded::{AddressSource, Forwarding, Whence, names_another, set_forwarded, whence};
 pub use hop_by_hop::remove_hop_by_hop;

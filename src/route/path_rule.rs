@@ -96,17 +96,21 @@ impl PathRule {
         }
     }
 
-    /// Whether the upstream's own root, and so all of it, may be reached from outside by paths of the route.
+    /// What every path of the route begins with for the upstream, without a slash at its end: empty where all of the upstream may be reached.
+    /// `None`: nothing is known, or the paths are no prefix's but single ones.
     #[must_use]
-    pub fn opens_root(&self, pattern: &PathPattern) -> bool {
+    pub fn reaches<'a>(&'a self, pattern: &'a PathPattern) -> Option<Cow<'a, str>> {
         match (self, pattern) {
+            (Self::AsItIs, PathPattern::Prefix(prefix)) => Some(Cow::Borrowed(prefix)),
             // Taking off less than the whole route's prefix leaves the rest of it in front.
-            (Self::Prefix { outside, inside }, PathPattern::Prefix(prefix)) => inside.is_empty() && outside == prefix,
-            (Self::Captures(Rewrite(pieces)), _) => {
-                matches!(pieces.as_slice(), [Piece::Text(text), Piece::Group(_), ..] if text == "/")
-                    || matches!(pieces.first(), Some(Piece::Group(_)))
+            (Self::Prefix { outside, inside }, PathPattern::Prefix(prefix)) => {
+                prefix.strip_prefix(outside.as_str()).map(|rest| Cow::Owned(format!("{inside}{rest}")))
             }
-            (Self::AsItIs | Self::Prefix { .. }, _) => false,
+            (Self::Captures(Rewrite(pieces)), _) => match pieces.as_slice() {
+                [Piece::Text(text), Piece::Group(_), ..] => text.strip_suffix('/').map(Cow::Borrowed),
+                _ => None,
+            },
+            (Self::AsItIs | Self::Prefix { .. }, PathPattern::Regex(_)) => None,
         }
     }
 }
@@ -127,7 +131,9 @@ fn common_end<'a>(original: &'a str, made: &'a str) -> Option<(&'a str, &'a str)
     let same = original.bytes().rev().zip(made.bytes().rev()).take_while(|(left, right)| left == right).count();
     let end = original.get(original.len() - same..)?;
     let end = end.get(end.find('/')?..)?;
-    Some((original.strip_suffix(end)?, made.strip_suffix(end)?))
+    let (outside, inside) = (original.strip_suffix(end)?, made.strip_suffix(end)?);
+    // Kept slashes at the start name a host to browsers: an app that puts such a prefix before its links would lead there.
+    (!outside.starts_with("//")).then_some((outside, inside))
 }
 
 impl Rewrite {
@@ -283,15 +289,32 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_all_off_opens_the_root() {
+    fn what_names_a_host_is_told_to_nobody_as_a_prefix() {
+        let pattern = PathPattern::regex("(?:/.*)?/app(/.*)").unwrap();
+        let PathPattern::Regex(regex) = &pattern else { unreachable!() };
+        let rule = PathRule::Captures(Rewrite::parse("/in$1", regex).unwrap());
+        for (path, expected) in [("/x/app/y", Some("/x/app")), ("//evil.test/app/y", None)] {
+            let path = CanonicalPath::read(path, crate::request::Slashes::Kept).unwrap();
+            let moved = rule.apply(&pattern, &path, EncodedSlash::Refuse).unwrap();
+            assert_eq!((moved.path.as_ref(), moved.places.map(|places| places.outside.into_owned()).as_deref()), ("/in/y", expected));
+        }
+    }
+
+    #[test]
+    fn what_a_route_reaches_of_its_upstream() {
         let prefix = PathPattern::prefix("/p/q/").unwrap();
         let rule = |outside: &str, inside: &str| PathRule::Prefix { outside: outside.to_owned(), inside: inside.to_owned() };
-        assert!(rule("/p/q", "").opens_root(&prefix));
-        assert!(!rule("/p", "").opens_root(&prefix) && !rule("/p/q", "/static").opens_root(&prefix));
+        for (rule, reached) in
+            [(rule("/p/q", ""), ""), (rule("/p", ""), "/q"), (rule("/p/q", "/static"), "/static"), (PathRule::AsItIs, "/p/q")]
+        {
+            assert_eq!(rule.reaches(&prefix).as_deref(), Some(reached), "{rule:?}");
+        }
         let pattern = PathPattern::regex("/p/(.*)").unwrap();
         let PathPattern::Regex(regex) = &pattern else { unreachable!() };
         let rewrite = |text: &str| PathRule::Captures(Rewrite::parse(text, regex).unwrap());
-        assert!(rewrite("/$1").opens_root(&pattern) && !rewrite("/static/$1").opens_root(&pattern));
-        assert!(!PathRule::AsItIs.opens_root(&prefix));
+        for (text, reached) in [("/$1", Some("")), ("/static/$1", Some("/static")), ("/static-$1", None), ("/one", None)] {
+            assert_eq!(rewrite(text).reaches(&pattern).as_deref(), reached, "{text}");
+        }
+        assert_eq!(PathRule::AsItIs.reaches(&pattern), None);
     }
 }

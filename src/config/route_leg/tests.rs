@@ -147,6 +147,35 @@ fn a_public_prefix_does_not_open_what_another_route_guards() {
 }
 
 #[test]
+fn a_public_prefix_in_place_of_another_opens_what_lies_there() {
+    let upstream = "upstream = \"http://127.0.0.1:1\"\n";
+    let found = |guarded: &str, open: &str| {
+        problems(&format!(
+            "{TOP}[[route]]\nid = \"app\"\n{upstream}allow = \"any-authenticated\"\n{guarded}\n\
+             [[route]]\nid = \"open\"\n{upstream}access = \"public\"\n{open}\n"
+        ))
+    };
+    for (guarded, open) in [
+        ("path = \"/app/admin/\"", "path = \"/open/\"\nrewrite = \"/app\""),
+        ("path = \"/app/\"", "path = \"/open/\"\nrewrite = \"/app\""),
+        ("path = \"/secure/\"\nrewrite = \"/app/admin\"", "path = \"/open/\"\nrewrite = \"/app\""),
+        ("path = \"/apps/x/\"\nstrip_prefix = \"/apps\"", "path = \"/open/x/\"\nstrip_prefix = \"/open\""),
+        ("path = \"/app/admin/\"", "path_regex = \"/open/(.*)\"\nrewrite = \"/app/$1\""),
+    ] {
+        let found = found(guarded, open);
+        assert!(found.iter().any(|(path, told)| path == "route" && told.contains("guards")), "{guarded} {open}: {found:?}");
+    }
+    for (guarded, open) in [
+        ("path = \"/appendix/\"", "path = \"/open/\"\nrewrite = \"/app\""),
+        ("path = \"/\"", "path = \"/open/\"\nrewrite = \"/app\""),
+        ("path = \"/app/\"", "path = \"/open/\"\nrewrite = \"/app/static\""),
+        ("path = \"/app/admin/\"", "path_regex = \"/open/([a-z]+)\"\nrewrite = \"/app/x-$1\""),
+    ] {
+        assert_eq!(found(guarded, open), [], "{guarded} {open}");
+    }
+}
+
+#[test]
 fn response_headers_are_those_that_are_nobody_elses() {
     let found =
         route(&format!("{ALLOWED}response_headers = {{ \"X-Frame-Options\" = \"DENY\", Server = \"\" }}")).leg.response_headers.clone();
@@ -184,6 +213,27 @@ fn response_headers_are_those_that_are_nobody_elses() {
     for value in ["ä", " x", "a\\tb", "a\\nb"] {
         let found = told(&format!("{ALLOWED}response_headers = {{ \"X-A\" = \"{value}\" }}"));
         assert!(found.contains("expected printable ASCII"), "{value}: {found:?}");
+    }
+}
+
+#[test]
+fn what_was_made_for_somebody_is_kept_out_of_shared_caches() {
+    let set = |keys: &str, header: &str| told(&format!("upstream = \"http://a\"\n{keys}\nresponse_headers = {{ {header} }}"));
+    for header in [
+        "Cache-Control = \"public, max-age=60\"",
+        "Cache-Control = \"max-age=60\"",
+        "Cache-Control = \"private, s-maxage=60\"",
+        "Cache-Control = \"\"",
+        "CDN-Cache-Control = \"max-age=60\"",
+        "X-Accel-Expires = \"60\"",
+    ] {
+        for access in ["allow = \"any-authenticated\"", "access = \"optional\""] {
+            assert!(set(access, header).contains("made for somebody"), "{header}: {}", set(access, header));
+        }
+        assert_eq!(set("access = \"public\"", header), "", "{header}");
+    }
+    for header in ["Cache-Control = \"private, max-age=60\"", "Cache-Control = \"no-store\"", "X-Accel-Expires = \"\""] {
+        assert_eq!(set("allow = \"any-authenticated\"", header), "", "{header}");
     }
 }
 
