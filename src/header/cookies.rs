@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn another_kind_of_space_makes_another_name() {
+        for space in ["\u{a0}", "\u{2000}", "\u{85}", "\u{3000}", "\u{feff}"] {
+            let mut headers = HeaderMap::new();
+            let line = format!("a=b; {space}__Host-doorward=x; __Host-doorward{space}=y; __Host-doorward \t=z");
+            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            let found: Vec<_> = pairs(&headers).filter(|(name, _)| *name == "__Host-doorward").collect();
+            assert_eq!(found, [("__Host-doorward", "z")], "{space:?}");
+        }
+    }
+
+    #[test]
     fn a_cookie_that_is_no_text_costs_the_others_nothing() {
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, HeaderValue::from_bytes(b"x=\xc3\xa9; doorward=v; y=\xff; z=1").unwrap());

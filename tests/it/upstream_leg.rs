@@ -319,6 +319,17 @@ async fn no_upstream_signs_anybody_in_or_out() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_only_resembles_ours_is_no_session() {
+    let scene = Scene::start("", "[[route]]\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\n");
+    let cookie = scene.session().await;
+    for (space, status) in [("", 200), ("\t ", 200), ("\u{2000}", 401), ("\u{a0}", 401), ("\u{85}", 401)] {
+        scene.upstream.reset();
+        let answer = scene.raw("GET", "/x", &[&format!("Cookie: a=b; {space}{cookie}")]).await;
+        assert_eq!((answer.status, scene.upstream.count()), (status, usize::from(status == 200)), "{space:?}");
+    }
+}
+
 /// Asks forward-auth about a GET.
 async fn ask(scene: &Scene, path: &str, headers: &[(&str, &str)]) -> Answer {
     let host = scene.host();
