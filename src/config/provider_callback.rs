@@ -34,9 +34,6 @@ pub(super) fn refuse_conflicts(
         if token.is_some_and(|token| token.path.as_ref() == Some(callback)) {
             problem("is token.path; change one of them".to_owned());
         }
-        if gateway.health_path.as_ref() == Some(callback) {
-            problem("is health_path, which answers before it; change one of them".to_owned());
-        }
         let same = |path: &PathPattern| matches!(path, PathPattern::Prefix(path) if path == callback);
         if let Some(route) = routes.routes().iter().find(|route| same(&route.path)) {
             problem(format!("is where route {:?} begins, and the gateway itself answers there; change one of them", route.id));

@@ -11,10 +11,7 @@ const TARGETED: [HeaderName; 3] =
 /// Keeps an answer out of caches that others share. One that says nothing of caches gets `private, no-cache`; of one that does `public` and
 /// `s-maxage` are taken out, and `private` is added. What stands there for the browser alone stays.
 pub fn keep_private(headers: &mut HeaderMap) {
-    for name in &TARGETED {
-        headers.remove(name);
-    }
-    while let Some(name) = headers.keys().find(|name| name.as_str().ends_with("-cache-control") && **name != CACHE_CONTROL).cloned() {
+    while let Some(name) = headers.keys().find(|name| is_for_shared_caches(name)).cloned() {
         headers.remove(name);
     }
     if !headers.contains_key(CACHE_CONTROL) {
@@ -28,7 +25,7 @@ pub fn keep_private(headers: &mut HeaderMap) {
 /// Whether a header says something to caches that others share, and to them alone.
 #[must_use]
 pub fn is_for_shared_caches(name: &HeaderName) -> bool {
-    TARGETED.contains(name)
+    TARGETED.contains(name) || name.as_str().ends_with("-cache-control")
 }
 
 fn private(headers: &HeaderMap) -> HeaderValue {

@@ -217,7 +217,5 @@ fn a_redirect_path_of_its_own_is_where_nobody_else_answers() {
         problems(&text.replace("upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n\n[provider]", "[provider]"))
     };
     assert_eq!(keys("/auth"), []);
-    let balanced = format!("health_path = \"/up\"\n{}", config("", &format!("{ISSUER}callback = \"/up\"\n")));
-    assert!(problems(&balanced).iter().any(|(_, said)| said.contains("is health_path")), "{:?}", problems(&balanced));
     assert!(keys("/auth/callback").iter().any(|(_, said)| said.contains("where route \"app\" begins")), "{:?}", keys("/auth/callback"));
 }
