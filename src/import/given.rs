@@ -92,6 +92,11 @@ impl Givens {
         }
     }
 
+    /// Adds one in place of what the same place said before.
+    pub fn set(&mut self, given: Given) {
+        self.0.insert(given.row.name, given);
+    }
+
     /// Lays a stronger place over this one.
     pub fn overrule(&mut self, stronger: Self) {
         for (name, mut given) in stronger.0 {

@@ -271,3 +271,114 @@ fn a_start_with_the_old_variables_alone_fails_by_their_name() {
     assert!(sound, "{said}");
     assert!(check(&[]).0);
 }
+
+/// What comes out for the files, each a name and what it holds.
+fn of(files: &[(&str, &str)]) -> Result<Imported, String> {
+    let inputs: Vec<Input> = files.iter().map(|(name, text)| Input { name: (*name).to_owned(), text: (*text).to_owned() }).collect();
+    import(&Request { inputs: &inputs, environment: None, auth_urls: &[], secrets_at: "/etc/doorward" })
+}
+
+const WORKING: &str = "oauth2-proxy --provider=oidc --oidc-issuer-url=https://login.example.com --client-id=a --client-secret=b --redirect-url=https://a.example.com/oauth2/callback";
+
+#[test]
+fn what_cannot_be_carried_over_lets_nobody_in() {
+    let kept = "--allowed-group=${GROUPS} --email-domain=*";
+    for (options, wanted) in [
+        ("--upstream=http://a:1 --email-domain=* --allowed-group=${WHO}", "groups = [\"fill-in\"]"),
+        ("--upstream=http://a:1 --email-domain=${WHO} --allowed-group=staff", "email_domains = [\"fill-in.example.com\"]"),
+        ("--upstream=http://a:1 --email-domain=* --gitlab-project=group/it=30", "groups = [\"fill-in\"]"),
+        ("--upstream=http://a:1 --email-domain=* --github-user=ann", "groups = [\"fill-in\"]"),
+        ("--upstream=http://a:1 --email-domain=* --github-repo=our/repo", "groups = [\"fill-in\"]"),
+        ("--upstream=http://a:1 --email-domain=* --bitbucket-team=ours", "groups = [\"fill-in\"]"),
+        ("--upstream=http://a:1 --allowed-group=staff", "email_domains = [\"fill-in.example.com\"]"),
+        ("--upstream=http://a:1 --email-domain=@example.com", "email_domains = [\"fill-in.example.com\"]"),
+    ] {
+        let out = of(&[("start.sh", &format!("{WORKING} {options}"))]).unwrap();
+        assert!(out.config.contains(wanted) && !out.config.contains("any-authenticated"), "{options}\n{}", out.config);
+        assert!(out.report.first.iter().any(|first| first.contains("lets nobody in")), "{options}\n{:?}", out.report.first);
+    }
+    let kept = of(&[("start.sh", &format!("{WORKING} --upstream=http://a:1 {kept}"))]).unwrap();
+    let wrong: Vec<_> = kept.report.taken.iter().filter(|row| row.option == "--allowed-group").collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let group = of(&[("a.cfg", "provider = \"oidc\"\nemail_domains = [\"*\"]\nallowed_groups = [\"\"]\nupstreams = [\"http://a:1\"]\n")]);
+    assert!(group.unwrap().config.contains("groups = [\"fill-in\"]"));
+}
+
+#[test]
+fn an_unverified_address_signs_nobody_in_where_no_rule_goes_by_addresses() {
+    let denied = "deny = { claims = { email_verified = [\"false\"] } }";
+    let open = format!("{WORKING} --upstream=http://a:1 --email-domain=*");
+    for (options, wanted) in
+        [("", true), ("--allowed-group=staff", true), ("--insecure-oidc-allow-unverified-email", false), ("--oidc-email-claim=upn", false)]
+    {
+        let out = of(&[("start.sh", &format!("{open} {options}"))]).unwrap();
+        assert_eq!(out.config.contains(denied), wanted, "{options}\n{}", out.config);
+    }
+    let by_address = of(&[("start.sh", &format!("{WORKING} --upstream=http://a:1 --email-domain=example.com"))]).unwrap();
+    assert!(!by_address.config.contains("deny"), "{}", by_address.config);
+    let programs = of(&[("start.sh", &format!("{open} --skip-jwt-bearer-tokens"))]).unwrap();
+    assert!(programs.config.contains("deny = { provider = [\"oidc\", \"https://login.example.com\"], claims"), "{}", programs.config);
+}
+
+#[test]
+fn of_one_variable_the_last_value_counts_and_a_default_is_told() {
+    let twice = "OAUTH2_PROXY_PROVIDER=oidc\nOAUTH2_PROXY_EMAIL_DOMAINS=*\nOAUTH2_PROXY_EMAIL_DOMAINS=example.com\n";
+    let out = of(&[("env", twice)]).unwrap();
+    assert!(out.config.contains("email_domains = [\"example.com\"]"), "{}", out.config);
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: proxy}\nspec:\n  containers:\n  - name: oauth2-proxy\n    envFrom:\n    - configMapRef: {name: all}\n    env:\n    - {name: OAUTH2_PROXY_EMAIL_DOMAINS, value: example.com}\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata:\n  OAUTH2_PROXY_EMAIL_DOMAINS: \"*\"\n";
+    for text in [format!("{pod}---\n{map}"), format!("{map}---\n{pod}")] {
+        let out = of(&[("all.yaml", &text)]).unwrap();
+        assert!(out.config.contains("email_domains = [\"example.com\"]"), "{text}\n{}", out.config);
+    }
+    let compose = "services:\n  oauth2-proxy:\n    image: quay.io/oauth2-proxy/oauth2-proxy\n    environment:\n    - OAUTH2_PROXY_EMAIL_DOMAINS=${DOMAINS:-*}\n";
+    let first = of(&[("compose.yaml", compose)]).unwrap().report.first;
+    assert!(first.iter().any(|first| first.contains("DOMAINS")), "{first:?}");
+}
+
+#[test]
+fn what_is_not_one_oauth2_proxy_is_not_read_as_one() {
+    let one = |name: &str, domain: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  template:\n    spec:\n      containers:\n      - name: oauth2-proxy\n        args: [\"--email-domain={domain}\", \"--allowed-group=staff\"]\n"
+        )
+    };
+    let two = format!("{}---\n{}", one("strict", "example.com"), one("lax", "*"));
+    let error = of(&[("both.yaml", &two)]).err().unwrap();
+    assert!(error.contains("strict, lax"), "{error}");
+    let error = of(&[("a.cfg", "email_domains = [\"example.com\"]\n"), ("b.cfg", "email_domains = [\"*\"]\n")]).err().unwrap();
+    assert!(error.contains("b.cfg") && error.contains("email_domains"), "{error}");
+    // Another program's file in a ConfigMap does not take the place of options.
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\ndata:\n  app.yaml: \"server: {port: 80}\\nlevel: info\\n\"\n";
+    let out = of(&[("all.yaml", &format!("{}---\n{other}", one("strict", "*")))]).unwrap();
+    assert!(out.config.contains("groups = [\"staff\"]"), "{}", out.config);
+    assert!(out.report.first.iter().any(|first| first.contains("app.yaml")), "{:?}", out.report.first);
+}
+
+#[test]
+fn what_a_merge_key_puts_in_counts() {
+    let alpha = "shared: &shared\n  allowedGroups: [staff]\nproviders:\n- <<: *shared\n  id: a\n  provider: oidc\n  clientID: a\nupstreamConfig:\n  upstreams: [{id: a, path: /, uri: \"http://a:1\"}]\n";
+    let out = of(&[("alpha.yaml", alpha), ("start.sh", "oauth2-proxy --alpha-config=alpha.yaml --email-domain=*")]).unwrap();
+    assert!(out.config.contains("groups = [\"staff\"]"), "{}", out.config);
+}
+
+#[test]
+fn an_opened_path_leads_where_it_led_before_or_stays_closed() {
+    for options in [
+        "--upstream=http://a:1/app/ --skip-auth-route=GET!=^/app/private",
+        "--upstream=http://a:1/app --skip-auth-route=^/apples",
+        "--upstream=http://a:1/ --upstream=http://b:1/api/x --skip-auth-route=^/api/x",
+        "--upstream=http://a:1/ --skip-auth-route=^/[^a&&b]",
+    ] {
+        let out = of(&[("start.sh", &format!("{WORKING} --email-domain=* {options}"))]).unwrap();
+        assert!(!out.config.contains("access = \"optional\""), "{options}\n{}", out.config);
+        assert!(out.report.first.iter().any(|first| first.contains("stays behind the login")), "{options}\n{:?}", out.report.first);
+    }
+}
+
+#[test]
+fn proxies_that_were_not_believed_are_not_believed() {
+    let options = "--upstream=http://a:1 --email-domain=* --trusted-proxy-ip=10.0.0.1 --trusted-ip=10.0.0.0/8";
+    let out = of(&[("start.sh", &format!("{WORKING} {options}"))]).unwrap();
+    assert!(!out.config.contains("trusted_proxies"), "{}", out.config);
+}

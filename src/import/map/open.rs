@@ -70,6 +70,9 @@ fn skipped(given: &Given, rule: &str, path_alone: bool, mains: &[Draft], drafts:
     let methods = if parsed.methods.is_empty() { String::new() } else { format!(" for {}", parsed.methods.join(", ")) };
     if parsed.negated {
         let [main] = mains else { return closed(out, "it opens all paths but some, and there are several upstreams".to_owned()) };
+        if !is_everything(main) {
+            return closed(out, "it opens all paths but some, and only some lead to the upstream".to_owned());
+        }
         // The route behind it opens the rest, above everything that asks for a login.
         let note = format!("{rule} opened every path{methods} but these. They ask for a login.");
         let kept = Draft {
@@ -119,15 +122,25 @@ fn opened(main: &Draft, path: (&'static str, String), methods: Vec<String>, give
     }
 }
 
+/// Whether all paths lead there.
+fn is_everything(main: &Draft) -> bool {
+    is_prefix(main) && main.begins == "/" && main.rewrite.is_none()
+}
+
+fn is_prefix(main: &Draft) -> bool {
+    !main.exact && main.path.as_ref().is_none_or(|(key, _)| *key == "path")
+}
+
 /// Where every path that the pattern finds would have gone.
 fn owner<'a>(mains: &'a [Draft], anchored: &Anchored) -> Option<&'a Draft> {
     let rewritten = mains.iter().any(|main| main.rewrite.is_some());
     if let [main] = mains {
-        let all = main.begins == "/" || (!main.begins.is_empty() && anchored.literal.starts_with(&main.begins));
+        let all = is_everything(main) || (is_prefix(main) && !main.begins.is_empty() && anchored.literal.starts_with(&main.begins));
         return (all && !rewritten).then_some(main);
     }
     // A longer path could take some of them.
-    let deeper = mains.iter().any(|main| main.begins.len() > anchored.literal.len() && main.begins.starts_with(&anchored.literal));
+    let longer = |main: &Draft| main.begins.len() > anchored.literal.len() || (main.exact && main.begins.len() == anchored.literal.len());
+    let deeper = mains.iter().any(|main| longer(main) && main.begins.starts_with(&anchored.literal));
     if deeper || rewritten || mains.iter().any(|main| main.begins.is_empty()) {
         return None;
     }

@@ -20,6 +20,9 @@ pub struct Anchored {
 /// # Errors
 /// When it is no regular expression.
 pub fn anchor(pattern: &str) -> Result<Anchored, String> {
+    if read_otherwise(pattern) {
+        return Err(format!("{pattern:?} would be read otherwise here than there"));
+    }
     let (flags, body) = flags(pattern);
     let alternatives: Vec<Piece<'_>> = alternatives(body).into_iter().map(Piece::read).collect();
     let regex = match alternatives.as_slice() {
@@ -81,6 +84,45 @@ fn flags(pattern: &str) -> (&str, &str) {
         rest.get(..close)?.bytes().all(|byte| matches!(byte, b'i' | b's' | b'm' | b'U' | b'-')).then_some(close + 3)
     });
     pattern.split_at(end.unwrap_or(0))
+}
+
+/// What Go takes by the letter and we do not: sets within a class (`&&`, `--`, `~~`, `[`), `]` at its start, `{` that counts nothing, `\<`, `\>`.
+fn read_otherwise(pattern: &str) -> bool {
+    let mut class = false;
+    let mut letters = pattern.chars().peekable();
+    while let Some(c) = letters.next() {
+        let next = letters.peek().copied();
+        match c {
+            '\\' => {
+                let escaped = letters.next();
+                if matches!(escaped, Some('<' | '>')) {
+                    return true;
+                }
+                // `\p{Greek}`, `\x{7f}`
+                if matches!(escaped, Some('p' | 'P' | 'x')) && letters.peek() == Some(&'{') {
+                    letters.by_ref().take_while(|c| *c != '}').for_each(drop);
+                }
+            }
+            '[' if class => {
+                if next != Some(':') {
+                    return true;
+                }
+                letters.by_ref().take_while(|c| *c != ']').for_each(drop);
+            }
+            '[' => {
+                letters.next_if_eq(&'^');
+                if letters.peek() == Some(&']') {
+                    return true;
+                }
+                class = true;
+            }
+            ']' => class = false,
+            '&' | '-' | '~' if class && next == Some(c) => return true,
+            '{' if !class && !next.is_some_and(|next| next.is_ascii_digit()) => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Parts at `|` outside of brackets.
@@ -170,5 +212,15 @@ mod tests {
             assert_eq!((anchored.loose, anchored.literal.as_str()), (loose, prefix), "{pattern}");
         }
         assert!(anchor("(").is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_would_find_more_here_is_none() {
+        for pattern in ["^/[^a&&b]", "^/[a-z--b]", "^/a{,2}", "^/x[]|]y$", r"^/\<admin", "^/[[a]b]", "^/a{b"] {
+            assert!(anchor(pattern).is_err(), "{pattern}");
+        }
+        for pattern in ["^/[^a-z&b]", "^/a{1,2}", "^/[[:alpha:]-]+$", r"^/\{a\[", r"^/\p{L}\x{2f}", "^/[{]", "^/[a-]"] {
+            assert!(anchor(pattern).is_ok(), "{pattern}");
+        }
     }
 }

@@ -112,6 +112,9 @@ fn table(draft: &Draft, id: &str, old: &Old, who: &Who, named: bool, accept: &[&
             } else {
                 table.set("allow", who.allow.clone(), &from);
             }
+            if let Some(deny) = &who.deny {
+                table.set("deny", deny.clone(), &[]);
+            }
             if let Some(login) = draft.login.or_else(|| old.rest.switched("force-json-errors", true).map(|_| "never")) {
                 table.set("login", text(login), &[]);
             }

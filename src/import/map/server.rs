@@ -231,7 +231,10 @@ fn https_only(old: &Old, front: &Front, tls: bool, unused: &str, out: &mut Out) 
 
 fn believed(old: &Old, front: &mut Front, out: &mut Out) {
     let mut nets = Vec::new();
-    if let Some(given) = old.rest.get("trusted-proxy-ip") {
+    if let Some(given) = old.rest.get("trusted-proxy-ip").filter(|_| !front.proxied) {
+        let words = "did nothing without reverse-proxy, and is left out; write trusted_proxies where a proxy in front is to be believed";
+        out.report.say(Part::Different, given, words);
+    } else if let Some(given) = old.rest.get("trusted-proxy-ip") {
         for net in old.rest.list("trusted-proxy-ip") {
             match network(&net) {
                 Some(parsed) if parsed.prefix_len() > 0 => {

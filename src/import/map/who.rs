@@ -4,6 +4,7 @@ use super::super::Out;
 use super::super::document::{inline, text, texts};
 use super::super::given::Given;
 use super::super::old::Old;
+use super::super::options::Kind;
 use super::super::report::Part;
 use super::provider::Mapped;
 
@@ -15,6 +16,8 @@ pub struct Who {
     pub from: Vec<String>,
     /// Tables as `[policy.NAME]` takes them; `None`: everybody who can sign in.
     pub keys: Option<Table>,
+    /// What `deny` says, in TOML.
+    pub deny: Option<String>,
 }
 
 /// Keys of one table, each with its value in TOML.
@@ -22,6 +25,8 @@ pub type Table = Vec<(&'static str, String)>;
 
 /// What stands where an answer of the input is missing; it lets nobody in.
 const NOBODY: &str = "fill-in.example.com";
+/// The same for groups.
+const NO_GROUP: &str = "fill-in";
 
 pub(super) fn map(old: &Old, provider: &Mapped, out: &mut Out) -> Who {
     let mut from = Vec::new();
@@ -30,21 +35,42 @@ pub(super) fn map(old: &Old, provider: &Mapped, out: &mut Out) -> Who {
     let emails = match emails {
         Emails::Anybody => None,
         Emails::Tables(tables) => Some(tables),
-        Emails::Unsaid if groups.is_some() => None,
         Emails::Unsaid => {
             out.report.first(format!(
-                "say who may pass: the input names no email-domain, without which oauth2-proxy does not start; {NOBODY} stands in its place and lets nobody in"
+                "say who may pass: the input does not say whose addresses do (email-domain), without which oauth2-proxy does not start; {NOBODY} stands in its place and lets nobody in"
             ));
             Some(vec![vec![("email_domains", texts([NOBODY]))]])
         }
     };
+    // By address an unverified one never counts. Where no rule goes by addresses, nobody else would ask.
+    let deny = if emails.is_some() { None } else { unverified(provider, old, out) };
     let both = |left: &Table, right: &Table| left.iter().chain(right).cloned().collect::<Table>();
     let alternatives: Vec<Table> = match (emails, groups) {
         (None, None) => Vec::new(),
         (Some(one), None) | (None, Some(one)) => one,
         (Some(emails), Some(groups)) => emails.iter().flat_map(|email| groups.iter().map(move |group| both(email, group))).collect(),
     };
-    with_local(old, provider, alternatives, from, out)
+    Who { deny, ..with_local(old, provider, alternatives, from, out) }
+}
+
+/// It signed nobody in whose address the provider called unverified, whatever the rule, so that nobody could come under another's.
+fn unverified(provider: &Mapped, old: &Old, out: &mut Out) -> Option<String> {
+    let givens = &provider.givens;
+    let other = ["oidc-email-claim", "user-id-claim"].iter().any(|option| givens.text(option).is_some_and(|(_, claim)| claim != "email"));
+    if other || givens.switched("insecure-oidc-allow-unverified-email", true).is_some() {
+        return None;
+    }
+    out.report.note(
+        Part::Different,
+        "e-mail",
+        "whoever had no address, or one that the provider calls unverified, was not signed in there, whatever the rule; `deny` on the routes keeps out the unverified, and who has no address at all passes",
+    );
+    let mut keys: Table = Vec::new();
+    if old.rest.text("htpasswd-file").is_some() || provider.vouching.len() > 1 {
+        keys.push(("provider", texts(&provider.vouching)));
+    }
+    keys.push(("claims", inline([("email_verified", texts(["false"]))])));
+    Some(inline(keys))
 }
 
 enum Emails {
@@ -64,7 +90,15 @@ fn emails(old: &Old, from: &mut Vec<String>, out: &mut Out) -> Emails {
         if anybody {
             out.report.say(Part::Taken, given, "whoever can sign in passes, as far as no other rule says otherwise");
         }
+        if let Some(place) = given.kept.as_ref().filter(|_| !anybody) {
+            out.report.say(Part::Missing, given, format!("its value is kept elsewhere ({place}): write it into email_domains"));
+            out.report.first(format!("write the domains of {} into email_domains: the input does not hold them ({place})", given.said));
+        }
         for domain in listed.iter().filter(|_| !anybody) {
+            if domain.starts_with('@') {
+                out.report.say(Part::Missing, given, format!("{domain} fitted no address there; without its @ it is a domain"));
+                continue;
+            }
             match domain.strip_prefix("*.").or_else(|| domain.strip_prefix('.')) {
                 Some(parent) => {
                     out.report.say(
@@ -77,7 +111,7 @@ fn emails(old: &Old, from: &mut Vec<String>, out: &mut Out) -> Emails {
                 }
                 None => {
                     out.report.say(Part::Taken, given, "email_domains; a domain is exact, compared without case");
-                    domains.push(domain.trim_start_matches('@').to_ascii_lowercase());
+                    domains.push(domain.to_ascii_lowercase());
                 }
             }
         }
@@ -132,12 +166,41 @@ fn groups(provider: &Mapped, from: &mut Vec<String>, out: &mut Out) -> Option<Ve
             names.extend(listed.iter().map(|role| format!("role:{role}")));
         }
     }
+    if names.is_empty() {
+        let unknown: Vec<&Given> = NARROWING.iter().filter_map(|option| givens.get(option)).filter(|given| said(Some(given))).collect();
+        for given in &unknown {
+            from.push(given.said.clone());
+            names = vec![NO_GROUP.to_owned()];
+            let place = given.kept.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+            out.report
+                .first(format!("say whom {} let pass{place}: groups = [{NO_GROUP:?}] stands in its place and lets nobody in", given.said));
+            if given.kept.is_some() {
+                out.report.say(Part::Missing, given, format!("its value is kept elsewhere{place}: write it into groups"));
+            }
+        }
+    }
     let mut tables: Vec<Table> = Vec::new();
     if !names.is_empty() {
         tables.push(vec![("groups", texts(&names))]);
     }
     (!tables.is_empty()).then_some(tables)
 }
+
+/// Each let only some of those pass who could sign in. One that cannot be carried over lets nobody in.
+const NARROWING: [&str; 12] = [
+    "allowed-group",
+    "allowed-role",
+    "keycloak-group",
+    "gitlab-group",
+    "gitlab-project",
+    "google-group",
+    "github-org",
+    "github-team",
+    "github-repo",
+    "github-user",
+    "bitbucket-team",
+    "bitbucket-repository",
+];
 
 /// Organisations and teams, as Dex's connector shows them.
 fn github(provider: &Mapped, names: &mut Vec<String>, from: &mut Vec<String>, out: &mut Out) {
@@ -173,7 +236,7 @@ fn with_local(old: &Old, provider: &Mapped, alternatives: Vec<Table>, mut from: 
     let mut tables = alternatives;
     let wants_groups = tables.iter().any(|table| table.iter().any(|(key, _)| *key == "groups"));
     if tables.is_empty() {
-        return Who { allow: text("any-authenticated"), from, keys: None };
+        return Who { allow: text("any-authenticated"), from, keys: None, deny: None };
     }
     if local || provider.vouching.len() > 1 {
         for table in &mut tables {
@@ -195,7 +258,7 @@ fn with_local(old: &Old, provider: &Mapped, alternatives: Vec<Table>, mut from: 
         [one] => one.clone(),
         several => vec![("any_of", super::super::document::array(several.iter().map(|table| inline(table.iter().cloned()))))],
     };
-    Who { allow: inline(keys.iter().cloned()), from, keys: Some(keys) }
+    Who { allow: inline(keys.iter().cloned()), from, keys: Some(keys), deny: None }
 }
 
 /// A rule that a query narrowed: `?allowed_groups=…`.
@@ -217,5 +280,6 @@ pub(super) fn narrowed(query: &[(String, String)], provider: &Mapped) -> Table {
 
 /// Whether an option says anything.
 pub(super) fn said(given: Option<&Given>) -> bool {
-    given.is_some_and(|given| given.kept.is_some() || !given.values.is_empty())
+    // A list of an empty text does, and an empty text does not.
+    given.is_some_and(|given| given.kept.is_some() || (given.row.kind == Kind::List && !given.values.is_empty()) || given.text().is_some())
 }

@@ -5,13 +5,14 @@ use serde_json::Value;
 use super::{Collected, Resolved, flags, last_part, variables, words};
 
 /// Reads the services that are an oauth2-proxy.
-pub fn read(document: &Value, into: &mut Collected) {
+pub fn read(document: &Value, into: &mut Collected) -> Result<(), String> {
     let services = document.get("services").and_then(Value::as_object);
     let ours = services.into_iter().flatten().filter(|(name, service)| {
         let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
         image.contains("oauth2-proxy") || name.contains("oauth2-proxy") || name.contains("oauth2_proxy")
     });
-    for (_, service) in ours {
+    for (name, service) in ours {
+        into.one_more(name)?;
         match service.get("environment") {
             Some(Value::Object(entries)) => {
                 for (name, value) in entries {
@@ -43,6 +44,7 @@ pub fn read(document: &Value, into: &mut Collected) {
             }
         }
     }
+    Ok(())
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

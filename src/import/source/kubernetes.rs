@@ -48,7 +48,7 @@ pub fn read(document: &Value, into: &mut Collected) -> Result<(), String> {
             "Ingress" => ingress(object, into),
             "ConfigMap" => config_map(object, into)?,
             "Secret" => {}
-            _ => workload(object, into),
+            _ => workload(object, into)?,
         }
     }
     Ok(())
@@ -74,7 +74,10 @@ fn config_map(object: &Value, into: &mut Collected) -> Result<(), String> {
     let data = object.get("data").and_then(Value::as_object);
     for (key, text) in data.into_iter().flatten().filter_map(|(key, value)| Some((key, value.as_str()?))) {
         if let Some(name) = key.strip_prefix(variables::PREFIX) {
-            variables::one(&format!("{}{name}", variables::PREFIX), Resolved::Value(text.to_owned()), into);
+            // What a container says itself counts before this, wherever it stands.
+            if !into.environment.contains_key(key) {
+                variables::one(&format!("{}{name}", variables::PREFIX), Resolved::Value(text.to_owned()), into);
+            }
         } else {
             nested(key, text, into)?;
         }
@@ -82,21 +85,23 @@ fn config_map(object: &Value, into: &mut Collected) -> Result<(), String> {
     Ok(())
 }
 
-fn workload(object: &Value, into: &mut Collected) {
+fn workload(object: &Value, into: &mut Collected) -> Result<(), String> {
     let pod = ["/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/spec"];
     let containers = pod.iter().filter_map(|path| object.pointer(path)?.get("containers")?.as_array()).flatten();
     for container in containers.filter(|container| is_ours(container)) {
+        into.one_more(object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("a workload"))?;
         into.around.replicas = into.around.replicas.or_else(|| object.pointer("/spec/replicas").and_then(Value::as_u64));
-        for entry in container.get("env").and_then(Value::as_array).into_iter().flatten() {
-            let Some(name) = entry.get("name").and_then(Value::as_str) else { continue };
-            if let Some(value) = value_of(entry, into) {
-                variables::one(name, value, into);
-            }
-        }
+        // `env` counts before `envFrom`.
         for source in container.get("envFrom").and_then(Value::as_array).into_iter().flatten() {
             let named = [("configMapRef", "ConfigMap"), ("secretRef", "Secret")];
             for (kind, name) in named.into_iter().filter_map(|(key, kind)| Some((kind, source.get(key)?.get("name")?.as_str()?))) {
                 take_all(kind, name, into);
+            }
+        }
+        for entry in container.get("env").and_then(Value::as_array).into_iter().flatten() {
+            let Some(name) = entry.get("name").and_then(Value::as_str) else { continue };
+            if let Some(value) = value_of(entry, into) {
+                variables::one(name, value, into);
             }
         }
         let list = |key: &str| container.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -108,6 +113,7 @@ fn workload(object: &Value, into: &mut Collected) {
         }
         flags::read(&words_of, into);
     }
+    Ok(())
 }
 
 fn is_ours(container: &Value) -> bool {

@@ -10,7 +10,8 @@ mod unit;
 mod variables;
 mod words;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use figment::providers::{Format as _, Yaml};
 use serde_json::Value;
@@ -39,6 +40,10 @@ pub struct Collected {
     environment: BTreeMap<String, String>,
     /// Names of the files that were given.
     names: Vec<String>,
+    /// Containers and services that are an oauth2-proxy.
+    instances: Vec<String>,
+    /// Variables that nothing sets, whose default was taken.
+    defaulted: RefCell<BTreeSet<String>>,
 }
 
 /// What is known of the place where it ran.
@@ -90,6 +95,11 @@ pub fn collect(inputs: &[Input]) -> Result<Collected, String> {
         {
             into.absent.push(format!("{said} names {what}, {path}, which was not given: run the import again with it"));
         }
+    }
+    for name in into.defaulted.take() {
+        into.absent.push(format!(
+            "${{{name}:-…}} was read as its default, since nothing that was given sets {name}: where something does, run the import again with it"
+        ));
     }
     Ok(into)
 }
@@ -145,14 +155,29 @@ fn yaml(name: &str, text: &str, into: &mut Collected) -> Result<(), String> {
         if has("apiVersion") && has("kind") {
             kubernetes::read(&document, into)?;
         } else if has("services") && document.get("services").is_some_and(Value::is_object) {
-            compose::read(&document, into);
+            compose::read(&document, into)?;
         } else if has("extraArgs") || document.pointer("/config/configFile").is_some() || document.pointer("/config/clientID").is_some() {
             kubernetes::read_chart(&document, into)?;
-        } else {
+        } else if is_structured(&document) {
             structured(name, document, into);
+        } else {
+            into.absent.push(format!("{} is nothing of an oauth2-proxy's that is known, and was left out", last_part(name)));
         }
     }
     Ok(())
+}
+
+/// Other programs' files lie about in the same ConfigMaps. One that was taken for the structured config would take the place of options.
+fn is_structured(document: &Value) -> bool {
+    let Some(entries) = document.as_object() else { return false };
+    entries.iter().any(|(key, value)| match key.to_lowercase().as_str() {
+        "providers" => value.is_array(),
+        "upstreamconfig" | "injectrequestheaders" | "injectresponseheaders" => true,
+        "server" | "metricsserver" => {
+            value.as_object().is_some_and(|server| server.keys().any(|key| key.to_lowercase().ends_with("bindaddress")))
+        }
+        _ => false,
+    })
 }
 
 fn structured(name: &str, mut document: Value, into: &mut Collected) {
@@ -192,7 +217,30 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
         }
     }
     let filled = pieces.iter().filter(|piece| piece.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
-    filled.map(|piece| Yaml::from_str::<Value>(piece).map_err(|_| "is no YAML that can be read".to_owned())).collect()
+    let read = |piece: &String| Yaml::from_str::<Value>(piece).map(merged).map_err(|_| "is no YAML that can be read".to_owned());
+    filled.map(read).collect()
+}
+
+/// With what `<<` puts in: what stands beside it counts before it, and of several the first.
+fn merged(value: Value) -> Value {
+    match value {
+        Value::Object(mut entries) => {
+            let more = match entries.remove("<<") {
+                Some(Value::Array(several)) => several,
+                Some(one) => vec![one],
+                None => Vec::new(),
+            };
+            let mut entries: serde_json::Map<String, Value> = entries.into_iter().map(|(key, value)| (key, merged(value))).collect();
+            for (key, value) in
+                more.into_iter().map(merged).filter_map(|one| if let Value::Object(one) = one { Some(one) } else { None }).flatten()
+            {
+                entries.entry(key).or_insert(value);
+            }
+            Value::Object(entries)
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(merged).collect()),
+        other => other,
+    }
 }
 
 /// Text that stands in a file inside a file, such as a ConfigMap's.
@@ -215,6 +263,18 @@ fn last_part(path: &str) -> &str {
 }
 
 impl Collected {
+    /// Counts an oauth2-proxy. Two of them together would be one that lets everybody in whom either lets in.
+    fn one_more(&mut self, name: &str) -> Result<(), String> {
+        self.instances.push(name.to_owned());
+        match self.instances.as_slice() {
+            [_] => Ok(()),
+            several => Err(format!(
+                "holds several oauth2-proxies ({}): each is a config of its own, so give them one at a time",
+                several.join(", ")
+            )),
+        }
+    }
+
     /// A word that is no option.
     fn unknown(&mut self, said: String, name: &str) {
         let nearest = options::nearest(name);
@@ -237,7 +297,10 @@ impl Collected {
             rest = after;
             match (self.environment.get(name), default) {
                 (Some(value), _) => out.push_str(value),
-                (None, Some(default)) => out.push_str(default),
+                (None, Some(default)) => {
+                    self.defaulted.borrow_mut().insert(name.to_owned());
+                    out.push_str(default);
+                }
                 (None, None) => return Resolved::Kept(format!("the variable {name}")),
             }
         }

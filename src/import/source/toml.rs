@@ -31,7 +31,12 @@ pub fn read(text: &str, into: &mut Collected) -> Result<(), String> {
             Resolved::Kept(place) if text.starts_with("${") => Some(place),
             _ => None,
         });
-        let texts = if row.kind == Kind::List { texts.into_iter().filter(|text| !text.is_empty()).collect() } else { texts };
+        // A list of nothing but an empty text is not an empty list: as a group it let nobody in.
+        let nothing = !texts.is_empty() && texts.iter().all(String::is_empty);
+        let texts = if row.kind == Kind::List && !nothing { texts.into_iter().filter(|text| !text.is_empty()).collect() } else { texts };
+        if into.file.get(row.name).is_some() {
+            return Err(format!("{key} stands in another file too: an oauth2-proxy reads one file, so give them one at a time"));
+        }
         into.file.add(match kept {
             Some(place) => Given::kept(row, key, place),
             None => Given::new(row, key, texts),

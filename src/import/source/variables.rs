@@ -46,7 +46,8 @@ pub fn one(name: &str, value: Resolved, into: &mut Collected) {
         into.unknown(name.to_owned(), &key.to_lowercase());
         return;
     };
-    into.variables.add(match value {
+    // The last counts, lists included.
+    into.variables.set(match value {
         Resolved::Kept(place) => Given::kept(row, name, place),
         Resolved::Value(value) if row.kind == Kind::List => Given::new(row, name, by_commas(&value)),
         Resolved::Value(value) => Given::new(row, name, vec![value]),
