@@ -225,6 +225,9 @@ pub struct PendingLogin {
     /// What its code is bound to (RFC 9449 §10), as PKCS#8 in base64url; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpop_key: Option<String>,
+    /// Who was asked, and as whom: under the provider's `id` there may be another by the time it comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
 }
 
 impl fmt::Debug for PendingLogin {
@@ -316,6 +319,7 @@ mod tests {
             scopes: Vec::new(),
             proven: None,
             dpop_key: None,
+            registration: None,
         };
         assert!(!attempt.is_over(UnixTime(1599)));
         assert!(attempt.is_over(UnixTime(1600)));

@@ -96,10 +96,14 @@ impl Generation {
         let (drain, log_level) = (config.gateway.drain, config.gateway.log.level);
         let counts = metrics.of_routes(&route_names);
         let gateway = Arc::new(edge::gateway(config, parts, &keeping, counts, standing)?);
+        // Weak: what watches goes with the generation, and may not hold it.
+        let judge = Arc::downgrade(&gateway);
+        let counts = move |session: &_| judge.upgrade().is_none_or(|gateway| gateway.authenticator.still_counts(session));
+        let streams = gateway.authenticator.renewals.watch_streams(counts);
         Ok(Self {
             number: before.map_or(0, |before| before.number) + 1,
             admin_sessions: edge::admin_sessions(&gateway, admin_token),
-            _streams: gateway.authenticator.renewals.watch_streams(),
+            _streams: streams,
             gateway,
             upstreams,
             upstream_settings,

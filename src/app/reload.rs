@@ -67,7 +67,10 @@ impl Reloading {
     /// Reads the config and takes it; its number, and the files that it was read from.
     pub(super) async fn again(&self, read: &Reread) -> Result<(u64, Vec<PathBuf>), ReloadError> {
         let read = Arc::clone(read);
-        let config = spawn_blocking(move || read()).await.map_err(|_| ReloadError::Ending)?;
+        let config = match spawn_blocking(move || read()).await {
+            Ok(config) => config,
+            Err(broken) => return self.told(Err(Self::broke_off(&broken))),
+        };
         let files = config.as_ref().map_or_else(|_| Vec::new(), |config| config.files.clone());
         self.offered(config).await.map(|number| (number, files))
     }
@@ -78,6 +81,10 @@ impl Reloading {
             Ok(config) => self.take(config).await,
             Err(problems) => Err(ReloadError::Problems(problems)),
         };
+        self.told(taken)
+    }
+
+    fn told<T>(&self, taken: Result<T, ReloadError>) -> Result<T, ReloadError> {
         match &taken {
             Ok(_) => {}
             Err(ReloadError::Ending) => tracing::info!("the config is not read again: the gateway is ending"),
@@ -118,7 +125,7 @@ impl Reloading {
             Ok((tls, Generation::make(config, &standing, Some(&before))?))
         })
         .await;
-        let (tls, made) = made.map_err(|_| ReloadError::Ending)?.map_err(ReloadError::NotMade)?;
+        let (tls, made) = made.map_err(|broken| Self::broke_off(&broken))?.map_err(ReloadError::NotMade)?;
         let made = Arc::new(made);
         self.turns.turn_to(&made).await.map_err(|missing| ReloadError::NotMade(StartError::new(missing)))?;
         let before = self.current.swap(Arc::clone(&made));
@@ -147,6 +154,11 @@ impl Reloading {
         }
         tracing::info!(generation = made.number, routes = made.gateway.routes.routes().len(), "the new config serves");
         Ok(made.number)
+    }
+
+    /// A panic is told and counted; at the end of the process nothing is.
+    fn broke_off(broken: &tokio::task::JoinError) -> ReloadError {
+        if broken.is_panic() { ReloadError::NotMade(StartError::new("a defect of the gateway broke it off")) } else { ReloadError::Ending }
     }
 
     fn waits_for_restart(&self, config: &Config) -> Vec<String> {

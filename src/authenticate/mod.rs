@@ -141,6 +141,19 @@ impl Authenticator {
         known.is_some_and(|known| known.issuer.is(&session.identity.issuer) && known.client_id == session.client_id)
     }
 
+    /// With whom we are registered under a provider's `id`, and as whom: another text when either changes.
+    #[must_use]
+    pub fn registration(&self, id: &str) -> Option<String> {
+        self.registrations.get(id).map(|known| format!("{} {}", known.issuer.address(), known.client_id))
+    }
+
+    /// Whether a session that was accepted once would be accepted now: of what stays open in its name after the config has changed.
+    #[must_use]
+    pub fn still_counts(&self, session: &Session) -> bool {
+        let shown = session.shown_as == ShownAs::Cookie || self.session_tokens == SessionTokens::Accepted;
+        shown && self.vouches(session, session.shown_as)
+    }
+
     /// One session opens: somebody. None: as if no cookie were there. Two: none counts, since nobody could say which the browser means.
     async fn by_session(&self, cookies: &[SessionCookie], patience: Patience) -> Result<Outcome, Trouble> {
         let mut found: Option<(&SessionCookie, Arc<OpenSession>)> = None;

@@ -93,9 +93,10 @@ impl Renewals {
         Arc::new(Self { sessions, providers, settings, tasks, clock, metrics, running: Mutex::default(), paused: Mutex::default() })
     }
 
-    /// Looks after the sessions of open streams, for as long as what is returned is kept.
+    /// Looks after the sessions of open streams, for as long as what is returned is kept. Streams of a session that `counts` says no of end: its
+    /// provider, or our registration there, is gone from the config.
     #[must_use]
-    pub fn watch_streams(self: &Arc<Self>) -> Ongoing {
+    pub fn watch_streams(self: &Arc<Self>, counts: impl Fn(&Session) -> bool + Send + Sync + 'static) -> Ongoing {
         let renewals = Arc::downgrade(self);
         self.tasks.until_dropped(async move {
             let mut ticks = tokio::time::interval(TICK);
@@ -107,18 +108,19 @@ impl Renewals {
                 let now = renewals.clock.now();
                 if now >= next {
                     next = now.plus(STREAMS);
-                    renewals.look_after_streams().await;
+                    renewals.look_after_streams(&counts).await;
                 }
             }
         })
     }
 
-    async fn look_after_streams(self: &Arc<Self>) {
+    async fn look_after_streams(self: &Arc<Self>, counts: &(impl Fn(&Session) -> bool + Sync)) {
         for cookie in self.sessions.with_streams() {
             // Loading notes the use, and ends the streams of a session whose time is over.
-            if let Ok(Loaded::Alive(open)) = self.sessions.load(&cookie).await
-                && self.need(&open.session, self.clock.now()) != Need::Nothing
-            {
+            let Ok(Loaded::Alive(open)) = self.sessions.load(&cookie).await else { continue };
+            if !counts(&open.session) {
+                self.sessions.end_streams(&cookie);
+            } else if self.need(&open.session, self.clock.now()) != Need::Nothing {
                 let id = cookie.record_id();
                 if self.resting(&id).is_none() {
                     drop(self.begin(id, cookie));

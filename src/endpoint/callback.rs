@@ -69,6 +69,10 @@ pub(super) async fn serve(visit: &Visit<'_>, request: Request<RequestBody>) -> S
         Some(provider) => Arc::clone(provider),
         None => return stranded(visit, &Fault::new(Reason::ParameterInvalid, "the provider is gone from the config")),
     };
+    // The code is the former one's, and so is what redeems it.
+    if pending.registration.is_some() && pending.registration != visit.gateway.authenticator.registration(&pending.provider) {
+        return stranded(visit, &Fault::new(Reason::ParameterInvalid, "the provider is another in the config by now"));
+    }
     let attempt = pending.clone();
     let proof = async move { provider.complete(&attempt, response).await };
     finish(visit, &headers, Taken { flow_cookie, flow: flow.clone(), pending }, proof).await

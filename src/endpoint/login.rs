@@ -332,6 +332,7 @@ async fn attempt(
         scopes: flow.scopes.clone(),
         proven: None,
         dpop_key: None,
+        registration: gateway.authenticator.registration(provider),
     };
     let url = known.authorization_url(&mut attempt, &state.write(), passed).await?;
     let sessions = &gateway.authenticator.sessions;

@@ -278,6 +278,25 @@ async fn streams_outlive_the_config_they_began_under_and_still_end_with_their_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_registration_gave_out_is_not_shown_to_the_next_under_its_name() {
+    let world = World::shaped(Shape { routes: Some(ROUTES), ..Shape::default() }, |provider| provider.refresh(true));
+    let cookie = cookie_of(&world).await;
+    let held = Held::websocket(&HttpClient::new(), &world.at("/app/ws"), &[("cookie", &cookie)]).await;
+    let stream = held.unwrap_or_else(|answer| panic!("{}", answer.text()));
+    let mut late = Browser::new();
+    let page = world.before_callback(&mut late, "/app").await;
+    let tokens = world.tokens();
+    let known = format!("client_id = \"{}\"", world.provider.client_id());
+    take(&world.gateway, &changed(&world.gateway, &known, "client_id = \"another\"")).await;
+    // What is open in the name of a session ends where the session itself counts no more, and nobody renews it.
+    assert!(stream.ends_within(PATIENCE).await.is_some());
+    // A code is not spent with whom it is not of.
+    let page = late.follow(&page).await;
+    assert_eq!((page.status.as_u16(), world.session(&late)), (400, None), "{}", page.text());
+    assert_eq!(world.tokens(), tokens);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_known_of_a_provider_that_did_not_change_is_kept_and_of_one_that_did_is_not() {
     let tables = "[[route]]\nid = \"api\"\nupstream = \"@UPSTREAM@\"\naccept = [\"session\", \"bearer\"]\nallow = \"any-authenticated\"\n";
     let scene = Scene::start("", tables);

@@ -175,6 +175,7 @@ fn attempt(nonce: &str) -> PendingLogin {
         scopes: Vec::new(),
         proven: None,
         dpop_key: None,
+        registration: None,
     }
 }
 

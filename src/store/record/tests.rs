@@ -30,6 +30,7 @@ fn attempt() -> PendingLogin {
         scopes: Vec::new(),
         proven: None,
         dpop_key: None,
+        registration: None,
     }
 }
 

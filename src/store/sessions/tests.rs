@@ -362,6 +362,7 @@ async fn a_flow_and_its_attempt_open_for_their_browser_only() {
         scopes: Vec::new(),
         proven: None,
         dpop_key: None,
+        registration: None,
     };
     let state = State::new(cookie.handle);
     let sessions = &house.sessions;

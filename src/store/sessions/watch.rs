@@ -54,6 +54,11 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         self.streams.cookies()
     }
 
+    /// Ends the streams of a session that goes on elsewhere and does not count here any more.
+    pub fn end_streams(&self, cookie: &SessionCookie) {
+        self.streams.end(&cookie.record_id());
+    }
+
     /// How many streams are open.
     #[must_use]
     pub fn open_streams(&self) -> usize {
