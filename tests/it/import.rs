@@ -348,6 +348,8 @@ fn what_is_not_one_oauth2_proxy_is_not_read_as_one() {
     assert!(error.contains("strict, lax"), "{error}");
     let error = of(&[("a.cfg", "email_domains = [\"example.com\"]\n"), ("b.cfg", "email_domains = [\"*\"]\n")]).err().unwrap();
     assert!(error.contains("b.cfg") && error.contains("email_domains"), "{error}");
+    let error = of(&[("a.sh", "oauth2-proxy --email-domain=example.com"), ("b.sh", "oauth2-proxy --email-domain=*")]).err().unwrap();
+    assert!(error.contains("b.sh: holds a second command line"), "{error}");
     // Another program's file in a ConfigMap does not take the place of options.
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\ndata:\n  app.yaml: \"server: {port: 80}\\nlevel: info\\n\"\n";
     let out = of(&[("all.yaml", &format!("{}---\n{other}", one("strict", "*")))]).unwrap();

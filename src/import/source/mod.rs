@@ -79,12 +79,22 @@ pub fn collect(inputs: &[Input]) -> Result<Collected, String> {
     let (early, late): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(|input| matches!(shape(input), Shape::Variables));
     for input in early.into_iter().chain(late) {
         let wrong = |error: String| format!("{}: {error}", input.name);
+        let flags_before = std::mem::take(&mut into.flags);
         match shape(input) {
             Shape::Variables => variables::read(&input.text, &mut into),
             Shape::Unit => unit::read(&input.text, &mut into),
             Shape::Toml => toml::read(&input.text, &mut into).map_err(wrong)?,
             Shape::Yaml => yaml(&input.name, &input.text, &mut into).map_err(wrong)?,
             Shape::CommandLine => flags::read(&words::split(&input.text), &mut into),
+        }
+        let (before, here) = (flags_before.all().next().is_some(), into.flags.all().next().is_some());
+        match (before, here) {
+            (true, false) => into.flags = flags_before,
+            (true, true) => {
+                let error = "holds a second command line: each is an oauth2-proxy of its own, so give them one at a time";
+                return Err(wrong(error.to_owned()));
+            }
+            (false, _) => {}
         }
     }
     for (option, what) in [("config", "its config file"), ("alpha-config", "its structured config")] {
