@@ -13,8 +13,8 @@ use super::token;
 use super::{StartError, never_told};
 use crate::authenticate::{Authenticator, CertificateMeans, Certificates, Registration, RenewalSettings, Renewals};
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, LocalListen, ResponseMode, SessionCookieKept};
-use crate::endpoint::{self, EdgeSettings, Gateway, OutgoingListener};
+use crate::config::{Config, Limits, LocalListen, LogUser, ResponseMode, SessionCookieKept};
+use crate::endpoint::{self, EdgeSettings, Gateway, OutgoingListener, UserInLog};
 use crate::header::cookies::{CookieStyle, SameSite};
 use crate::header::{AddressSource, IdentityFamily, PreparedHeaders};
 use crate::outbound::Outbound;
@@ -30,7 +30,7 @@ use crate::secret::{SealRing, SecretSource};
 use crate::server::admin::{Check, Checks, Needed};
 use crate::server::{AdminSessions, ConnectionLimits};
 use crate::store::{LoginBounds, SessionStore, Sessions};
-use crate::telemetry::RouteCounts;
+use crate::telemetry::{RouteCounts, RouteLatencies};
 use crate::token::Issuer;
 use crate::upstream::{Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls};
 use crate::verify::Verifiers;
@@ -50,11 +50,11 @@ pub(super) fn gateway(
     config: Config,
     parts: Parts,
     keeping: &Keeping<'_>,
-    counts: RouteCounts,
+    (counts, latencies): (RouteCounts, RouteLatencies),
     standing: &Standing,
 ) -> Result<Gateway, StartError> {
     let Parts { sessions, assertions, ring, people, verifiers, outbound } = parts;
-    let Standing { clock, tasks, metrics, drain, .. } = standing;
+    let Standing { clock, tasks, metrics, drain, tracer, .. } = standing;
     let lifetimes = config.session.lifetimes;
     let local = super::providers::of_our_own(&config, keeping, &sessions, clock, tasks)?;
     let passwords = super::providers::of_passwords(&config, keeping, local.as_ref(), clock, tasks)?;
@@ -131,6 +131,8 @@ pub(super) fn gateway(
         ring,
         metrics: Arc::clone(metrics),
         counts,
+        latencies,
+        tracer: tracer.clone(),
         in_use: metrics.config_in_use(),
         drain: drain.clone(),
         tasks: tasks.clone(),
@@ -174,6 +176,11 @@ fn settings(config: &Config) -> EdgeSettings {
         login_bounds: LoginBounds { per_address: gateway.limits.pending_logins_per_address, total: gateway.limits.pending_logins },
         token_issuers: config.token_issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         token_bytes: gateway.limits.token_bytes,
+        log_user: match gateway.log.user {
+            LogUser::Name => UserInLog::Name,
+            LogUser::Sub => UserInLog::Sub,
+            LogUser::Nothing => UserInLog::Nothing,
+        },
         client_certificate_header: gateway.client_certificates.header.clone(),
         hsts: gateway.hsts.clone(),
         health_path: gateway.health_path.clone(),

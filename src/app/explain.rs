@@ -87,6 +87,7 @@ fn at_rest(config: Config, clock: &SharedClock, tasks: &Tasks) -> Result<Arc<Gat
     let lifetimes = config.session.lifetimes;
     let sessions = Sessions::new(Arc::clone(&store), None, Arc::clone(&ring), Arc::clone(clock), lifetimes, tasks.clone());
     let standing = Standing {
+        tracer: None,
         clock: Arc::clone(clock),
         tasks: tasks.clone(),
         metrics: Metrics::new(),

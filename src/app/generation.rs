@@ -16,6 +16,7 @@ use crate::server::{AdminSessions, ConnectionLimits, Drain, TlsSettings};
 use crate::store::{SessionStore, Sessions};
 use crate::tasks::{Ongoing, Tasks};
 use crate::telemetry::Metrics;
+use crate::telemetry::otlp::Tracer;
 use crate::upstream::{Upstream, UpstreamSettings};
 
 /// What outlives every config.
@@ -24,6 +25,8 @@ pub(super) struct Standing {
     pub(super) tasks: Tasks,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
+    /// Takes spans; `None`: no traces are recorded.
+    pub(super) tracer: Option<Arc<Tracer>>,
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) store_kind: StoreKind,
     /// With the lifetimes of the start; it watches the store for all that come later.
@@ -94,7 +97,7 @@ impl Generation {
         let connection_limits = edge::connection_limits(&config.gateway.limits);
         let tls = config.gateway.tls.clone();
         let (drain, log_level) = (config.gateway.drain, config.gateway.log.level);
-        let counts = metrics.of_routes(&route_names);
+        let counts = (metrics.of_routes(&route_names), metrics.latencies_of(&route_names));
         let gateway = Arc::new(edge::gateway(config, parts, &keeping, counts, standing)?);
         // Weak: what watches goes with the generation, and may not hold it.
         let judge = Arc::downgrade(&gateway);

@@ -1,6 +1,7 @@
 //! Wiring: from a config to a running gateway, from one config to the next, and its end.
 //!
-//! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store: these stay for as long as the process. A
+//! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store, `traces` takes spans to a collector: these stay
+//! for as long as the process. A
 //! `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
 //! `outbound` gives tokens for upstreams, `token` is the token endpoint, `edge` what the endpoints share. [`App`] starts all in order and ends
 //! all in order. `explain` makes a generation that answers nobody, `online` asks everybody whether they are there.
@@ -23,6 +24,7 @@ mod reload;
 mod stores;
 mod token;
 mod token_issuers;
+mod traces;
 mod trigger;
 mod turn;
 
@@ -44,6 +46,7 @@ use crate::server::admin::Admin;
 use crate::server::{Cores, Drain, Drained, HandedOver, ServerSettings, Stage, Supervisor, raise_open_files};
 use crate::store::Sessions;
 use crate::tasks::Tasks;
+use crate::telemetry::otlp::Tracer;
 use crate::telemetry::{self, AccessLog, LevelSwitch, LogLevel, Metrics};
 use crate::upstream::Tunnels;
 
@@ -100,6 +103,7 @@ pub struct App {
     reloading: Arc<Reloading>,
     cores: Arc<Cores>,
     access_log: Option<AccessLog>,
+    tracer: Option<Arc<Tracer>>,
     metrics: Arc<Metrics>,
     supervisor: Supervisor,
     address: SocketAddr,
@@ -171,6 +175,7 @@ impl App {
         let supervisor = listeners::supervisor(&config)?;
         let outgoing_listeners = outbound::listeners(&config)?;
 
+        let tracer = traces::tracer(config.tracing.as_ref(), &clock, &tasks, &metrics)?;
         let stores::Opened { store, cache } = stores::open(&config, control.handle(), &clock, &tasks, &metrics)?;
         let ring = keys::ring(&config.keys, &tasks)?;
         let lifetimes = config.session.lifetimes;
@@ -181,6 +186,7 @@ impl App {
             tasks: tasks.clone(),
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),
+            tracer: tracer.clone(),
             store,
             store_kind: config.store.kind.clone(),
             sessions,
@@ -260,6 +266,7 @@ impl App {
             reloading,
             cores,
             access_log: Some(access_log),
+            tracer,
             metrics,
             supervisor,
             address,
@@ -338,7 +345,12 @@ impl App {
             self.tasks.drained().await;
         };
         let times = self.reloading.current.load().drain;
-        self.drain.run(times.delay, times.deadline, emptied).await
+        let drained = self.drain.run(times.delay, times.deadline, emptied).await;
+        if let Some(tracer) = &self.tracer {
+            // Who takes longer than this takes nothing.
+            let _ = tokio::time::timeout(traces::FLUSH, tracer.flush()).await;
+        }
+        drained
     }
 
     fn end(&mut self, control: Runtime) {

@@ -24,7 +24,7 @@ use crate::secret::random;
 use crate::session::{Session, SessionCookie, TokenEnd};
 use crate::store::{Loaded, RecordId, Renewal, Replaced, Sessions};
 use crate::tasks::{Ongoing, Tasks};
-use crate::telemetry::{Metrics, audit};
+use crate::telemetry::{Metrics, audit, current};
 
 /// A lease lasts this long beyond its last prolongation: so long is a session without refresh when a process dies over one.
 const LEASE: Duration = Duration::from_secs(10);
@@ -149,11 +149,11 @@ impl Renewals {
         let renewed = match self.resting(&id) {
             Some(outage) => Renewed::Unreachable(outage),
             None => {
-                let done = done(self.begin(id, cookie.clone()));
+                let done = current::outside(done(self.begin(id, cookie.clone())));
                 match wait {
                     Wait::UntilDone => done.await,
                     Wait::Not => return Ok(Kept::Good(open, None)),
-                    Wait::AtMost(wait) => match tokio::time::timeout(wait, done).await {
+                    Wait::AtMost(wait) => match current::outside(tokio::time::timeout(wait, done)).await {
                         Ok(renewed) => renewed,
                         Err(_elapsed) => return Ok(Kept::Good(open, None)),
                     },

@@ -83,6 +83,19 @@ pub struct Log {
     pub level: tracing::Level,
     /// Of events and access lines.
     pub format: LogFormat,
+    /// How access lines name people.
+    pub user: LogUser,
+}
+
+/// How access lines name people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogUser {
+    /// As upstreams are told.
+    Name,
+    /// By the issuer's `sub`.
+    Sub,
+    /// Not at all.
+    Nothing,
 }
 
 /// How lines are written.
@@ -257,8 +270,9 @@ fn read_log(root: &Section<'_>) -> Log {
     let levels = [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG), ("trace", Level::TRACE)];
     let level = section.choice("level", Level::INFO, &levels);
     let format = section.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    let user = section.choice("user", LogUser::Name, &[("name", LogUser::Name), ("sub", LogUser::Sub), ("none", LogUser::Nothing)]);
     section.finish();
-    Log { level, format }
+    Log { level, format, user }
 }
 
 fn read_drain(root: &Section<'_>) -> Drain {

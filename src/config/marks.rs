@@ -12,8 +12,17 @@ use crate::secret::sha256;
 pub type Mark = [u8; 32];
 
 /// Keys that count at the start only.
-const AT_START: [&str; 8] =
-    ["listen", "redirect_from", "proxy_protocol", "admin.listen", "store", "keys.seal_file", "log.format", "limits.cached_sessions"];
+const AT_START: [&str; 9] = [
+    "tracing",
+    "listen",
+    "redirect_from",
+    "proxy_protocol",
+    "admin.listen",
+    "store",
+    "keys.seal_file",
+    "log.format",
+    "limits.cached_sessions",
+];
 
 /// After a key: anything in a table or list that is written as one text.
 const WITHIN: &str = ".*";

@@ -3,7 +3,7 @@
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
 //! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `route_client`, `route_dry_run`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
-//! concerns that in several; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
+//! concerns that in several; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -52,6 +52,7 @@ mod tls;
 mod token;
 mod token_issuers;
 mod token_places;
+mod traces;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +64,7 @@ pub use api_keys::ApiKeys;
 pub use assertion::AssertionKeys;
 pub use certificates::ClientCertificates;
 pub use foreign_tokens::{ForeignKind, ForeignToken};
-pub use gateway::{Drain, Gateway, Log, LogFormat};
+pub use gateway::{Drain, Gateway, Log, LogFormat, LogUser};
 pub use layers::ENVIRONMENT_PREFIX;
 pub use limits::Limits;
 pub use listeners::{Listen, Listeners, Supervision};
@@ -77,6 +78,7 @@ pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 pub use token::{ErrorStatus, Issue, PasswordsAt, TokenEndpoint};
 pub use token_issuers::{Introspection, TokenIssuer, TokenKeys, TokenTyp};
+pub use traces::{Tracing, collector_headers};
 pub use users::Users;
 
 use layers::Layers;
@@ -121,6 +123,8 @@ pub struct Config {
     pub assertion: Option<AssertionKeys>,
     /// What systemd says to the process that it starts.
     pub supervision: Supervision,
+    /// Where traces are sent; `None`: nowhere.
+    pub tracing: Option<Tracing>,
     /// What does not stop the start and should be known.
     pub warnings: Vec<Problem>,
     /// What was written.
@@ -220,6 +224,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let assertion = assertion::read_keys(&keys, routes.as_ref());
     let keys = storage::read_keys(&keys, store.as_ref());
     let admin_token = admin::read_token(&root);
+    let tracing = traces::read(&root);
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
     let asked = reading.asked.take();
@@ -234,6 +239,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
             config.outbound = outbounds.all;
             config.outgoing = outgoing;
             config.assertion = assertion;
+            config.tracing = tracing;
             if let Some(token) = &token {
                 config.session.lifetimes.token = token.lifetime;
             }
@@ -312,6 +318,7 @@ fn assemble(
         keys: keys?,
         assertion: None,
         supervision: Supervision::default(),
+        tracing: None,
         warnings: Vec::new(),
         marks: Marks::default(),
         files: Vec::new(),

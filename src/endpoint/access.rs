@@ -1,13 +1,15 @@
 //! Around every request: its ids, its count, its access line when the answer has ended.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 
-use super::{Body, Core, Served, facts, health, serve};
+use super::traced::{self, Ended};
+use super::{Body, Core, Gateway, Served, UpstreamCall, UserInLog, facts, health, serve};
 use crate::credential::Authenticated;
 use crate::fault::Fault;
 use crate::reason::Reason;
@@ -15,7 +17,7 @@ use crate::respond::status_of;
 use crate::route::PermitLines;
 use crate::server::{ConnectionInfo, Entrance, RequestBody};
 use crate::telemetry::trace::X_REQUEST_ID;
-use crate::telemetry::{AccessRecord, TraceContext, audit};
+use crate::telemetry::{AccessRecord, TraceContext, audit, current};
 
 /// What the log says where there was no answer: nginx's number for a request that was given up. It is never sent.
 const GIVEN_UP: u16 = 499;
@@ -26,7 +28,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     if let Some(answer) = health::answered(gateway, &request, info) {
         return answer;
     }
-    let trace = TraceContext::of(request.headers(), &core.ids);
+    let trace = TraceContext::of(request.headers(), &core.ids, traced::sampling(gateway, info));
     facts::note_unlisted(gateway, request.headers(), info);
     let mut line = AccessLine {
         began: gateway.clock.instant(),
@@ -36,6 +38,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         method: request.method().clone(),
         host: host_of(&request),
         path: request.uri().path().to_owned(),
+        version: request.version(),
         outcome: None,
         detail: String::new(),
         route: None,
@@ -46,7 +49,17 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         left_out: false,
         core: Rc::clone(core),
     };
-    let Served { mut response, reason, detail, route, who, would_be, upstream } = serve(core, request, info, &trace).await;
+    let work = pin!(async {
+        let served = serve(core, request, info, &trace).await;
+        note_refused(gateway, &trace, &served);
+        served
+    });
+    // What is told meanwhile names the request, wherever that is.
+    let (served, waited) = current::at_work(trace, work).await;
+    let Served { mut response, reason, detail, route, who, would_be, upstream } = served;
+    let whole = gateway.clock.instant().saturating_duration_since(line.began);
+    let away = waited + upstream.map(|upstream| upstream.took).unwrap_or_default();
+    gateway.latencies.add(route, whole.saturating_sub(away), upstream.map(|upstream| upstream.took));
     gateway.counts.add(route, reason);
     let on = route.and_then(|route| gateway.routes.routes().get(route));
     if let (Some(would_be), Some(route)) = (would_be, on) {
@@ -55,13 +68,6 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     // What would have been a denial is told, as denials are.
     let quiet = on.is_some_and(|route| route.permit_lines == PermitLines::LeftOut) && would_be.is_none();
     line.left_out = quiet && status_of(reason).is_success();
-    if response.status() == StatusCode::FORBIDDEN
-        && let Some(who) = &who
-    {
-        // Somebody who is known wanted what they may not have. What strangers try stands in the access log.
-        let id = route.and_then(|route| gateway.routes.routes().get(route)).map(|route| route.id.as_str());
-        audit::refused(&trace.id(), id, Some(&who.identity.sub), &Fault::new(reason, detail.clone()));
-    }
     if response.status().is_client_error() || response.status().is_server_error() {
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| trace.id().header_value());
     }
@@ -80,6 +86,16 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     response.map(|body| body.with_line(line))
 }
 
+/// Somebody who is known wanted what they may not have. What strangers try stands in the access log.
+fn note_refused(gateway: &Gateway, trace: &TraceContext, served: &Served) {
+    if served.response.status() == StatusCode::FORBIDDEN
+        && let Some(who) = &served.who
+    {
+        let id = served.route.and_then(|route| gateway.routes.routes().get(route)).map(|route| route.id.as_str());
+        audit::refused(&trace.id(), id, Some(&who.identity.sub), &Fault::new(served.reason, served.detail.clone()));
+    }
+}
+
 fn host_of(request: &Request<RequestBody>) -> String {
     let line = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     line.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default().to_owned()
@@ -87,20 +103,21 @@ fn host_of(request: &Request<RequestBody>) -> String {
 
 /// What is written when the answer has ended, or was left.
 pub(super) struct AccessLine {
-    began: Instant,
-    at: SystemTime,
-    trace: TraceContext,
-    address: IpAddr,
-    method: Method,
-    host: String,
-    path: String,
+    pub(super) began: Instant,
+    pub(super) at: SystemTime,
+    pub(super) trace: TraceContext,
+    pub(super) address: IpAddr,
+    pub(super) method: Method,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) version: Version,
     /// `None` for as long as there is no answer.
     outcome: Option<(StatusCode, Reason)>,
     detail: String,
-    route: Option<usize>,
+    pub(super) route: Option<usize>,
     who: Option<Authenticated>,
     would_be: Option<Reason>,
-    upstream: Option<Duration>,
+    pub(super) upstream: Option<UpstreamCall>,
     /// Of the answer's body so far.
     pub(super) bytes: u64,
     /// Its route wants no lines of requests that were let through.
@@ -119,10 +136,18 @@ impl Drop for AccessLine {
                 (GIVEN_UP, Reason::Unanswered)
             }
         };
+        let gateway = &*self.core.gateway;
+        let duration = gateway.clock.instant().saturating_duration_since(self.began);
+        let route = self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str);
+        if let Some(tracer) = &gateway.tracer
+            && let Some(spans) = self.trace.spans()
+        {
+            let credential = self.who.as_ref().map(|who| who.by);
+            traced::tell(tracer, &self.core, &Ended { line: self, spans, status, reason, route, credential, duration });
+        }
         if self.left_out {
             return;
         }
-        let clock = &self.core.gateway.clock;
         self.core.lines.write(&AccessRecord {
             at: self.at,
             request_id: self.trace.id(),
@@ -135,11 +160,15 @@ impl Drop for AccessLine {
             reason,
             would_be: self.would_be,
             detail: (!self.detail.is_empty()).then_some(self.detail.as_str()),
-            route: self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str),
+            route,
             credential: self.who.as_ref().map(|who| who.by),
-            user: self.who.as_ref().map(|who| who.identity.user.as_str()),
-            duration: clock.instant().saturating_duration_since(self.began),
-            upstream: self.upstream,
+            user: self.who.as_ref().and_then(|who| match gateway.settings.log_user {
+                UserInLog::Name => Some(who.identity.user.as_str()),
+                UserInLog::Sub => Some(who.identity.sub.as_str()),
+                UserInLog::Nothing => None,
+            }),
+            duration,
+            upstream: self.upstream.map(|upstream| upstream.took),
             bytes: Some(self.bytes),
         });
     }

@@ -30,7 +30,8 @@ use crate::session::{Lifetimes, Session};
 use crate::store::LoginBounds;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Open;
-use crate::telemetry::{AccessLines, Ids, Metrics, RequestId, RouteCounts, audit};
+use crate::telemetry::otlp::Tracer;
+use crate::telemetry::{AccessLines, Ids, Metrics, RequestId, RouteCounts, RouteLatencies, audit};
 use crate::upstream::Upstreams;
 
 /// What of the config concerns the edge.
@@ -68,12 +69,25 @@ pub struct EdgeSettings {
     pub token_issuers: Vec<String>,
     /// The longest bearer token, in bytes.
     pub token_bytes: usize,
+    /// How the access log names people.
+    pub log_user: UserInLog,
     /// In which header trusted proxies name the certificate of whom they speak for.
     pub client_certificate_header: Option<HeaderName>,
     /// `Strict-Transport-Security` of every answer to a browser, ready-made.
     pub hsts: Option<HeaderValue>,
     /// The path that answers balancers.
     pub health_path: Option<String>,
+}
+
+/// How the access log names people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserInLog {
+    /// As upstreams are told.
+    Name,
+    /// As the issuer names them: `sub`.
+    Sub,
+    /// Not at all. Security events name their `sub` all the same.
+    Nothing,
 }
 
 /// How long the browser keeps the session cookie.
@@ -124,6 +138,10 @@ pub struct Gateway {
     pub in_use: Open,
     /// Whether we are ending.
     pub drain: Drain,
+    /// Where the latencies of its routes are counted.
+    pub latencies: RouteLatencies,
+    /// Takes spans; `None`: no traces are recorded.
+    pub tracer: Option<Arc<Tracer>>,
     /// Runs what must not be dropped with a request.
     pub tasks: Tasks,
     /// The time.

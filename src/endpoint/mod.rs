@@ -6,7 +6,7 @@
 //!
 //! `token_places` takes tokens out of a request that shows them elsewhere than in `Authorization`; `resource_metadata` is RFC 9728.
 //!
-//! `access` counts and logs every answer; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
+//! `access` counts and logs every answer, `traced` makes spans of those that are recorded; `gateway` is what all endpoints share; `body` is what they answer with; `form` reads parameters;
 //! `cors` lets scripts read refusals; `cookie` finds flows, `look` sessions without using them; `tokens` says what becomes of a request whose route tells the provider's tokens
 //! when they are over; `outbound` adds a token that the gateway obtains, `outgoing` is for calls that leave, `to_https` for those that
 //! came without TLS, `health` for balancers; `wanted` is said where nobody can sign in. `explain` tells what would happen.
@@ -45,18 +45,19 @@ mod to_https;
 mod token;
 mod token_places;
 mod tokens;
+mod traced;
 mod userinfo;
 mod wanted;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 
 pub use access::answer;
 pub use body::Body;
 pub use forward_auth::{ForwardAuthSettings, ForwardedSet, InlineRules};
-pub use gateway::{Core, EdgeSettings, Gateway, SessionCookieKept};
+pub use gateway::{Core, EdgeSettings, Gateway, SessionCookieKept, UserInLog};
 pub use outgoing::OutgoingListener;
 pub use token::TokenEndpoint;
 
@@ -67,7 +68,7 @@ use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
 use crate::respond::{Action, Answer, Refusal, Reply};
 use crate::server::{ConnectionInfo, Entrance, RequestBody};
-use crate::telemetry::TraceContext;
+use crate::telemetry::{TraceContext, current};
 
 /// An answer with what the log and the metrics say of it.
 pub struct Served {
@@ -83,8 +84,19 @@ pub struct Served {
     pub who: Option<Authenticated>,
     /// The reason that it would have, were the route's policy not on trial.
     pub would_be: Option<Reason>,
-    /// How long the upstream took to its answer's head.
-    pub upstream: Option<Duration>,
+    /// The call to the upstream.
+    pub upstream: Option<UpstreamCall>,
+}
+
+/// A call to an upstream, to the head of its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamCall {
+    /// When it began.
+    pub began: Instant,
+    /// How long it took.
+    pub took: Duration,
+    /// The upstream's status; `None`: it gave no answer.
+    pub status: Option<StatusCode>,
 }
 
 impl Served {
@@ -296,7 +308,9 @@ pub(crate) async fn small_body(request: Request<RequestBody>, limit: usize) -> R
     use http_body_util::{BodyExt as _, LengthLimitError, Limited};
     // In all, not between pieces: a form that trickles would else hold its connection for weeks.
     let read = tokio::time::timeout(SMALL_BODY, Limited::new(request.into_body(), limit).collect());
-    let Ok(read) = read.await else { return Err(Fault::new(Reason::BodyTimeout, format!("the form took longer than {SMALL_BODY:?}"))) };
+    let Ok(read) = current::outside(read).await else {
+        return Err(Fault::new(Reason::BodyTimeout, format!("the form took longer than {SMALL_BODY:?}")));
+    };
     match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(Reason::BodyTooLarge, format!("more than {limit} bytes"))),

@@ -6,7 +6,7 @@ use http::header::{ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, PROX
 use http::{Method, Request, StatusCode, Version};
 
 use super::facts::one_host;
-use super::{Body, Core, Served, outbound};
+use super::{Body, Core, Served, UpstreamCall, outbound};
 use crate::fault::{Fault, Trouble};
 use crate::header::{OwnCookies, remove_hop_by_hop, strip_credentials};
 use crate::reason::Reason;
@@ -77,11 +77,12 @@ async fn call(core: &Core, index: usize, mut request: Request<RequestBody>, info
     let answer = addition.send(request, async |request| upstream::forward_listed(&core.upstreams, &listed, request, &never).await).await;
     let took = gateway.clock.instant().saturating_duration_since(began);
     let mut answer = answer?;
+    let upstream = Some(UpstreamCall { began, took, status: Some(answer.status()) });
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(answer.headers_mut());
         answer.headers_mut().append(VIA, via(Version::HTTP_11));
     }
-    Ok(Served { response: answer.map(Body::from), upstream: Some(took), ..Served::new(bare(StatusCode::OK), Reason::Outgoing) })
+    Ok(Served { response: answer.map(Body::from), upstream, ..Served::new(bare(StatusCode::OK), Reason::Outgoing) })
 }
 
 /// A page in a browser of this machine may send requests to loopback addresses, too; it must not call in the gateway's name. Browsers say

@@ -11,6 +11,7 @@ use super::token::UpstreamToken;
 use crate::clock::{SharedClock, UnixTime};
 use crate::fault::{Outage, Trouble};
 use crate::tasks::Tasks;
+use crate::telemetry::current;
 
 /// How long nobody is asked again after a call that brought no answer, so that requests do not hammer a provider that is down.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -91,7 +92,7 @@ impl Slot {
                 return Ok(token);
             }
             // The sender lives in `self`, so the wait cannot end early.
-            let _ = ended.changed().await;
+            let _ = current::outside(ended.changed()).await;
         }
     }
 

@@ -15,6 +15,8 @@ use tokio::task::AbortHandle;
 
 pub use ending::{Ender, Ending};
 
+use crate::telemetry::current;
+
 /// Hands work to the control runtime and knows what is still running.
 #[derive(Clone)]
 pub struct Tasks {
@@ -29,7 +31,7 @@ impl Tasks {
         Self { control, running: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Runs `work` on the control runtime, to its end in any case. The returned future is only the wait for it; it is `None` when the work
+    /// Runs `work` on the control runtime, to its end in any case; what it tells names the request that it was begun for. The returned future is only the wait for it; it is `None` when the work
     /// panicked or the process is ending.
     pub fn run<T, F>(&self, work: F) -> impl Future<Output = Option<T>> + use<T, F>
     where
@@ -37,11 +39,13 @@ impl Tasks {
         F: Future<Output = T> + Send + 'static,
     {
         let counted = Counted::new(Arc::clone(&self.running));
+        let work = current::go_on(work);
         let task = self.control.spawn(async move {
             let _counted = counted;
             work.await
         });
-        async move { task.await.ok() }
+        // Whatever is done there waits for a network, a disk or a turn: none of it is this thread's own time.
+        current::outside(async move { task.await.ok() })
     }
 
     /// Runs `work` beside everything else until the process ends; draining does not wait for it.

@@ -13,6 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt as lines, reload};
 
 use super::audit;
 use super::line::LogFormat;
+use super::named::Named;
 
 /// The crate whose events the configured level is for.
 const OURS: &str = "doorward";
@@ -91,8 +92,11 @@ where
     let (targets, switch) = reload::Layer::new(targets(level));
     let layer = lines::layer().with_writer(writer).with_ansi(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        LogFormat::Json => Box::new(layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(targets)),
-        LogFormat::Text => Box::new(layer.with_filter(targets)),
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            Box::new(layer.map_event_format(|inner| Named { inner, format }).with_filter(targets))
+        }
+        LogFormat::Text => Box::new(layer.map_event_format(|inner| Named { inner, format }).with_filter(targets)),
     };
     (Registry::default().with(layer), LevelSwitch(switch))
 }

@@ -2,8 +2,8 @@
 //! a request.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -14,6 +14,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::current;
+use super::latency::{Latencies as RouteTimes, RouteLatencies};
+use super::otlp::Tracer;
 use super::request_counts::{RequestCounts, RouteCounts};
 use crate::fault::Dependency;
 use crate::reason::Reason;
@@ -69,6 +72,7 @@ pub enum Readiness {
 pub struct Metrics {
     registry: Registry,
     requests: Arc<RequestCounts>,
+    latencies: Arc<RouteTimes>,
     logins: Family<TwoNames, Counter>,
     renewals: Family<TwoNames, Counter>,
     dry_run: Family<TwoNames, Counter>,
@@ -81,6 +85,10 @@ pub struct Metrics {
     sessions_cached: Gauge,
     panics: Counter,
     access_log_dropped: Counter<u64, AtomicU64>,
+    spans_exported: Counter,
+    spans_dropped: Counter,
+    /// Calls to store and providers are told to it; it lives elsewhere, and holds this.
+    tracer: OnceLock<Weak<Tracer>>,
     forwarded_by_unlisted: Counter,
     file_errors: Family<[Name; 1], Counter>,
     ready: Gauge,
@@ -106,8 +114,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("doorward");
         let requests = Arc::new(RequestCounts::new());
         registry.register_collector(Box::new(Arc::clone(&requests)));
+        let latencies = Arc::new(RouteTimes::new());
+        registry.register_collector(Box::new(Arc::clone(&latencies)));
         let metrics = Self {
             requests,
+            latencies,
             logins: Family::default(),
             renewals: Family::default(),
             dry_run: Family::default(),
@@ -120,6 +131,9 @@ impl Metrics {
             sessions_cached: Gauge::default(),
             panics: Counter::default(),
             access_log_dropped: Counter::default(),
+            spans_exported: Counter::default(),
+            spans_dropped: Counter::default(),
+            tracer: OnceLock::new(),
             forwarded_by_unlisted: Counter::default(),
             file_errors: Family::default(),
             ready: Gauge::default(),
@@ -150,6 +164,12 @@ impl Metrics {
         registry.register("sessions_cached", "Opened sessions kept in this process", self.sessions_cached.clone());
         registry.register("panics", "Defects that were caught", self.panics.clone());
         registry.register("access_log_dropped", "Access lines that nobody took in time", self.access_log_dropped.clone());
+        registry.register("spans_exported", "Spans that the collector took", self.spans_exported.clone());
+        registry.register(
+            "spans_dropped",
+            "Spans that the collector did not take, or that came faster than it did",
+            self.spans_dropped.clone(),
+        );
         registry.register(
             "forwarded_by_unlisted",
             "Requests with forwarded headers from a peer that trusted_proxies does not list",
@@ -202,6 +222,23 @@ impl Metrics {
         self.config_refused.set(refused);
     }
 
+    /// Where a route table's latencies are counted. `ids` in the order of the table: it names routes by their place in it.
+    #[must_use]
+    pub fn latencies_of(&self, ids: &[String]) -> RouteLatencies {
+        self.latencies.of_routes(ids)
+    }
+
+    /// From now on calls to store and providers are told to this tracer, for requests that are recorded. Once in a process.
+    pub fn trace_calls(&self, tracer: &Arc<Tracer>) {
+        let _ = self.tracer.set(Arc::downgrade(tracer));
+    }
+
+    /// The tracer and the request this call was for, where both are there.
+    fn traced(&self) -> Option<(Arc<Tracer>, super::TraceContext)> {
+        let tracer = self.tracer.get()?.upgrade()?;
+        Some((tracer, current::trace().filter(|trace| trace.spans().is_some())?))
+    }
+
     /// A login came back from `provider`: `success`, or the word of the [`Reason`] it was refused for.
     pub fn login(&self, provider: &str, outcome: &'static str) {
         self.logins.get_or_create(&[("provider", provider.to_owned()), ("outcome", outcome.to_owned())]).inc();
@@ -220,11 +257,18 @@ impl Metrics {
     /// The store answered, or gave up, after `took`.
     pub fn store_call(&self, operation: &'static str, took: Duration) {
         self.store_seconds.get_or_create(&[("operation", operation)]).observe(took.as_secs_f64());
+        if let Some((tracer, of)) = self.traced() {
+            tracer.call(of, format!("store {operation}"), took, vec![("db.operation.name", operation.into())]);
+        }
     }
 
     /// A provider or token issuer answered, or gave up, after `took`. `call` is one of a closed list (`discovery`, `token`, …).
     pub fn provider_call(&self, provider: &str, call: &'static str, took: Duration) {
         self.provider_seconds.get_or_create(&[("provider", provider.to_owned()), ("call", call.to_owned())]).observe(took.as_secs_f64());
+        if let Some((tracer, of)) = self.traced() {
+            let attributes = vec![("doorward.provider", provider.into()), ("doorward.call", call.into())];
+            tracer.call(of, format!("provider {call}"), took, attributes);
+        }
     }
 
     /// A dependency did not answer.
@@ -262,6 +306,16 @@ impl Metrics {
     /// Access lines were dropped.
     pub fn access_lines_dropped(&self, lines: u64) {
         self.access_log_dropped.inc_by(lines);
+    }
+
+    /// The collector took spans.
+    pub fn spans_exported(&self, spans: u64) {
+        self.spans_exported.inc_by(spans);
+    }
+
+    /// The collector did not take spans.
+    pub fn spans_dropped(&self, spans: u64) {
+        self.spans_dropped.inc_by(spans);
     }
 
     /// Forwarded headers came from a peer that is not listed.

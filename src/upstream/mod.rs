@@ -38,6 +38,7 @@ pub use forward::{forward, forward_listed};
 pub use upgrade::Tunnels;
 
 use crate::clock::SharedClock;
+use crate::route::UpstreamId;
 use deadlines::Deadlines;
 use dial::Dial;
 use pool::Pool;
@@ -191,6 +192,15 @@ impl Upstreams {
             clock,
             tunnels,
         })
+    }
+
+    /// Where an upstream is; `None` where the answer is known without asking.
+    #[must_use]
+    pub fn address(&self, upstream: UpstreamId) -> Option<&UpstreamAddress> {
+        match self.targets.get(upstream.0)? {
+            Target::Static(_) => None,
+            Target::Reached(dial, _) => Some(dial.address()),
+        }
     }
 }
 

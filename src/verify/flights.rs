@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::memory::TokenHash;
 use crate::tasks::Tasks;
+use crate::telemetry::current;
 
 /// How much may be under way. Whoever asked may have left long ago, and what they asked about may be made up: it must not pile up without end.
 const MOST: usize = 4 * 1024;
@@ -59,7 +60,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         };
         // Not while the list is locked: a runtime that is ending drops its work on the spot, and that takes it from the list.
         if let Some((landed, listed)) = begun {
-            let work = begin();
+            let work = current::go_on(begin());
             self.tasks.background(async move {
                 let done = work.await;
                 drop(listed);
@@ -67,7 +68,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             });
         }
         // An error when the sender is gone: the work panicked, or the process is ending.
-        outcome.wait_for(Option::is_some).await.ok().and_then(|done| done.clone()).ok_or("the question was broken off")
+        current::outside(outcome.wait_for(Option::is_some)).await.ok().and_then(|done| done.clone()).ok_or("the question was broken off")
     }
 }
 

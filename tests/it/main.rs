@@ -56,6 +56,7 @@ mod login; // a browser signs in through the real provider, comes back, signs ou
 mod model; // sessions against a small model: random interleavings of everything that happens to them
 mod mounted_app; // real apps from PyPI behind a prefix: their redirects, cookies, links and passwords
 mod narrow; // rules in the query of a question: they narrow, where the config lets them
+mod observability; // latencies, people in the log, the dashboard and the alerts: what they name is there, and promtool agrees
 mod old_snippets; // what was written for oauth2-proxy goes on: nginx by its documentation, case by case
 mod operations; // the admin listener, metrics, logs, traces, draining
 mod outbound; // tokens that the gateway obtains for upstreams: kept, renewed, shared, given up; and the caller's own passed on
@@ -92,4 +93,5 @@ mod systems; // four systems by their original steps: consumers, apps and provid
 mod tenants; // organisations behind one address, each with an issuer of its own
 mod to_https; // plain listeners that send people on, hsts, and a path for balancers
 mod token_endpoint; // apps without a browser sign in with a password: tokens that are sessions, guessing, refusals
+mod tracing; // spans at a collector: what they say, what never stands in them, who decides what is recorded, a collector that is away
 mod upstream_leg; // the way to the upstream: TLS, host, path, what it is told, what is set on its answers

@@ -1,6 +1,7 @@
 //! Reading a table of the config key by key. Every key that is asked for is known; what is left over is a mistake. Nothing stops at the first
-//! problem. `scalar` reads single values; lists and tables are here.
+//! problem. `scalar` and `fraction` read single values; lists and tables are here.
 
+mod fraction;
 mod scalar;
 
 use std::cell::RefCell;

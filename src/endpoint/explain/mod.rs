@@ -28,6 +28,7 @@ use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
 use crate::route::{Access, DryRun, Fit, Route};
 use crate::server::{ConnectionInfo, Entrance, RequestBody, Transport};
+use crate::telemetry::trace::Sampling;
 use crate::telemetry::{Ids, TraceContext};
 use crate::upstream::UpstreamAddress;
 
@@ -52,7 +53,7 @@ pub fn explain(
         certificate: None,
     };
     let ids = Ids::new();
-    let trace = TraceContext::of(request.headers(), &ids);
+    let trace = TraceContext::of(request.headers(), &ids, Sampling::Off);
     let mut explained = Explained {
         request: asked(gateway, &request, &info),
         routes: Vec::new(),

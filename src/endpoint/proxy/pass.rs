@@ -14,7 +14,7 @@ use super::{Known, Shown};
 use crate::authenticate::OpenSession;
 use crate::credential::CredentialKind;
 use crate::decision::Permit;
-use crate::endpoint::{Body, Core, Served, Visit, assertion, outbound, token_places};
+use crate::endpoint::{Body, Core, Served, UpstreamCall, Visit, assertion, outbound, token_places};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::remove_set;
 use crate::header::{
@@ -28,7 +28,7 @@ use crate::respond::bare;
 use crate::route::{ProofFate, Route};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::Ids;
-use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, TraceOrigin, X_REQUEST_ID};
 use crate::upstream::{self, Ending};
 use crate::verify::dpop::DPOP;
 
@@ -42,7 +42,6 @@ pub(super) async fn pass(
     info: &ConnectionInfo,
 ) -> Served {
     let gateway = visit.gateway;
-    let began = gateway.clock.instant();
     // What stays open in the name of a session ends with it.
     let stream = || match &session {
         Some((open, cookie)) => gateway.authenticator.sessions.stream(cookie, open),
@@ -76,6 +75,7 @@ pub(super) async fn pass(
         outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
     }
     let (upstreams, permit) = (&core.upstreams, &permit);
+    let began = gateway.clock.instant();
     let answer = match &addition {
         None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
         Some(addition) => {
@@ -84,6 +84,7 @@ pub(super) async fn pass(
         }
     };
     let took = gateway.clock.instant().saturating_duration_since(began);
+    let status = answer.as_ref().ok().map(http::Response::status);
     let mut served = match answer {
         Ok(mut answer) => {
             let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -102,7 +103,7 @@ pub(super) async fn pass(
         }
         Err(trouble) => visit.trouble(&trouble),
     };
-    served.upstream = Some(took);
+    served.upstream = Some(UpstreamCall { began, took, status });
     with_who(served, permit)
 }
 
@@ -160,10 +161,10 @@ pub(super) fn outgoing(
     headers.insert(X_REQUEST_ID, trace.id().header_value());
     match trace.upstream_value(ids) {
         Some(value) => drop(headers.insert(TRACEPARENT, value)),
-        None => {
-            headers.remove(TRACEPARENT);
-            headers.remove(TRACESTATE);
-        }
+        None => drop(headers.remove(TRACEPARENT)),
+    }
+    if trace.origin() == TraceOrigin::Here {
+        headers.remove(TRACESTATE);
     }
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::super::trace::{Ids, TraceContext};
+use super::super::trace::{Ids, Sampling, TraceContext};
 use super::*;
 
 fn record<'a>(method: &'a Method, host: &'a str, path: &'a str, route: Option<&'a str>, user: Option<&'a str>) -> AccessRecord<'a> {
@@ -12,7 +12,7 @@ fn record<'a>(method: &'a Method, host: &'a str, path: &'a str, route: Option<&'
     AccessRecord {
         at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
         request_id: RequestId::new(&ids),
-        trace_id: TraceContext::of(&HeaderMap::new(), &ids).trace_id(),
+        trace_id: TraceContext::of(&HeaderMap::new(), &ids, Sampling::Off).trace_id(),
         address: "192.0.2.1".parse().unwrap(),
         method,
         host,

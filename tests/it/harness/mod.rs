@@ -9,6 +9,7 @@
 //! - providers: [`oidc_provider`] (the certified one, on node), [`hostile`] (one that lies; its parts: `hostile_*`) with keys and
 //!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
+//! - what is sent about requests: [`collector`] of traces
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy, Traefik, Envoy), [`forward_proxy`] (squid), [`load`] (wrk), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
@@ -35,6 +36,7 @@ pub mod body;
 pub mod browser;
 pub mod certs;
 pub mod chromium;
+pub mod collector;
 pub mod cookies;
 pub mod dpop;
 pub mod durations;

@@ -1,0 +1,1 @@
+//! Latencies, people in the log, the dashboard and the alerts.
