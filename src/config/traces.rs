@@ -135,3 +135,6 @@ fn read_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     value.set_sensitive(true);
     Ok((name, value))
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,7 +176,7 @@ fn write<'a>(
             continue;
         }
         #[expect(clippy::cast_precision_loss, reason = "bounds of at most thirty seconds, in microseconds")]
-        let bounds = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+        let bounds = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(counts).collect();
         family.encode_family(&[("route", route)])?.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)?;
     }

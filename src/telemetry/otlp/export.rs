@@ -16,7 +16,7 @@ use crate::telemetry::Metrics;
 /// Spans in one request at most.
 const BATCH: usize = 512;
 /// A span waits no longer than this for others.
-const GATHER: Duration = Duration::from_secs(1);
+pub(super) const GATHER: Duration = Duration::from_secs(1);
 /// How long is waited before a batch is sent again. After the last one it is given up.
 pub(super) const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// How often it is told that the collector takes nothing.
@@ -37,6 +37,26 @@ pub type Deliver = Arc<dyn Fn(Vec<u8>) -> Delivery + Send + Sync>;
 /// What becomes of a batch.
 pub type Delivery = Pin<Box<dyn Future<Output = Result<(), Undelivered>> + Send>>;
 
+/// When it was last told that the collector takes nothing.
+#[derive(Debug, Default)]
+pub(super) struct Told(Option<UnixTime>);
+
+impl Told {
+    /// A batch was lost; whether to tell.
+    pub(super) fn lost(&mut self, now: UnixTime) -> bool {
+        let due = self.0.is_none_or(|told| now.since(told) >= TOLD_EVERY);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+
+    /// A batch was taken; whether to tell.
+    pub(super) fn taken(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
 /// Takes spans out of the queue until the process ends.
 pub struct Exporter {
     pub(super) spans: mpsc::Receiver<Span>,
@@ -46,7 +66,9 @@ pub struct Exporter {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: SharedClock,
     pub(super) again: [Duration; 3],
-    pub(super) told: Option<UnixTime>,
+    /// How long a span waits for others.
+    pub(super) gather: Duration,
+    pub(super) told: Told,
 }
 
 impl Exporter {
@@ -69,7 +91,9 @@ impl Exporter {
             }
             // Whoever waits, waits for what was in the queue when they asked, and that is bounded.
             while !batch.is_empty() || !waiting.is_empty() {
-                while let (true, Ok(span)) = (batch.len() < BATCH, self.spans.try_recv()) {
+                while batch.len() < BATCH
+                    && let Ok(span) = self.spans.try_recv()
+                {
                     batch.push(span);
                 }
                 let full = batch.len() >= BATCH;
@@ -88,7 +112,7 @@ impl Exporter {
 
     /// Waits for more, until there is enough, it takes too long, or somebody waits.
     async fn gather(&mut self, batch: &mut Vec<Span>, waiting: &mut VecDeque<oneshot::Sender<()>>) {
-        let mut over = pin!(sleep(GATHER));
+        let mut over = pin!(sleep(self.gather));
         while batch.len() < BATCH {
             tokio::select! {
                 biased;
@@ -116,7 +140,7 @@ impl Exporter {
             match (self.deliver)(bytes.clone()).await {
                 Ok(()) => {
                     self.metrics.spans_exported(batch.len() as u64);
-                    if self.told.take().is_some() {
+                    if self.told.taken() {
                         tracing::info!("the collector takes spans again");
                     }
                     return;
@@ -133,9 +157,7 @@ impl Exporter {
             }
         };
         self.metrics.spans_dropped(batch.len() as u64);
-        let now = self.clock.now();
-        if self.told.is_none_or(|told| now.since(told) >= TOLD_EVERY) {
-            self.told = Some(now);
+        if self.told.lost(self.clock.now()) {
             tracing::warn!(detail = why, "the collector takes no spans; they are dropped and counted, and requests go on as ever");
         }
     }

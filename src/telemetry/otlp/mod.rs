@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use export::AGAIN;
+use export::{AGAIN, GATHER, Told};
 pub use export::{Deliver, Delivery, Exporter, Undelivered};
 pub use span::{Attribute, Span, SpanKind, SpanStatus};
 
@@ -56,7 +56,8 @@ impl Tracer {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             again: AGAIN,
-            told: None,
+            gather: GATHER,
+            told: Told::default(),
         };
         (Arc::new(Self { queue, flushes: flush, share, metrics, clock }), exporter)
     }

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 use http::HeaderMap;
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, UnixTime};
 use crate::telemetry::trace::Sampling;
 
 /// What was sent, and what is answered.
@@ -51,16 +51,15 @@ struct Scene {
     collector: Collector,
     tracer: Arc<Tracer>,
     metrics: Arc<Metrics>,
-    clock: Arc<ManualClock>,
 }
 
 impl Scene {
     fn new(again: Duration) -> (Self, Exporter) {
         let (collector, metrics, clock) = (Collector::default(), Metrics::new(), Arc::new(ManualClock::default()));
-        let shared = Arc::<ManualClock>::clone(&clock);
-        let (tracer, mut exporter) = Tracer::new(Share::new(1.0), "test", collector.deliver(), Arc::clone(&metrics), shared);
+        let (tracer, mut exporter) = Tracer::new(Share::new(1.0), "test", collector.deliver(), Arc::clone(&metrics), clock);
         exporter.again = [again; 3];
-        (Self { collector, tracer, metrics, clock }, exporter)
+        exporter.gather = Duration::from_millis(20);
+        (Self { collector, tracer, metrics }, exporter)
     }
 
     fn counted(&self) -> (u64, u64) {
@@ -192,47 +191,15 @@ async fn what_does_not_fit_in_the_queue_is_dropped_at_once_and_counted() {
     .await;
 }
 
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Told {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("doorward::telemetry::otlp")
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(event.metadata().level().to_string());
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[tokio::test]
-async fn an_unreachable_collector_is_told_once_in_a_while() {
-    let told = Told::default();
-    let _set = tracing::subscriber::set_default(told.clone());
-    let (scene, exporter) = Scene::new(Duration::from_millis(1));
-    beside(exporter, async {
-        scene.collector.refuse(1000, &later());
-        for lost in 1..=3 {
-            scene.tracer.tell(span("lost"));
-            scene.counts((0, lost)).await;
-        }
-        assert_eq!(*told.0.lock().unwrap(), ["WARN"]);
-        scene.clock.advance(Duration::from_secs(601));
-        scene.tracer.tell(span("lost"));
-        scene.counts((0, 4)).await;
-        assert_eq!(*told.0.lock().unwrap(), ["WARN", "WARN"]);
-        scene.collector.refuse(0, &later());
-        scene.tracer.tell(span("taken"));
-        scene.counts((1, 4)).await;
-        assert_eq!(*told.0.lock().unwrap(), ["WARN", "WARN", "INFO"]);
-    })
-    .await;
+#[test]
+fn an_unreachable_collector_is_told_once_in_a_while() {
+    let (mut told, at) = (Told::default(), UnixTime(1_800_000_000));
+    assert!(!told.taken(), "it never was away");
+    assert!(told.lost(at));
+    assert!(!told.lost(at) && !told.lost(at.plus(Duration::from_secs(599))));
+    assert!(told.lost(at.plus(Duration::from_secs(600))));
+    assert!(told.taken() && !told.taken());
+    assert!(told.lost(at.plus(Duration::from_secs(601))), "it went away anew");
 }
 
 #[tokio::test]
