@@ -1,8 +1,7 @@
 //! Wiring: from a config to a running gateway, from one config to the next, and its end.
 //!
 //! `listeners` binds the sockets, `keys` finds or makes the sealing keys, `stores` opens the store, `traces` takes spans to a collector: these stay
-//! for as long as the process. A
-//! `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
+//! for as long as the process. A `generation` is all that is made of one config: `assertion` signs, `providers` and `token_issuers` are whoever is asked on the network,
 //! `outbound` gives tokens for upstreams, `token` is the token endpoint, `edge` what the endpoints share. [`App`] starts all in order and ends
 //! all in order. `explain` makes a generation that answers nobody, `online` asks everybody whether they are there.
 //!
@@ -346,10 +345,7 @@ impl App {
         };
         let times = self.reloading.current.load().drain;
         let drained = self.drain.run(times.delay, times.deadline, emptied).await;
-        if let Some(tracer) = &self.tracer {
-            // Who takes longer than this takes nothing.
-            let _ = tokio::time::timeout(traces::FLUSH, tracer.flush()).await;
-        }
+        traces::flush(self.tracer.as_ref()).await;
         drained
     }
 

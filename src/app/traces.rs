@@ -21,7 +21,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER: usize = 64 * 1024;
 
 /// How long the end of the process waits for what is left.
-pub(super) const FLUSH: Duration = Duration::from_secs(2);
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Waits until what is left is sent, and not for long: whoever takes longer takes nothing.
+pub(super) async fn flush(tracer: Option<&Arc<Tracer>>) {
+    if let Some(tracer) = tracer {
+        let _ = tokio::time::timeout(FLUSH, tracer.flush()).await;
+    }
+}
 
 /// Starts to take spans to the collector; `None` where the config names none.
 pub(super) fn tracer(
