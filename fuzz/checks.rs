@@ -15,6 +15,7 @@ use doorward::secret::Secret;
 use doorward::server::ProxyPeers;
 use doorward::session::{SessionCookie, ShownAs};
 use doorward::store::record;
+use doorward::telemetry::trace::Sampling;
 use doorward::telemetry::{Ids, TraceContext};
 use doorward::token::dpop::Proof;
 use doorward::token::{
@@ -299,7 +300,7 @@ pub fn certificate(data: &[u8]) {
 pub fn trace(data: &[u8]) {
     let ids = Ids::new();
     for name in ["traceparent", "x-request-id"] {
-        let trace = TraceContext::of(&headers(data, &HeaderName::from_static(name)), &ids);
+        let trace = TraceContext::of(&headers(data, &HeaderName::from_static(name)), &ids, Sampling::Off);
         assert!(!trace.request_id().is_empty() && trace.request_id().bytes().all(|byte| byte.is_ascii_graphic()));
         let _ = trace.upstream_value(&ids);
     }
