@@ -1,8 +1,10 @@
 //! What is in `deploy/` is what it says it is, as far as that can be seen without a cluster, a container or an init system.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,14 +36,20 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$jsAm5nlH+xspNzm7EUYjTA$gs9bE8
 /// A config whose files are not on this machine: each is written into `dir` and named instead.
 pub fn stand_in(text: &str, dir: &TempDir) -> String {
     let authority = CertificateAuthority::new();
-    let leaf = authority.leaf(&["localhost"]);
+    // Files of one name are a pair, and each pair is for a host of its own.
+    let leaves = RefCell::new(BTreeMap::new());
+    let pair = |file: &str| {
+        let stem = Path::new(file).file_stem().expect("a file").to_string_lossy().into_owned();
+        let host = format!("{stem}.test");
+        Rc::clone(leaves.borrow_mut().entry(stem).or_insert_with(|| Rc::new(authority.leaf(&[&host]))))
+    };
     let file = Regex::new(r#"\b(\w+_file|file)(\s*=\s*"|: "?)(/[^"\s,}]+)("?)"#).expect("a sound pattern");
     let text = file.replace_all(text, |found: &regex::Captures<'_>| {
         let name = Path::new(&found[3]).file_name().expect("a file").to_string_lossy();
         let content = match &found[1] {
             "seal_file" => STANDARD.encode((0..32).collect::<Vec<u8>>()),
-            "certificate_file" => read(leaf.certificate_file()),
-            "key_file" => read(leaf.key_file()),
+            "certificate_file" => read(pair(&found[3]).certificate_file()),
+            "key_file" => read(pair(&found[3]).key_file()),
             "ca_file" => authority.pem(),
             "password_file" if found[3].starts_with("/run/secrets/bob") => HASH.to_owned(),
             "users_file" => {

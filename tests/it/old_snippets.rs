@@ -2,6 +2,7 @@
 //! would leave it, case by case. What each case does there is written down in the table; where it is otherwise here, the table says why.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code: it fails loudly")]
 
+use doorward::import::{Input, Request, import};
 use serde_json::json;
 
 use crate::harness::answer::Answer;
@@ -11,6 +12,7 @@ use crate::harness::fronts::{self, Front};
 use crate::harness::gateway::{Gateway, provider};
 use crate::harness::hostile::HostileProvider;
 use crate::harness::http::HttpClient;
+use crate::harness::temp::TempDir;
 use crate::harness::upstream::EchoUpstream;
 use crate::harness::wait::free_port;
 
@@ -132,6 +134,15 @@ struct Moved {
 
 impl Moved {
     async fn start(nginx: &str, tables: &str) -> Self {
+        Self::start_with(nginx, |identity_provider, _| {
+            let sign_in = provider(&identity_provider.issuer(), identity_provider.client_id(), identity_provider.client_secret());
+            format!("public_url = \"{SITE}\"\ntrusted_proxies = [\"127.0.0.1\"]\n{sign_in}{tables}")
+        })
+        .await
+    }
+
+    /// With the config that is made for this provider and this port.
+    async fn start_with(nginx: &str, config: impl Fn(&HostileProvider, u16) -> String) -> Self {
         let port = free_port();
         let (authority, identity_provider, app) = (CertificateAuthority::new(), HostileProvider::start(), EchoUpstream::start());
         let leaf = authority.leaf(&["app.example.com"]);
@@ -143,9 +154,7 @@ impl Moved {
         ];
         let replace: Vec<(&str, &str)> = replace.iter().map(|(from, to)| (*from, to.as_str())).collect();
         let front = fronts::nginx(nginx, &replace).await;
-        let sign_in = provider(&identity_provider.issuer(), identity_provider.client_id(), identity_provider.client_secret());
-        let top = format!("public_url = \"{SITE}\"\ntrusted_proxies = [\"127.0.0.1\"]\n");
-        let gateway = Gateway::start_on(port, &format!("{top}{sign_in}{tables}"));
+        let gateway = Gateway::start_on(port, &config(&identity_provider, port));
         Self { gateway, provider: identity_provider, app, front, authority }
     }
 
@@ -451,6 +460,56 @@ async fn outcome(moved: &Moved, case: &Case, cookie: &str) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nginx_asked_oauth2_proxy_it_may_ask_here() {
     let moved = Moved::start(NGINX, MOVED).await;
+    hold(&moved).await;
+}
+
+/// The options from which [`MOVED`] is made by hand, given to the import; the rule of one location becomes a policy, as its report says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_import_makes_of_the_old_options_answers_as_they_did() {
+    let dir = TempDir::new("imported");
+    let secrets_at = dir.path().display().to_string();
+    let nginx = NGINX.replace("?allowed_groups=admins,owners", "?policy=auth-1");
+    let moved = Moved::start_with(&nginx, |identity_provider, port| {
+        let options = format!(
+            r#"
+http_address = "127.0.0.1:{port}"
+reverse_proxy = true
+trusted_proxy_ips = ["127.0.0.1"]
+provider = "oidc"
+oidc_issuer_url = "{}"
+client_id = "{}"
+client_secret = "{}"
+cookie_secret = "0123456789abcdef0123456789abcdef"
+redirect_url = "{SITE}/oauth2/callback"
+upstreams = ["static://202"]
+email_domains = ["example.test"]
+allowed_groups = ["staff"]
+skip_auth_routes = ["^/static/"]
+skip_provider_button = true
+set_xauthrequest = true
+pass_access_token = true
+"#,
+            identity_provider.issuer(),
+            identity_provider.client_id(),
+            identity_provider.client_secret()
+        );
+        let inputs = [Input { name: "oauth2-proxy.cfg".to_owned(), text: options }];
+        let auth_urls = [format!("{SITE}/oauth2/auth?allowed_groups=admins,owners")];
+        let request = Request { inputs: &inputs, environment: None, auth_urls: &auth_urls, secrets_at: &secrets_at };
+        let imported = import(&request).unwrap_or_else(|error| panic!("{error}"));
+        for file in &imported.files {
+            let content = file.content.as_ref().unwrap_or_else(|| panic!("{} has to be put there", file.name));
+            dir.write_secret(&file.name, content.expose());
+        }
+        eprintln!("{}", imported.config);
+        imported.config
+    })
+    .await;
+    hold(&moved).await;
+}
+
+/// Every case comes out as the table says.
+async fn hold(moved: &Moved) {
     let mut wrong = Vec::new();
     let mut told = Vec::new();
     for case in cases() {
@@ -465,7 +524,7 @@ async fn what_nginx_asked_oauth2_proxy_it_may_ask_here() {
                 moved.session().await
             }
         };
-        let found = outcome(&moved, &case, &cookie).await;
+        let found = outcome(moved, &case, &cookie).await;
         let expected = case.here.map_or(case.there, |(_, here)| here);
         told.extend(case.here.map(|(why, _)| why));
         if found != expected {

@@ -1,4 +1,4 @@
-//! What would happen to a request, and why: the way of [`super::serve`] through the same functions, up to where something would be asked of the
+//! What would happen to a request, and why: the way of `endpoint::serve` through the same functions, up to where something would be asked of the
 //! network or the store. Those that wait are not called: who somebody is, is supposed.
 //!
 //! `told` is what is told of it, `credential` which credential counts, `act` what a decision would do.
