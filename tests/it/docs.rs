@@ -57,6 +57,21 @@ fn what_the_docs_point_at_is_there() {
 }
 
 #[test]
+fn reasons_that_the_docs_name_are_reasons() {
+    // What looks like one and is the name of something else.
+    let names = ["auth-cache-key", "auth-url", "no-store", "sec-websocket-version"];
+    let word = regex::Regex::new("`([a-z]+(?:-[a-z]+)+)`").expect("a sound pattern");
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for found in word.captures_iter(&text).filter(|found| !names.contains(&&found[1])) {
+            seen += 1;
+            assert!(doorward::reason::Reason::ALL.iter().any(|reason| reason.as_str() == &found[1]), "{}: {}", path.display(), &found[1]);
+        }
+    }
+    assert!(seen > 8, "{seen} reasons");
+}
+
+#[test]
 fn every_page_is_in_the_index() {
     let pages = pages();
     let (_, index) = pages.iter().find(|(path, _)| path.ends_with("docs/README.md")).expect("an index");
