@@ -84,7 +84,7 @@ OIDCSessionType server-cache
 
 
 class OAuth2Proxy:
-    """`kind` is "cookie" or "redis". It takes bearer tokens too, and answers /oauth2/auth."""
+    """`kind` is "cookie" or "redis", or "auth": then /oauth2/auth says who it is. Bearer tokens are taken too."""
 
     def __init__(self, stand, binary, kind):
         self.stand, self.machine, self.binary, self.kind = stand, stand.machine, binary, kind
@@ -119,9 +119,11 @@ class OAuth2Proxy:
             f"--oidc-issuer-url={self.stand.issuer()}", "--client-id=oauth2-proxy", f"--client-secret={SECRET}",
             f"--redirect-url={self.origin}/oauth2/callback", f"--cookie-secret={secrets.token_hex(16)}", "--cookie-secure=false",
             "--email-domain=*", "--skip-provider-button=true", "--code-challenge-method=S256", "--scope=openid email profile",
-            "--request-logging=false", "--auth-logging=false", "--standard-logging=false", "--set-xauthrequest=true",
+            "--request-logging=false", "--auth-logging=false", "--standard-logging=false",
             "--skip-jwt-bearer-tokens=true",
         ]
+        if self.kind == "auth":
+            command.append("--set-xauthrequest=true")
         if self.kind == "redis":
             command += ["--session-store-type=redis", f"--redis-connection-url=redis://127.0.0.1:{self.stand.redis()}"]
         self.group = self.machine.start(self.name, command, self.name, contender=True)

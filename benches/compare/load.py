@@ -40,8 +40,8 @@ def ask(row):
             context = ssl._create_unverified_context()
             context.set_alpn_protocols(["http/1.1"])
             connection = context.wrap_socket(connection, server_hostname="localhost")
-        lines = [f"{name}: {value}" for name, value in row.headers().items()]
-        head = "\r\n".join([f"GET {row.path} HTTP/1.1", f"Host: {row.host()}", *lines])
+        lines = [f"{name}: {value}" for name, value in {"Host": row.host(), **row.headers()}.items()]
+        head = "\r\n".join([f"GET {row.path} HTTP/1.1", *lines])
         connection.sendall(f"{head}\r\n\r\n".encode())
         head, body = sink.read_head(connection)
         if head is None:
@@ -140,7 +140,8 @@ def h2load(row, seconds, threads, log):
     requests = int(counted[2])
     sample = Sample(requests, requests / seconds, resident=watch.memory, user=watch.user)
     sample.cpu = watch.cpu / max(requests, 1) * 1e6
-    sample.errors = int(counted[3]) + int(counted[4]) + requests - int(status[1])
+    # At the end some have their status and not yet their body.
+    sample.errors = int(counted[3]) + int(counted[4]) + max(0, requests - int(status[1]))
     times = sorted(int(line.split()[2]) for line in Path(log).read_text().splitlines())
     Path(log).unlink()
     if times:

@@ -8,6 +8,8 @@ import time
 import load
 from machine import Problem
 
+FRESH_SECONDS = 2  # of rows that use up what was made beforehand
+
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
@@ -86,14 +88,15 @@ class Run:
             row.front.again()
         if (number == 0 or row.fresh) and row.kind == "wrk":
             # Connections of the pool, caches of the file system; with a row of many values by its first alone.
-            load.wrk(row, 0.5 if row.fresh else 1, self.threads, 0, quiet=not row.stored)
+            load.wrk(row, 1, self.threads, 0, quiet=not row.stored)
         calls = self.stand.redis_calls() if row.stored else 0
         if row.kind == "upload":
             sample = load.uploads(row, self.seconds)
         elif row.kind == "h2load":
             sample = load.h2load(row, self.seconds, self.threads, self.stand.machine.dir / "h2load.log")
         else:
-            sample = load.wrk(row, self.seconds, self.threads, self.sizes[row.id])
+            seconds = min(self.seconds, FRESH_SECONDS) if row.fresh else self.seconds
+            sample = load.wrk(row, seconds, self.threads, self.sizes[row.id])
         if row.stored and (self.stand.redis_calls() - calls) < 0.9 * sample.requests:
             sample.notes.append("some requests did not reach Redis")
         used_up = row.fresh and sample.requests >= 0.99 * self.stand.tokens_count()

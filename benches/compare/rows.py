@@ -169,20 +169,20 @@ def compared(id, group, what, size, nginx, haproxy, doorward, cookie, **more):
 
 def with_oauth2_proxy(stand, binary, nginx, cookie):
     """What oauth2-proxy can be asked for."""
-    by_cookie, by_redis = OAuth2Proxy(stand, binary, "cookie"), OAuth2Proxy(stand, binary, "redis")
-    nginx.ask("oauth2proxy", by_cookie.port(), "/oauth2/auth")
+    by_cookie, by_redis, auth = (OAuth2Proxy(stand, binary, kind) for kind in ("cookie", "redis", "auth"))
+    nginx.ask("oauth2proxy", auth.port(), "/oauth2/auth")
     asked = {"path": "/session/64", "base": "nginx"}
     return [
         Row("o2p-cookie", "oauth2-proxy", "session in its cookie", by_cookie, credential=cookie(by_cookie), **asked),
         Row("o2p-redis", "oauth2-proxy", "session in Redis", by_redis, credential=cookie(by_redis), **asked),
         Row("o2p-bearer", "oauth2-proxy", "the same token", by_cookie, credential=lambda: ("Authorization", f"Bearer {by_cookie.token()}"), **asked),
         Row(
-            "o2p-auth", "oauth2-proxy", "/oauth2/auth, the answer alone", by_cookie, "/oauth2/auth", "nginx", credential=cookie(by_cookie),
+            "o2p-auth", "oauth2-proxy", "/oauth2/auth, the answer alone", auth, "/oauth2/auth", "nginx", credential=cookie(auth),
             status=202, answered_here=True, identity="x-auth-request-user: alice",
         ),
         Row(
             "nginx-o2p", "oauth2-proxy", "nginx, asking oauth2-proxy (both)", nginx, "/session/64", "nginx", listener="oauth2proxy",
-            credential=cookie(by_cookie), also=[by_cookie],
+            credential=cookie(auth), also=[auth],
         ),
     ]
 
