@@ -46,13 +46,17 @@ class Browser:
         finally:
             connection.close()
         for line in answer.headers.get_all("Set-Cookie") or []:
-            name, _, value = line.split(";")[0].strip().partition("=")
-            kept = self.cookies.setdefault(origin, {})
-            if value and "max-age=0" not in line.lower().replace(" ", ""):
-                kept[name] = value
-            else:
-                kept.pop(name, None)
+            self._keep(origin, line)
         return Answer(answer.status, answer.headers, text)
+
+    def _keep(self, origin, line):
+        pair, *words = (part.strip() for part in line.split(";"))
+        name, _, value = pair.partition("=")
+        words = {word.partition("=")[0].lower(): word.partition("=")[2] for word in words}
+        kept = self.cookies.setdefault(origin, {})
+        kept.pop((name, words.get("path", "/")), None)
+        if value and words.get("max-age") != "0":
+            kept[name, words.get("path", "/")] = value
 
     def visit(self, url, stop=None):
         """Goes where redirects lead, and signs in where a login form stands. Returns the last address and what was there; ends early at
@@ -76,8 +80,9 @@ class Browser:
 
     def cookie(self, url):
         """The Cookie line for this address."""
-        kept = self.cookies.get(urllib.parse.urlsplit(url).netloc, {})
-        return "; ".join(f"{name}={value}" for name, value in kept.items())
+        parts = urllib.parse.urlsplit(url)
+        kept = self.cookies.get(parts.netloc, {})
+        return "; ".join(f"{name}={value}" for (name, path), value in kept.items() if (parts.path or "/").startswith(path))
 
 
 def sign_in(url):

@@ -1,8 +1,8 @@
 """Doorward as a contender: one instance for each way in which it is configured."""
 
+import base64
 import os
 import secrets
-import base64
 
 from browser import sign_in
 from stand import AUDIENCE, ISSUER, ROUTES, SECRET
@@ -11,7 +11,8 @@ CLIENT = "doorward"
 
 
 class Doorward:
-    """An instance. `kind` is what its configuration differs in: "plain", "tls", "redis", "uncached", "forward", "logs", "route" (one alone), "routes" (very many)."""
+    """An instance. `kind` is what its configuration differs in: "plain", "tls", "redis", "uncached", "forward", "logs",
+    "route" (one alone), "routes" (very many)."""
 
     def __init__(self, stand, binary, kind, name):
         self.stand, self.binary, self.kind, self.name = stand, binary, kind, name
@@ -48,9 +49,12 @@ class Doorward:
 
     def cookies(self, count=1):
         """Cookie lines of so many sessions."""
-        path = f"/r{ROUTES - 1}/whoami" if self.kind in ("route", "routes") else "/asked/whoami" if self.kind == "forward" else "/session/whoami"
+        last = f"r{ROUTES - 1}"
+        prefix = {"route": last, "routes": last, "forward": "asked"}.get(self.kind, "session")
         while len(self._cookies) < count:
-            self._cookies.append(sign_in(self.origin + path))
+            pairs = sign_in(f"{self.origin}/{prefix}/whoami").split("; ")
+            # What belongs to the way through login is over long before the session is.
+            self._cookies.append("; ".join(pair for pair in pairs if "doorward-flow" not in pair))
         return self._cookies
 
     def config(self):
@@ -64,7 +68,8 @@ class Doorward:
             'trusted_proxies = ["127.0.0.1"]' if self.kind == "forward" else "",
             f'[admin]\nlisten = "127.0.0.1:{machine.port(self.name + "-admin")}"',
             '[log]\nlevel = "warn"',
-            f'[provider]\nissuer = "{issuer}"\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscopes = ["openid", "profile", "email", "groups"]',
+            f'[provider]\nissuer = "{issuer}"\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            'scopes = ["openid", "profile", "email", "groups"]',
             '[forward_auth]\nheaders = "nginx"' if self.kind == "forward" else "",
             self.store(),
         ]
@@ -88,7 +93,8 @@ class Doorward:
             # To sign in at: nginx would do that for browsers in front of /asked/.
             parts.append('[[route]]\nid = "asked-page"\npath = "/asked/whoami"\nallow = "any-authenticated"\n' + f'upstream = "{upstream}"')
         if self.kind == "plain":
-            parts.append(f'[[route]]\nid = "upload"\npath = "/upload"\nallow = "any-authenticated"\nlog = false\nupstream = "http://127.0.0.1:{self.stand.sink()}"')
+            sink = f'upstream = "http://127.0.0.1:{self.stand.sink()}"'
+            parts.append(f'[[route]]\nid = "upload"\npath = "/upload"\nallow = "any-authenticated"\nlog = false\n{sink}')
         return "\n\n".join(part for part in parts if part)
 
     def route(self, name, upstream, access, logged=False):

@@ -49,8 +49,8 @@ class Nginx:
             parts.append(f"upstream {listener} {{ server 127.0.0.1:{port}; {pool} }}")
             # What deploy/nginx/doorward.conf says, without what is for browsers.
             question = (
-                f"location = /question {{ internal; proxy_pass http://{listener}{path}; proxy_http_version 1.1; proxy_pass_request_body off;"
-                ' proxy_set_header Content-Length ""; proxy_set_header Connection "";'
+                f"location = /question {{ internal; proxy_pass http://{listener}{path}; proxy_http_version 1.1;"
+                ' proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header Connection "";'
                 " proxy_set_header X-Original-Method $request_method; proxy_set_header X-Original-URI $request_uri;"
                 " proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
                 " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }"

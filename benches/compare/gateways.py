@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 
 from browser import id_token, sign_in
 from stand import SECRET
@@ -36,7 +37,9 @@ class Apache:
         folder = self.machine.dir / self.name
         folder.mkdir()
         app = f"http://127.0.0.1:{self.stand.upstream()}"
-        cache = f"OIDCCacheType redis\nOIDCRedisCacheServer 127.0.0.1:{self.stand.redis()}" if self.cache == "redis" else "OIDCCacheType shm"
+        cache = "OIDCCacheType shm"
+        if self.cache == "redis":
+            cache = f"OIDCCacheType redis\nOIDCRedisCacheServer 127.0.0.1:{self.stand.redis()}"
         user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
         text = f"""ServerRoot {folder}
 ServerName 127.0.0.1
@@ -77,7 +80,7 @@ OIDCSessionType server-cache
 </Location>
 """
         if user:
-            os.system(f"chown www-data {folder}")  # its mutexes
+            shutil.chown(folder, "www-data")  # its mutexes
         file = self.machine.write(f"{self.name}/apache.conf", text)
         command = ["apache2", "-d", folder, "-f", file, "-DFOREGROUND"]
         self.group = self.machine.start(self.name, command, self.name, contender=True)
@@ -115,8 +118,8 @@ class OAuth2Proxy:
         if self.group:
             return
         command = [
-            self.binary, f"--http-address=127.0.0.1:{self.port()}", f"--upstream=http://127.0.0.1:{self.stand.upstream()}/", "--provider=oidc",
-            f"--oidc-issuer-url={self.stand.issuer()}", "--client-id=oauth2-proxy", f"--client-secret={SECRET}",
+            self.binary, f"--http-address=127.0.0.1:{self.port()}", f"--upstream=http://127.0.0.1:{self.stand.upstream()}/",
+            "--provider=oidc", f"--oidc-issuer-url={self.stand.issuer()}", "--client-id=oauth2-proxy", f"--client-secret={SECRET}",
             f"--redirect-url={self.origin}/oauth2/callback", f"--cookie-secret={secrets.token_hex(16)}", "--cookie-secure=false",
             "--email-domain=*", "--skip-provider-button=true", "--code-challenge-method=S256", "--scope=openid email profile",
             "--request-logging=false", "--auth-logging=false", "--standard-logging=false",

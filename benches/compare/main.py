@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import re
+import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,16 +29,20 @@ def main():
     groups = [name for name in only if name in GROUPS]
     rows = chosen(every, groups) if groups else []
     measured = Run(stand, rows, options.rounds, options.seconds, options.threads)
+    if options.hold:
+        hold(measured)
+        return
     measured.measure()
     result = measured.result()
     started = starts(next(row.front for row in every if row.id == "public")) if "start" in only else None
     found = report.bars(result, started)
 
+    where = "the same" if len(place.here) <= options.cores else "the others"
     told = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "command": shown_command(),
         "doorward": version(doorward),
-        "machine": f"{machine.description()}; contenders on {options.cores} cores, wrk and upstream on {'the same' if len(place.here) <= options.cores else 'the others'}.",
+        "machine": f"{machine.description()}; contenders on {options.cores} cores, wrk and upstream on {where}.",
         "versions": versions(doorward, pgo, oauth2_proxy),
     }
     kept = json.loads(store().read_text()) if options.write and store().exists() else {}
@@ -56,14 +62,27 @@ def main():
     sys.exit(1 if any(row["void"] for row in result.values()) else 0)
 
 
+def hold(measured):
+    """Everything is up: process ids and a command for each row, until Ctrl-C."""
+    measured.ready()
+    for row in measured.rows:
+        if row.id not in measured.void:
+            headers = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in row.headers().items())
+            pids = ",".join(str(pid) for group in row.groups() for pid in group.pids())
+            print(f"{row.id} {pids} wrk -t 2 -c {row.connections} -d 10s {headers} {row.url()}", flush=True)
+    signal.pause()
+
+
 def arguments():
-    parser = argparse.ArgumentParser(prog="benches/compare/run", description="Measures Doorward beside nginx and others. Rows with errors are void.")
+    about = "Measures Doorward beside nginx and others. Rows with errors are void."
+    parser = argparse.ArgumentParser(prog="benches/compare/run", description=about)
     parser.add_argument("--only", help=f"groups, with commas: {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender has its turn (5)")
     parser.add_argument("--seconds", type=int, default=5, help="how long a turn is (5)")
     parser.add_argument("--cores", type=int, default=min(2, len(os.sched_getaffinity(0))), help="cores of each contender (2)")
     parser.add_argument("--threads", type=int, default=2, help="threads of wrk (2)")
     parser.add_argument("--write", action="store_true", help="put what was measured into RESULTS.md; other groups there stay")
+    parser.add_argument("--hold", action="store_true", help="start and check the rows, say how to ask them, and wait: for a look with perf")
     options = parser.parse_args()
     unknown = [name for name in (options.only or NAMES[0]).split(",") if name not in NAMES]
     if unknown:

@@ -66,7 +66,8 @@ class Run:
         self.void = {}  # id: why
         self.sizes = {}
 
-    def measure(self):
+    def ready(self):
+        """Everybody who has a turn is up, and does what it claims."""
         for row in self.rows:
             try:
                 row.start()
@@ -74,6 +75,9 @@ class Run:
             except Problem as problem:
                 self.void[row.id] = str(problem)
                 say(f"{row.id}: void: {problem}")
+
+    def measure(self):
+        self.ready()
         for number in range(self.rounds):
             for row in self.rows:
                 if row.id not in self.void:
@@ -105,8 +109,9 @@ class Run:
         self.samples[row.id].append(sample)
         check(row)
         say(
-            f"round {number + 1}/{self.rounds}  {row.id:20} {sample.per_second:9.0f}/s  {sample.cpu:8.2f} µs/request ({sample.user:.0%} user)"
-            f"  p99 {sample.p99:7.2f} ms  {sample.resident / 1e6:6.1f} MB  errors {sample.errors} {'; '.join(sample.notes)}"
+            f"round {number + 1}/{self.rounds}  {row.id:20} {sample.per_second:9.0f}/s  {sample.cpu:8.2f} µs/request"
+            f" ({sample.user:.0%} user)  p99 {sample.p99:7.2f} ms  {sample.resident / 1e6:6.1f} MB  errors {sample.errors}"
+            f" {'; '.join(sample.notes)}"
         )
 
     def result(self):
@@ -126,8 +131,10 @@ def summary(row, samples, base_of, void):
         made["void"] = "; ".join(notes)
     if not mine:
         return made
-    middle = {name: statistics.median(getattr(sample, name) for sample in mine) for name in ("per_second", "cpu", "user", "p50", "p99", "resident")}
-    made.update(middle, least=min(sample.cpu for sample in mine), most=max(sample.cpu for sample in mine), rounds=[sample.cpu for sample in mine])
+    for name in ("per_second", "cpu", "user", "p50", "p99", "resident"):
+        made[name] = statistics.median(getattr(sample, name) for sample in mine)
+    costs = [sample.cpu for sample in mine]
+    made.update(least=min(costs), most=max(costs), rounds=costs)
     made["rounds_p99"] = [sample.p99 for sample in mine]
     return made
 

@@ -11,7 +11,10 @@ const kinds = [
 const encoded = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const now = Math.floor(Date.now() / 1000);
 const sign = (key, text) => new Promise((done, failed) => {
-  crypto.sign('sha256', Buffer.from(text), key, (error, signature) => (error ? failed(error) : done(`${text}.${signature.toString('base64url')}`)));
+  crypto.sign('sha256', Buffer.from(text), key, (error, signature) => {
+    if (error) failed(error);
+    else done(`${text}.${signature.toString('base64url')}`);
+  });
 });
 
 const keys = kinds.map(({ alg, pair }) => ({ ...pair.publicKey.export({ format: 'jwk' }), alg, use: 'sig', kid: alg }));

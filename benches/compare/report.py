@@ -30,7 +30,8 @@ def line(result, row):
     digits = 2 if row["cpu"] < 1000 else 0
     return (
         f"| {row['name']} | {rate} | {faster} | {row['cpu']:.{digits}f} | {row['least']:.{digits}f}–{row['most']:.{digits}f} "
-        f"| {'–' if cost is None else f'**{cost:.2f}**'} | {row['user']:.0%} | {row['p50']:.2f} | {row['p99']:.2f} | {row['resident'] / 1e6:.1f} | {row['errors']} |"
+        f"| {'–' if cost is None else f'**{cost:.2f}**'} | {row['user']:.0%} | {row['p50']:.2f} | {row['p99']:.2f}"
+        f" | {row['resident'] / 1e6:.1f} | {row['errors']} |"
     )
 
 
@@ -50,7 +51,8 @@ def bars(result, started):
     say("tls", "TLS 1.3 downstream, session, over nginx TLS plain", 0.80, ratio(result, "session-tls-64", "nginx-tls-64"))
     say("tls", "64 KB bodies over TLS, over nginx", 0.70, ratio(result, "session-tls-64k", "nginx-tls-64k"))
     whole, alone = ratio(result, "nginx-doorward", "nginx"), ratio(result, "nginx-static", "nginx")
-    say("forward", "through nginx `auth_request`: what Doorward adds to a static 204, over nginx plain", 0.60, None if whole is None or alone is None else whole - alone)
+    added = None if whole is None or alone is None else whole - alone
+    say("forward", "through nginx `auth_request`: what Doorward adds to a static 204, over nginx plain", 0.60, added)
     say("session", "p99 of a session over nginx's", 1.10, ratio(result, "session", "nginx", "rounds_p99"))
     say("start", "resident, idle after start", 12, started and started["idle"] / 1e6, "MB")
     session = result.get("session")
@@ -63,16 +65,16 @@ def bars(result, started):
 def bars_table(found):
     lines = ["| | at most | measured | reached |", "|---|---:|---:|---|"]
     for bar in found:
-        digits = 2 if bar["unit"] == "×" else 1
-        lines.append(
-            f"| {bar['what']} | {bar['most']:g} {bar['unit']} | {bar['measured']:.{digits}f} {bar['unit']} | {'yes' if bar['measured'] <= bar['most'] else '**no**'} |"
-        )
+        digits, unit = 2 if bar["unit"] == "×" else 1, bar["unit"]
+        reached = "yes" if bar["measured"] <= bar["most"] else "**no**"
+        lines.append(f"| {bar['what']} | {bar['most']:g} {unit} | {bar['measured']:.{digits}f} {unit} | {reached} |")
     return "\n".join(lines)
 
 
 def start_line(started):
     return (
-        f"Doorward, {started['cold_start']:.1f} ms from its start to the first answer (median of 15, most {started['cold_start_most']:.1f});"
+        f"Doorward, {started['cold_start']:.1f} ms from its start to the first answer (median of 15, most"
+        f" {started['cold_start_most']:.1f});"
         f" {started['idle'] / 1e6:.1f} MB resident a second later."
     )
 
@@ -81,8 +83,8 @@ def results(kept):
     """RESULTS.md of what each group's latest run showed."""
     parts = [
         "# Doorward beside other proxies and gateways",
-        "Written by `benches/compare/run`; what the columns mean stands in [README.md](README.md). The figure to look at is CPU per request over nginx's:"
-        " load, upstream and contenders share the machine, so requests per second tell of all of them together.",
+        "Written by `benches/compare/run`; what the columns mean stands in [README.md](README.md). The figure to look at is CPU per"
+        " request over nginx's: load, upstream and contenders share the machine, so requests per second tell of all of them together.",
         "## What is to be reached",
         bars_table([bar for group in kept.values() for bar in group["bars"]]),
         "Memory per session and per idle WebSocket are measured by `benches/scale`.",

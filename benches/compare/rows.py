@@ -73,7 +73,8 @@ class Row:
 
 
 def every_row(stand, doorward, pgo=None, oauth2_proxy=None):
-    """All rows that can be measured with these binaries. Contenders are made here, so that the provider knows them, and started when needed."""
+    """All rows that can be measured with these binaries. Contenders are made here, so that the provider knows them, and started when
+    needed."""
     plain, redis = Doorward(stand, doorward, "plain", "doorward"), Doorward(stand, doorward, "redis", "doorward-redis")
     uncached, tls = Doorward(stand, doorward, "uncached", "doorward-uncached"), Doorward(stand, doorward, "tls", "doorward-tls")
     asked, logs = Doorward(stand, doorward, "forward", "doorward-forward"), Doorward(stand, doorward, "logs", "doorward-logs")
@@ -92,9 +93,11 @@ def every_row(stand, doorward, pgo=None, oauth2_proxy=None):
     def many_sessions():
         return stand.machine.write("sessions.txt", "\n".join(uncached.cookies(64)) + "\n")
 
+    bearer = {"path": "/bearer/64", "base": "nginx"}
+
     def first_seen(kind):
         return {
-            "credential": token(kind), "lines": (lambda: stand.tokens() / f"{kind}.txt", "Authorization", "Bearer ", "once"),
+            **bearer, "credential": token(kind), "lines": (lambda: stand.tokens() / f"{kind}.txt", "Authorization", "Bearer ", "once"),
             "fresh": True, "identity": "user=program-0",
         }
 
@@ -105,15 +108,15 @@ def every_row(stand, doorward, pgo=None, oauth2_proxy=None):
         Row("session", "session", "Doorward, session", plain, "/session/64", "nginx", credential=cookie(plain)),
         Row("session-redis", "session", "Doorward, session in Redis, known", redis, "/session/64", "nginx", credential=cookie(redis)),
         Row(
-            "session-uncached", "session", "Doorward, session in Redis, read each time", uncached, "/session/64", "nginx", credential=cookie(uncached),
-            lines=(many_sessions, "Cookie", "", "again"), stored=True,
+            "session-uncached", "session", "Doorward, session in Redis, read each time", uncached, "/session/64", "nginx",
+            credential=cookie(uncached), lines=(many_sessions, "Cookie", "", "again"), stored=True,
         ),
-        Row("bearer", "bearer", "Doorward, the same token", plain, "/bearer/64", "nginx", credential=token("rs256"), identity="user=program-0"),
-        Row("bearer-rs256", "bearer", "Doorward, a new token each time, RS256", first, "/bearer/64", "nginx", **first_seen("rs256")),
-        Row("bearer-es256", "bearer", "Doorward, a new token each time, ES256", first, "/bearer/64", "nginx", **first_seen("es256")),
+        Row("bearer", "bearer", "Doorward, the same token", plain, credential=token("rs256"), identity="user=program-0", **bearer),
+        Row("bearer-rs256", "bearer", "Doorward, a new token each time, RS256", first, **first_seen("rs256")),
+        Row("bearer-es256", "bearer", "Doorward, a new token each time, ES256", first, **first_seen("es256")),
         Row(
-            "forward", "forward", "Doorward, the answer alone", asked, "/oauth2/auth", "nginx", credential=cookie(asked), answered_here=True,
-            identity="x-auth-request-user: alice",
+            "forward", "forward", "Doorward, the answer alone", asked, "/oauth2/auth", "nginx", credential=cookie(asked),
+            answered_here=True, identity="x-auth-request-user: alice",
             others={
                 "X-Original-Method": "GET", "X-Original-URI": "/asked/64", "X-Forwarded-Proto": "http",
                 "X-Forwarded-Host": f"127.0.0.1:{asked.port}",
@@ -125,10 +128,10 @@ def every_row(stand, doorward, pgo=None, oauth2_proxy=None):
             credential=cookie(asked), also=[asked], others={"Host": f"127.0.0.1:{asked.port}"},
         ),
     ]
-    for name, binary in [("PGO", pgo)] if pgo else []:
-        front = Doorward(stand, binary, "plain", "doorward-pgo")
-        rows.append(Row("public-pgo", "session", f"Doorward with {name}, public", front, "/public/64", "nginx"))
-        rows.append(Row("session-pgo", "session", f"Doorward with {name}, session", front, "/session/64", "nginx", credential=cookie(front)))
+    if pgo:
+        front = Doorward(stand, pgo, "plain", "doorward-pgo")
+        rows.append(Row("public-pgo", "session", "Doorward with PGO, public", front, "/public/64", "nginx"))
+        rows.append(Row("session-pgo", "session", "Doorward with PGO, session", front, "/session/64", "nginx", credential=cookie(front)))
     apaches = [Apache(stand, "shm"), Apache(stand, "redis")]
     rows.append(Row("apache", "apache", "Apache, asking nobody", apaches[0], "/public/64", "nginx"))
     for front, what in zip(apaches, ["shared memory", "Redis"]):
@@ -139,7 +142,7 @@ def every_row(stand, doorward, pgo=None, oauth2_proxy=None):
     sizes = [("16k", "16 KB"), ("1m", "1 MB")]
     rows += [row for size, what in sizes for row in compared(f"{size}", "bodies", what, size, nginx, haproxy, plain, cookie)]
     rows += [
-        Row(f"{front.name}-upload", "upload", f"{name}", front, "/upload", "nginx-upload", kind="upload", connections=1, credential=credential)
+        Row(f"{front.name}-upload", "upload", name, front, "/upload", "nginx-upload", kind="upload", connections=1, credential=credential)
         for front, name, credential in [(nginx, "nginx", None), (haproxy, "HAProxy", None), (plain, "Doorward, session", cookie(plain))]
     ]
     for size, what in [("64", "64 B"), ("64k", "64 KB")]:
@@ -175,7 +178,10 @@ def with_oauth2_proxy(stand, binary, nginx, cookie):
     return [
         Row("o2p-cookie", "oauth2-proxy", "session in its cookie", by_cookie, credential=cookie(by_cookie), **asked),
         Row("o2p-redis", "oauth2-proxy", "session in Redis", by_redis, credential=cookie(by_redis), **asked),
-        Row("o2p-bearer", "oauth2-proxy", "the same token", by_cookie, credential=lambda: ("Authorization", f"Bearer {by_cookie.token()}"), **asked),
+        Row(
+            "o2p-bearer", "oauth2-proxy", "the same token", by_cookie,
+            credential=lambda: ("Authorization", f"Bearer {by_cookie.token()}"), **asked,
+        ),
         Row(
             "o2p-auth", "oauth2-proxy", "/oauth2/auth, the answer alone", auth, "/oauth2/auth", "nginx", credential=cookie(auth),
             status=202, answered_here=True, identity="x-auth-request-user: alice",

@@ -50,7 +50,7 @@ class Stand:
         for prefix in [*PREFIXES, f"r{ROUTES - 1}"]:
             places.append(f"location = /{prefix}/64 {{ return 200 '{'x' * 64}'; }}")
             places += [f"location = /{prefix}/{name} {{ alias {machine.dir}/bodies/{name}; }}" for name in BODIES if name != "64"]
-            said = "user=$http_x_forwarded_user$http_oidc_claim_sub$http_x_auth_request_user email=$http_x_forwarded_email$http_oidc_claim_email"
+            said = "user=$http_x_forwarded_user$http_oidc_claim_sub email=$http_x_forwarded_email$http_oidc_claim_email"
             places.append(f"location = /{prefix}/whoami {{ return 200 '{said}'; }}")
         places.append("location = /204 { return 204; }")
         listening = f"server {{ listen 127.0.0.1:{machine.port('upstream')} backlog=4096; {' '.join(places)} }}"
@@ -76,7 +76,10 @@ class Stand:
 
     def _start_provider(self):
         machine = self.machine
-        claims = {"email": "alice@example.test", "email_verified": True, "groups": ["staff", "users"], "preferred_username": "alice", "name": "Alice Adams"}
+        claims = {
+            "email": "alice@example.test", "email_verified": True, "groups": ["staff", "users"], "preferred_username": "alice",
+            "name": "Alice Adams",
+        }
         config = {
             "host": "127.0.0.1",
             "port": machine.port("provider"),
@@ -139,7 +142,8 @@ class Stand:
     def _make_certificate(self):
         certificate, key = self.machine.dir / "localhost.crt", self.machine.dir / "localhost.key"
         command = [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-subj", "/CN=localhost",
             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate,
         ]
         made = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
