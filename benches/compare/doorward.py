@@ -1,11 +1,10 @@
 """Doorward as a contender: one instance for each way in which it is configured."""
 
 import base64
-import os
 import secrets
 
 from browser import sign_in
-from stand import AUDIENCE, ISSUER, ROUTES, SECRET
+from stand import AUDIENCE, ISSUER, POOL, ROUTES, SECRET
 
 CLIENT = "doorward"
 
@@ -38,11 +37,14 @@ class Doorward:
 
     def again(self):
         """A new process, which has seen nothing."""
-        if self.group:
-            self.group.end()
-            self.machine.groups.remove(self.group)
-            self.group = None
+        self.stop()
         self.start()
+
+    def stop(self):
+        """Sessions stay where they are stored."""
+        if self.group:
+            self.machine.stop(self.group)
+            self.group = None
 
     def groups(self):
         return [self.group]
@@ -68,6 +70,7 @@ class Doorward:
             'trusted_proxies = ["127.0.0.1"]' if self.kind == "forward" else "",
             f'[admin]\nlisten = "127.0.0.1:{machine.port(self.name + "-admin")}"',
             '[log]\nlevel = "warn"',
+            self.limits(),
             f'[provider]\nissuer = "{issuer}"\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
             'scopes = ["openid", "profile", "email", "groups"]',
             '[forward_auth]\nheaders = "nginx"' if self.kind == "forward" else "",
@@ -103,8 +106,14 @@ class Doorward:
     def store(self):
         if self.kind not in ("redis", "uncached"):
             return f'[store]\nkind = "embedded"\npath = "{self.machine.dir}/{self.name}.redb"'
-        keys = self.machine.write(f"{self.name}.keys", base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
-        os.chmod(keys, 0o600)
-        text = f'[store]\nkind = "redis"\nurl = "redis://127.0.0.1:{self.stand.redis()}"\n\n[keys]\nseal_file = "{keys}"'
+        keys = self.machine.dir / f"{self.name}.keys"
+        if not keys.exists():
+            keys.touch(0o600)
+            keys.write_text(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+        return f'[store]\nkind = "redis"\nurl = "redis://127.0.0.1:{self.stand.redis()}"\n\n[keys]\nseal_file = "{keys}"'
+
+    def limits(self):
+        # As many connections to the upstream wait as there are of the largest row: nginx here has the same.
+        text = f"[limits]\nupstream_idle_connections = {POOL}"
         # Room for one session, and the row shows many in turn: each request reads its session from Redis and opens it.
-        return text + ("\n\n[limits]\ncached_sessions = 1" if self.kind == "uncached" else "")
+        return text + ("\ncached_sessions = 1" if self.kind == "uncached" else "")

@@ -1,6 +1,6 @@
 """nginx and HAProxy as contenders: proxies that check nothing, and nginx that asks somebody."""
 
-from stand import nginx_text, start_nginx
+from stand import POOL, nginx_text, start_nginx
 
 
 class Nginx:
@@ -21,6 +21,11 @@ class Nginx:
     def groups(self):
         return [self.group]
 
+    def stop(self):
+        if self.group:
+            self.machine.stop(self.group)
+            self.group = None
+
     def start(self):
         if self.group:
             return
@@ -32,7 +37,7 @@ class Nginx:
 
     def _http(self):
         certificate, key = self.stand.certificate()
-        pool = "keepalive 128; keepalive_requests 1000000000; keepalive_timeout 600s;"
+        pool = f"keepalive {POOL}; keepalive_requests 1000000000; keepalive_timeout 600s;"
         to_app = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; proxy_pass http://app;'
         app = f"location / {{ {to_app} }}"
         # As a gateway in its place would do: bodies go on while they come.
@@ -78,6 +83,11 @@ class Haproxy:
 
     def groups(self):
         return [self.group]
+
+    def stop(self):
+        if self.group:
+            self.machine.stop(self.group)
+            self.group = None
 
     def start(self):
         if self.group:

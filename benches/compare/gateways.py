@@ -25,6 +25,11 @@ class Apache:
     def groups(self):
         return [self.group]
 
+    def stop(self):
+        if self.group:
+            self.machine.stop(self.group)
+            self.group, self._cookies = None, []
+
     def cookies(self, _count=1):
         if not self._cookies:
             self._cookies = [sign_in(f"{self.origin}/session/whoami")]
@@ -35,7 +40,7 @@ class Apache:
             return
         modules = ["mpm_event", "authz_core", "authn_core", "authz_user", "proxy", "proxy_http", "auth_openidc"]
         folder = self.machine.dir / self.name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         app = f"http://127.0.0.1:{self.stand.upstream()}"
         cache = "OIDCCacheType shm"
         if self.cache == "redis":
@@ -102,6 +107,11 @@ class OAuth2Proxy:
 
     def groups(self):
         return [self.group]
+
+    def stop(self):
+        if self.group:
+            self.machine.stop(self.group)
+            self.group, self._cookies = None, []
 
     def cookies(self, _count=1):
         if not self._cookies:

@@ -86,6 +86,14 @@ class Watch:
 
 def wrk(row, seconds, threads, expected, quiet=False):
     """A run of wrk. `expected` is the size of a right answer: a login page in its place would show."""
+    command = wrk_command(row, seconds, threads, quiet)
+    with Watch(row.groups(), seconds) as watch:
+        text = run(command, seconds)
+    return read_wrk(text, watch, expected)
+
+
+def wrk_command(row, seconds, threads, quiet):
+    """`quiet`: the same credential with each request, whatever the row says."""
     threads = min(threads, row.connections)
     command = ["wrk", "-t", threads, "-c", row.connections, "-d", f"{seconds}s", "--latency", "--timeout", "10s"]
     for name, value in row.headers().items():
@@ -98,9 +106,7 @@ def wrk(row, seconds, threads, expected, quiet=False):
         if row.lines:
             command += ["-H", f"{row.lines[1]}: {row.headers()[row.lines[1]]}"]
         command.append(row.url())
-    with Watch(row.groups(), seconds) as watch:
-        text = run(command, seconds)
-    return read_wrk(text, watch, expected)
+    return [str(part) for part in command]
 
 
 def read_wrk(text, watch, expected):

@@ -82,6 +82,11 @@ class Machine:
             group.wait_for(self.port(port))
         return group
 
+    def stop(self, group):
+        """Ends one of them."""
+        group.end()
+        self.groups.remove(group)
+
     def end(self):
         """Ends what was started here, and nothing else."""
         for group in reversed(self.groups):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import load
 import machine
 import report
 from measure import Run, say, starts
@@ -26,17 +27,9 @@ def main():
     place = machine.Machine(options.cores)
     stand = Stand(place)
     every = every_row(stand, doorward, pgo, oauth2_proxy)
-    groups = [name for name in only if name in GROUPS]
-    rows = chosen(every, groups) if groups else []
-    measured = Run(stand, rows, options.rounds, options.seconds, options.threads)
     if options.hold:
-        hold(measured)
+        hold(Run(stand, chosen(every, only), 1, 1, options.threads))
         return
-    measured.measure()
-    result = measured.result()
-    started = starts(next(row.front for row in every if row.id == "public")) if "start" in only else None
-    found = report.bars(result, started)
-
     where = "the same" if len(place.here) <= options.cores else "the others"
     told = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -46,10 +39,23 @@ def main():
         "versions": versions(doorward, pgo, oauth2_proxy),
     }
     kept = json.loads(store().read_text()) if options.write and store().exists() else {}
+    found, void = [], False
     for group in only:
-        text = report.table(result, group) if group in GROUPS else report.start_line(started)
-        print(f"\n{GROUPS.get(group, 'Start')}\n\n{text}")
-        kept[group] = {**told, "table": text, "bars": [bar for bar in found if bar["group"] == group]}
+        # Everything of a group is measured within minutes, so that what else the machine does is the same for all of it.
+        if group in GROUPS:
+            measured = Run(stand, chosen(every, [group]), options.rounds, options.seconds, options.threads)
+            measured.measure()
+            result, started = measured.result(), None
+            measured.stop()
+            text = report.table(result, group)
+            void |= any(row["void"] for row in result.values())
+        else:
+            result, started = {}, starts(next(row.front for row in every if row.id == "public"))
+            text = report.start_line(started)
+        reached = report.bars(group, result, started)
+        print(f"\n{GROUPS.get(group, 'Start')}\n\n{text}", flush=True)
+        kept[group] = {**told, "table": text, "bars": reached}
+        found += reached
     if found:
         print(f"\n{report.bars_table(found)}")
     if options.write:
@@ -59,7 +65,7 @@ def main():
         say("wrote benches/compare/RESULTS.md")
     place.end()
     # What could not be measured is no success.
-    sys.exit(1 if any(row["void"] for row in result.values()) else 0)
+    sys.exit(1 if void else 0)
 
 
 def hold(measured):
@@ -67,9 +73,8 @@ def hold(measured):
     measured.ready()
     for row in measured.rows:
         if row.id not in measured.void:
-            headers = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in row.headers().items())
             pids = ",".join(str(pid) for group in row.groups() for pid in group.pids())
-            print(f"{row.id} {pids} wrk -t 2 -c {row.connections} -d 10s {headers} {row.url()}", flush=True)
+            print(f"{row.id} {pids} {shlex.join(load.wrk_command(row, 10, measured.threads, quiet=False))}", flush=True)
     signal.pause()
 
 
@@ -94,7 +99,9 @@ def arguments():
 
 def shown_command():
     """As somebody else would type it."""
-    named = [f"{name}=…" for name in ("DOORWARD", "DOORWARD_PGO", "OAUTH2_PROXY") if os.environ.get(name) and name != "DOORWARD"]
+    named = [f"{name}=…" for name in ("DOORWARD", "DOORWARD_PGO", "OAUTH2_PROXY") if os.environ.get(name)]
+    if os.environ.get("COMPARE_BUILT"):
+        named.remove("DOORWARD=…")
     return " ".join([*named, "benches/compare/run", *sys.argv[1:]])
 
 
@@ -119,10 +126,10 @@ def versions(doorward, pgo, oauth2_proxy):
         ("Redis", ["redis-server", "--version"], r"v=(\S+)"),
         ("wrk", ["wrk", "-v"], r"wrk (\S+)"),
         ("h2load", ["h2load", "--version"], r"nghttp2/(\S+)"),
-        *([("oauth2-proxy", [oauth2_proxy, "--version"], r"oauth2-proxy (.+)")] if oauth2_proxy else []),
+        *([("oauth2-proxy", [oauth2_proxy, "--version"], r"oauth2-proxy (v\S+)")] if oauth2_proxy else []),
     ]:
         found = re.search(pattern, machine.output(*command))
-        lines.append(f"{name} {found[1] if found else 'of unknown version'}")
+        lines.append(f"{name} {found[1] if found else '(does not tell its version)'}")
     return "\n".join(f"- {line}" for line in lines)
 
 

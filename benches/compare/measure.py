@@ -114,6 +114,11 @@ class Run:
             f" {'; '.join(sample.notes)}"
         )
 
+    def stop(self):
+        """Ends the contenders, so that the next group's are new."""
+        for front in {id(front): front for row in self.rows for front in [row.front, *row.also]}.values():
+            front.stop()
+
     def result(self):
         """What the report and later runs need, in words that JSON knows."""
         base_of = {row.id: row.base for row in self.rows}
@@ -150,12 +155,11 @@ def ratio(result, row, base, name="rounds"):
 
 def starts(front, times=15):
     """Cold starts of a contender: milliseconds until the first answer, and the memory a second later; medians."""
-    took, resident = [], []
+    took, cost, resident = [], [], []
     front.start()
     request = f"GET /public/64 HTTP/1.1\r\nHost: 127.0.0.1:{front.port}\r\nConnection: close\r\n\r\n".encode()
     for _ in range(times):
-        front.group.end()
-        front.machine.groups.remove(front.group)
+        front.stop()
         began = time.monotonic()
         front.group = front.machine.start(front.name, front.command(), contender=True)
         while not answered(front.port, request):
@@ -163,9 +167,12 @@ def starts(front, times=15):
                 raise Problem(f"{front.name} does not answer:\n{front.group.tail()}")
             time.sleep(0.0005)
         took.append((time.monotonic() - began) * 1000)
+        cost.append(front.group.cpu() * 1000)
         time.sleep(1)
         resident.append(front.group.resident())
-    return {"cold_start": statistics.median(took), "cold_start_most": max(took), "idle": statistics.median(resident)}
+    front.stop()
+    middle = {"cold_start": statistics.median(took), "cold_start_cpu": statistics.median(cost), "idle": statistics.median(resident)}
+    return {**middle, "cold_start_most": max(took)}
 
 
 def answered(port, request):

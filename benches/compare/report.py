@@ -35,13 +35,13 @@ def line(result, row):
     )
 
 
-def bars(result, started):
-    """What is to be reached: (group, what, at most, measured, as text), as far as this run can tell."""
+def bars(group, result, started):
+    """What is to be reached, as far as the rows of this group can tell."""
     found = []
 
-    def say(group, what, most, measured, unit="×"):
-        if measured is not None:
-            found.append({"group": group, "what": what, "most": most, "measured": measured, "unit": unit})
+    def say(of, what, most, measured, unit="×"):
+        if of == group and measured is not None:
+            found.append({"what": what, "most": most, "measured": measured, "unit": unit})
 
     say("session", "CPU per request, session on a protected route, over nginx plain", 0.98, ratio(result, "session", "nginx"))
     say("session", "the same with PGO", 0.90, ratio(result, "session-pgo", "nginx"))
@@ -74,7 +74,7 @@ def bars_table(found):
 def start_line(started):
     return (
         f"Doorward, {started['cold_start']:.1f} ms from its start to the first answer (median of 15, most"
-        f" {started['cold_start_most']:.1f});"
+        f" {started['cold_start_most']:.1f}), {started['cold_start_cpu']:.1f} ms of it CPU;"
         f" {started['idle'] / 1e6:.1f} MB resident a second later."
     )
 

@@ -19,6 +19,7 @@ BODIES = {"64": 64, "16k": 16 << 10, "64k": 64 << 10, "1m": 1 << 20}
 # First segments of paths, which routes go by.
 PREFIXES = ["public", "session", "bearer", "asked", "static", "logged"]
 ROUTES = 2000
+POOL = 512  # connections to the upstream that wait for the next request, at most, for each worker
 
 
 class Stand:
