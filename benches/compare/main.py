@@ -35,7 +35,8 @@ def main():
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "command": shown_command(),
         "doorward": version(doorward),
-        "machine": f"{machine.description()}; contenders on {options.cores} cores, wrk and upstream on {where}.",
+        "machine": f"{machine.description()}; contenders on {options.cores} cores, wrk and upstream on {where}."
+        f" Load average before it began: {os.getloadavg()[0]:.1f}.",
         "versions": versions(doorward, pgo, oauth2_proxy),
     }
     kept = json.loads(store().read_text()) if options.write and store().exists() else {}
@@ -111,8 +112,12 @@ def store():
 
 
 def version(doorward):
-    commit = machine.output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    return f"{machine.output(doorward, '--version').removeprefix('doorward ')} ({commit})"
+    number = machine.output(doorward, "--version").removeprefix("doorward ")
+    if not os.environ.get("COMPARE_BUILT"):
+        return f"{number} (a binary that was given)"
+    commit = machine.output("git", "-C", str(ROOT), "describe", "--always")
+    changed = machine.output("git", "-C", str(ROOT), "status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock")
+    return f"{number} ({commit}{' and changes' if changed else ''})"
 
 
 def versions(doorward, pgo, oauth2_proxy):
