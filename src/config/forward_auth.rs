@@ -24,6 +24,12 @@ pub(super) fn read(root: &Section<'_>) -> ForwardAuthSettings {
 
 /// What the routes ask for and the set does not say.
 pub(super) fn hold_against_routes(root: &Section<'_>, gateway: &Gateway, routes: &RouteTable) {
+    if root.has("forward_auth") && !root.has("trusted_proxies") {
+        root.warning(
+            "trusted_proxies",
+            "names nobody, so that every question of a front proxy is refused; name the proxy that asks, such as [\"127.0.0.1\"]",
+        );
+    }
     let set = gateway.forward_auth.set;
     if set.names_method() {
         return;

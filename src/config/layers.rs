@@ -42,7 +42,7 @@ impl Layers {
         problems: &Problems,
     ) -> Option<Self> {
         let mut figment = Figment::new();
-        let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
+        let name = file.map_or_else(|| "no --config FILE".to_owned(), |file| file.display().to_string());
         if let Some(path) = file {
             let text = match std::fs::read_to_string(path) {
                 Ok(text) => text,

@@ -228,6 +228,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
     let asked = reading.asked.take();
+    problems.point_to_the_top(&asked);
     let files = sources.file.map(Path::to_owned).into_iter().chain(reading.files.take()).collect();
     let fatal = problems.fatal();
     let found = problems.into_inner();

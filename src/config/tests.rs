@@ -194,6 +194,27 @@ idle = "300x"
 }
 
 #[test]
+fn a_key_of_the_top_that_stands_below_a_table_is_told_where_it_belongs() {
+    let text = with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\""), "[allow]\ngroups = [\"a\"]\nhsts = \"1d\"\nhosts = \"x\"");
+    let found = problems(&text);
+    let told = |path: &str| &found.iter().find(|(known, _)| known == path).unwrap_or_else(|| panic!("{path} in {found:?}")).1;
+    assert!(told("allow.hsts").contains("above the first [table]"), "{found:?}");
+    assert!(told("allow.hosts").contains("known here: any_of"), "{found:?}");
+}
+
+#[test]
+fn forward_auth_without_a_trusted_proxy_is_a_warning() {
+    let load = |top: &str| {
+        let tables = "[forward_auth]\nheaders = \"nginx\"\n[[route]]\nallow = \"any-authenticated\"\n";
+        load_text("config.toml", &with_provider(&format!("{TOP}{top}"), tables), &[]).unwrap_or_else(|problems| panic!("{problems:?}"))
+    };
+    let found = load("").warnings;
+    assert!(found.iter().any(|problem| problem.path == "trusted_proxies" && problem.message.contains("names nobody")), "{found:?}");
+    let found = load("trusted_proxies = [\"127.0.0.1\"]\n").warnings;
+    assert!(!found.iter().any(|problem| problem.path == "trusted_proxies"), "{found:?}");
+}
+
+#[test]
 fn nobody_is_allowed_by_silence() {
     let missing = problems(&with_provider(&format!("{TOP}upstream = \"http://127.0.0.1:1\""), ""));
     assert!(missing.iter().any(|(path, message)| path == "allow" && message.contains("any-authenticated")), "{missing:?}");

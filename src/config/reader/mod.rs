@@ -13,7 +13,7 @@ use figment::value::{Dict, Num, Value};
 pub use scalar::TrueOr;
 
 use super::layers::{Layers, Origin};
-use super::problem::{Problem, Problems, Severity};
+use super::problem::{NO_KEY, Problem, Problems, Severity};
 
 /// What all sections of one config share.
 pub struct Reading<'a> {
@@ -288,8 +288,8 @@ impl<'a> Section<'a> {
             if !known.contains(key) {
                 let nearest = known.iter().map(|name| (distance(key, name), name)).min().filter(|(steps, _)| *steps <= 2);
                 let message = match nearest {
-                    Some((_, name)) => format!("is no key of the configuration; did you mean {name:?}?"),
-                    None => format!("is no key of the configuration; known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+                    Some((_, name)) => format!("{NO_KEY}; did you mean {name:?}?"),
+                    None => format!("{NO_KEY}; known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
                 };
                 drop(known);
                 self.problem(key, message);
