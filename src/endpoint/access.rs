@@ -41,6 +41,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         version: request.version(),
         outcome: None,
         detail: String::new(),
+        about: None,
         route: None,
         who: None,
         would_be: None,
@@ -56,7 +57,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     });
     // What is told meanwhile names the request, wherever that is.
     let (served, waited) = current::at_work(trace, work).await;
-    let Served { mut response, reason, detail, route, who, would_be, upstream } = served;
+    let Served { mut response, reason, detail, about, route, who, would_be, upstream } = served;
     let whole = gateway.clock.instant().saturating_duration_since(line.began);
     let away = waited + upstream.map(|upstream| upstream.took).unwrap_or_default();
     gateway.latencies.add(route, whole.saturating_sub(away), upstream.map(|upstream| upstream.took));
@@ -79,6 +80,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
     }
     line.outcome = Some((response.status(), reason));
     line.detail = detail;
+    line.about = about;
     line.route = route;
     line.who = who;
     line.would_be = would_be;
@@ -114,6 +116,7 @@ pub(super) struct AccessLine {
     /// `None` for as long as there is no answer.
     outcome: Option<(StatusCode, Reason)>,
     detail: String,
+    about: Option<String>,
     pub(super) route: Option<usize>,
     who: Option<Authenticated>,
     would_be: Option<Reason>,
@@ -160,6 +163,7 @@ impl Drop for AccessLine {
             reason,
             would_be: self.would_be,
             detail: (!self.detail.is_empty()).then_some(self.detail.as_str()),
+            about: self.about.as_deref(),
             route,
             credential: self.who.as_ref().map(|who| who.by),
             user: self.who.as_ref().and_then(|who| match gateway.settings.log_user {

@@ -78,6 +78,8 @@ pub struct Served {
     pub reason: Reason,
     /// For the log: what was found. Empty where the reason says it all.
     pub detail: String,
+    /// For the log, in forward-auth: method, host and path of the request that was asked about.
+    pub about: Option<String>,
     /// Which route; `None`: an endpoint of ours, or none.
     pub route: Option<usize>,
     /// Who asked.
@@ -101,7 +103,16 @@ pub struct UpstreamCall {
 
 impl Served {
     fn new(answer: Answer, reason: Reason) -> Self {
-        Self { response: answer.map(Body::ready), reason, detail: String::new(), route: None, who: None, would_be: None, upstream: None }
+        Self {
+            response: answer.map(Body::ready),
+            reason,
+            detail: String::new(),
+            about: None,
+            route: None,
+            who: None,
+            would_be: None,
+            upstream: None,
+        }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Self {

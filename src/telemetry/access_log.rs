@@ -52,6 +52,8 @@ pub struct AccessRecord<'a> {
     pub would_be: Option<Reason>,
     /// What was found, where the reason does not say it all.
     pub detail: Option<&'a str>,
+    /// In forward-auth, the request that was asked about: method, host and path.
+    pub about: Option<&'a str>,
     /// The route's id.
     pub route: Option<&'a str>,
     /// What somebody was known by.
@@ -231,6 +233,10 @@ fn push_json(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
         out.extend_from_slice(b",\"detail\":");
         push_quoted(out, detail);
     }
+    if let Some(about) = record.about {
+        out.extend_from_slice(b",\"about\":");
+        push_quoted(out, about);
+    }
     if let Some(route) = record.route {
         out.extend_from_slice(b",\"route\":");
         push_quoted(out, route);
@@ -276,6 +282,10 @@ fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, record: &AccessRecord<'_>) {
     if let Some(detail) = record.detail {
         out.extend_from_slice(b" detail=");
         push_text(out, detail);
+    }
+    if let Some(about) = record.about {
+        out.extend_from_slice(b" about=");
+        push_text(out, about);
     }
     if let Some(route) = record.route {
         out.extend_from_slice(b" route=");

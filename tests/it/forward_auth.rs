@@ -71,6 +71,19 @@ fn refused(answer: &Answer) -> (u16, String) {
     (answer.status.as_u16(), reason(answer))
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_request_was_asked_about_and_not_its_query() {
+    let scene = Scene::start(TRUSTED, ROUTES);
+    assert_eq!(ask(&scene, "/oauth2/auth", "/app//x?code=secret", &[]).await.status, 401);
+    assert_eq!(ask(&scene, "/oauth2/auth", "/nowhere", &[]).await.status, 403);
+    for (reason, path) in [("no-credential", "/app/x"), ("no-route", "/nowhere")] {
+        let line = scene.gateway.access_line(&format!("path=/oauth2/auth reason={reason}")).await;
+        assert!(line.contains(&format!(" about=\"GET {}{path}\"", scene.host())) && !line.contains("secret"), "{line}");
+    }
+    scene.get("/oauth2/userinfo", &[]).await;
+    assert!(!scene.gateway.access_line("path=/oauth2/userinfo").await.contains("about="));
+}
+
 // --- by hand
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,9 +46,10 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
         Err(fault) => return unanswerable(visit, headers, &fault),
     };
     let gateway = visit.gateway;
+    let about = Some(format!("{} {}{}", facts.method, facts.host, facts.path.as_str()));
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address).cloned() else {
         let visit = &Visit { facts: &facts, ..*visit };
-        return refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None);
+        return Served { about, ..refuse(visit, &Fault::new(Reason::NoRoute, "no route matches the forwarded request"), None) };
     };
     facts.audience = route.login.audience(facts.audience, &facts.method, headers);
     // What the front proxy sends on is its own affair; no link or place to come back to of ours holds the token.
@@ -58,6 +59,7 @@ pub(super) async fn serve(visit: &Visit<'_>, request: &Request<RequestBody>, inf
     let mut served = answer(visit, &around, info, &route, &extra, style).await;
     super::cors::allow(&mut served, &route, super::cors::origin(&route, headers));
     served.route = Some(route.index);
+    served.about = about;
     served
 }
 

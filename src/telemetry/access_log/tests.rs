@@ -21,6 +21,7 @@ fn record<'a>(method: &'a Method, host: &'a str, path: &'a str, route: Option<&'
         reason: Reason::Allowed,
         would_be: None,
         detail: None,
+        about: None,
         route,
         credential: Some(CredentialKind::Session),
         user,
