@@ -7,6 +7,9 @@ use super::super::old::Old;
 use super::super::report::Part;
 use super::provider::Profile;
 
+/// The provider there that tells roles as groups.
+const KEYCLOAK: &str = "keycloak-oidc";
+
 /// Which claims say what.
 pub(super) fn map(old: &Old, givens: &Givens, profile: &Profile, kind: &str, out: &mut Out) {
     let by_email = old.rest.switched("prefer-email-to-user", true);
@@ -38,7 +41,8 @@ pub(super) fn map(old: &Old, givens: &Givens, profile: &Profile, kind: &str, out
         out.report.say(Part::Taken, given, "groups_claim: a literal name first, then a path");
     }
     let id_alone = givens.switched("skip-claims-from-profile-url", true);
-    let roles = givens.get("allowed-role").is_some_and(|given| !given.values.is_empty());
+    let (roles, asking) = keycloak_roles(givens, kind);
+    let roles = !roles.is_empty() || !asking.is_empty();
     if roles || id_alone.is_some() {
         let mut places = vec!["id_token"];
         places.extend(id_alone.is_none().then_some("userinfo"));
@@ -52,15 +56,38 @@ pub(super) fn map(old: &Old, givens: &Givens, profile: &Profile, kind: &str, out
     if let Some(given) = id_alone {
         out.report.say(Part::Taken, given, "claims_from without \"userinfo\"");
     }
-    role_places(givens, out);
+    role_places(givens, kind, out);
     verified(givens, profile, kind, out);
 }
 
+/// The roles that rules name, without `role:`, and the options that name them; `allowed-group` may name one as `role:NAME` too.
+fn keycloak_roles(givens: &Givens, kind: &str) -> (Vec<String>, Vec<String>) {
+    let mut roles = givens.list("allowed-role");
+    let mut asking: Vec<String> =
+        givens.get("allowed-role").filter(|given| !given.values.is_empty()).map(|given| given.said.clone()).into_iter().collect();
+    let groups: Vec<String> =
+        givens.list("allowed-group").iter().filter_map(|group| Some(group.strip_prefix("role:")?.to_owned())).collect();
+    if kind == KEYCLOAK && !groups.is_empty() {
+        asking.extend(givens.get("allowed-group").map(|given| given.said.clone()));
+        roles.extend(groups);
+    }
+    (roles, asking)
+}
+
 /// Roles are groups with `role:` before them.
-fn role_places(givens: &Givens, out: &mut Out) {
-    let roles = givens.list("allowed-role");
-    let Some(given) = givens.get("allowed-role").filter(|_| !roles.is_empty()) else { return };
+fn role_places(givens: &Givens, kind: &str, out: &mut Out) {
+    let (roles, asking) = keycloak_roles(givens, kind);
     let groups = givens.text("oidc-groups-claim").map_or("groups", |(_, claim)| claim);
+    if roles.is_empty() {
+        if kind == KEYCLOAK {
+            let text = format!(
+                "Keycloak's roles stood among the groups that apps are told, as role:NAME and role:CLIENT:NAME; for those of the realm write \
+                 claims_from = [\"id_token\", \"userinfo\", \"access_token\"] and groups_claim = {{ {groups} = \"\", \"realm_access.roles\" = \"role:\" }}"
+            );
+            out.report.note(Part::Different, "roles", text);
+        }
+        return;
+    }
     let mut places = vec![(groups.to_owned(), text("")), ("realm_access.roles".to_owned(), text("role:"))];
     for client in roles.iter().filter_map(|role| role.split_once(':')).map(|(client, _)| client) {
         let place = (format!("resource_access.{client}.roles"), text(&format!("role:{client}:")));
@@ -70,7 +97,7 @@ fn role_places(givens: &Givens, out: &mut Out) {
     }
     out.document
         .table("[provider]")
-        .set("groups_claim", inline(places), &[&given.said])
+        .set("groups_claim", inline(places), &asking.iter().map(String::as_str).collect::<Vec<_>>())
         .explain("A place for each kind, and what stands before its names.");
 }
 
