@@ -42,19 +42,19 @@ pub(super) struct Explain {
     /// Who is supposed to be signed in, or to show a token: claims as JSON, a file of them, or - for stdin
     #[arg(long = "as", value_name = "CLAIMS")]
     claims: Option<String>,
-    /// By what they are known; what the headers show, else a session where the route takes it
+    /// By which credential they are known; by default the one that --header shows, else a session where the route takes it
     #[arg(long, value_name = "KIND", requires = "claims")]
     kind: Option<Kind>,
-    /// Who vouches for them: the id of a provider, or a token issuer; by `iss` of the claims, else the route's first
+    /// Who vouches for them: the id of a provider, or a token issuer; by default the `iss` of the claims, else the first that the route takes
     #[arg(long, value_name = "ID", requires = "claims")]
     provider: Option<String>,
-    /// A header of the request; its value is told where it cannot be a secret
+    /// A header of the request, as often as you like; credentials among them are neither opened nor shown
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// Add the headers by which a browser that goes somewhere is known
     #[arg(long)]
     browser: bool,
-    /// Who connects; an address for examples, where it is left out
+    /// The address that connects; by default 192.0.2.1, which is nobody's
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
     /// One JSON object instead of text

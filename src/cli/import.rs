@@ -25,7 +25,7 @@ pub(super) enum Import {
 
 #[derive(clap::Args)]
 pub(super) struct Oauth2Proxy {
-    /// What configures it, each told by its content; `-` is stdin. Of several the stronger counts: flags, then environment, then TOML
+    /// The files that configure it, in any order, each told by its content; `-` is stdin. Of several the stronger counts: flags, then environment, then TOML
     #[arg(value_name = "FILE", required_unless_present = "environment")]
     files: Vec<PathBuf>,
     /// Write config.toml and the secrets (mode 0600) into this folder, and hold the config against `check`. Nothing there is overwritten
@@ -96,7 +96,7 @@ fn read(file: &Path) -> Result<Input, String> {
     let name = file.display().to_string();
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Input { name, text }),
-        Err(error) => Err(format!("{name}: {error}")),
+        Err(error) => Err(format!("error: {name} cannot be read: {error}")),
     }
 }
 

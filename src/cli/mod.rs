@@ -21,9 +21,16 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Problem;
 
+/// Below the list of commands.
+const FIRST_STEPS: &str = "\
+First steps:
+  doorward demo                          look at it; needs nothing else
+  doorward check --config doorward.toml  is this configuration sound, and what does it mean?
+  doorward run --config doorward.toml    serve";
+
 /// Login in front of apps which have none: a reverse proxy that sends browsers through OpenID Connect and checks the tokens of programs.
 #[derive(Parser)]
-#[command(name = "doorward", version, about, disable_help_subcommand = true)]
+#[command(name = "doorward", version, about, disable_help_subcommand = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,11 +38,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve, as the configuration says
+    /// Serve, as the configuration says, until SIGTERM
     Run(run::Run),
     /// Try it out: gateway, demo provider and sample app on loopback, nothing else needed
     Demo(demo::Demo),
-    /// Name all problems of a configuration at once; exits with 0 or 1
+    /// Name all problems of a configuration at once, else what it means: addresses, routes in order. Exits with 0 or 1
     Check(check::Check),
     /// Tell which route and rule a request meets, what would happen, and why; asks nobody and opens no store
     Explain(explain::Explain),
@@ -54,7 +61,7 @@ enum Command {
 /// Where the configuration comes from: defaults, then the file, then `DOORWARD_*` variables, then flags.
 #[derive(Args, Clone, Debug, Default)]
 struct ConfigArgs {
-    /// TOML, or YAML or JSON by its ending. Without it the environment has to say everything
+    /// The configuration: TOML, or YAML or JSON by its ending. Without it the environment (DOORWARD_*) has to say everything
     #[arg(long, value_name = "FILE", env = "DOORWARD_CONFIG")]
     config: Option<PathBuf>,
 }

@@ -13,13 +13,13 @@ use crate::config::{Sources, load};
 pub(super) struct Run {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Serve on this address
+    /// Serve on this address, such as 127.0.0.1:4180, in place of `listen`
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// error, warn, info, debug or trace
+    /// How much the event log says: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// text or json
+    /// How both logs are written: text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
 }

@@ -101,7 +101,8 @@ fn disagreements(found: &mut Findings, about: &str, provider: &Provider, documen
         }
         if listed("offline_access") && !provider.scopes.iter().any(|scope| scope == "offline_access") {
             warn(
-                "no refresh token will come: add \"offline_access\" to scopes if sessions are to outlive its access tokens with fresh ones"
+                "a refresh token may not come: many providers give one for the scope \"offline_access\" alone, which scopes does not hold (Keycloak \
+                 gives one without it); without, nothing renews the access token"
                     .to_owned(),
             );
         }

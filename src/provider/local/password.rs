@@ -133,6 +133,7 @@ fn foreign(text: &str) -> &'static str {
         _ if text.starts_with("$5$") || text.starts_with("$6$") || text.starts_with("$y$") => "is a hash of crypt(3)",
         _ if text.starts_with("$argon2") => "is argon2i or argon2d",
         _ if text.starts_with("$2") => "is of a bcrypt version that is broken or unknown",
+        _ if text.starts_with("password") => "is a line of a config; a file holds what stands between its quotes",
         _ => "is no password hash (crypt, or the password itself)",
     }
 }
