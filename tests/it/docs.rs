@@ -3,6 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::deploy::load;
+use crate::harness::browser::Browser;
+use crate::harness::certs::CertificateAuthority;
+use crate::harness::fronts;
+use crate::harness::http::HttpClient;
+use crate::harness::scene::Scene;
+use crate::harness::wait::free_port;
+use crate::harness::websocket::WebSocket;
 use crate::readme::blocks;
 
 fn pages() -> Vec<(PathBuf, String)> {
@@ -98,4 +105,42 @@ fn what_the_docs_quote_of_a_file_stands_in_it() {
         }
     }
     assert!(seen > 10, "{seen} lines");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plain_nginx_of_its_page_brings_people_and_websockets_to_the_app() {
+    const SITE: &str = "https://app.example.com";
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/proxies/nginx.md")).expect("the page is there");
+    let block = blocks(&page, "nginx").into_iter().find(|block| !block.contains("auth_request")).expect("a plain proxy");
+    let (port, authority) = (free_port(), CertificateAuthority::new());
+    let leaf = authority.leaf(&["app.example.com"]);
+    let replace = [
+        ("listen 443 ssl", "listen 127.0.0.1:@PORT@ ssl"),
+        ("127.0.0.1:4180", &format!("127.0.0.1:{port}")),
+        ("/etc/ssl/app.example.com.crt", &leaf.certificate_file().display().to_string()),
+        ("/etc/ssl/app.example.com.key", &leaf.key_file().display().to_string()),
+    ];
+    for (from, _) in replace {
+        assert!(block.contains(from), "the block does not hold {from}");
+    }
+    let front = fronts::nginx(&block, &replace).await;
+    let route = "[[route]]\nupstream = \"@UPSTREAM@\"\nallow = \"any-authenticated\"\n";
+    let scene = Scene::start_on(port, SITE, "trusted_proxies = [\"127.0.0.1\"]", route);
+
+    let mut browser = Browser::new().resolve("app.example.com", front.address()).trusting(authority.client_config());
+    let page = browser.get(&format!("{SITE}/x?a=b")).await;
+    let page = browser.follow_all(page).await;
+    assert_eq!((page.status.as_u16(), page.url.as_str()), (200, "https://app.example.com/x?a=b"), "{}", page.text());
+    let seen = scene.upstream.last();
+    assert_eq!(seen.header_all("x-forwarded-user"), ["alice"]);
+    assert_eq!(seen.header_all("x-forwarded-for"), ["127.0.0.1"]);
+
+    let http = HttpClient::new().at(front.address()).trusting(authority.client_config());
+    let cookie = browser.cookie_header(SITE);
+    let socket = WebSocket::connect(&http, &format!("{SITE}/ws"), &[("cookie", &cookie), ("origin", SITE)]).await;
+    assert!(socket.expect("a socket").echo("hello").await);
+
+    scene.gateway.stop();
+    let away = browser.get(&format!("{SITE}/x")).await;
+    assert_eq!(away.status, 502);
 }
