@@ -45,7 +45,7 @@ pub(super) async fn ask(around: &Around, index: usize) -> Findings {
     let keys = providers::keys_of(&http, times, &discovery, &around.clock, &around.tasks);
     match keys.keys().await {
         Ok(keys) if keys.is_empty() => found.add(Verdict::Problem, &about, "it publishes no key that could be used"),
-        Ok(keys) => found.add(Verdict::Ok, &about, format!("{} keys that can be used", keys.len())),
+        Ok(keys) => found.add(Verdict::Ok, &about, format!("keys that can be used: {}", keys.len())),
         Err(outage) => found.add(Verdict::Problem, &about, outage.to_string()),
     }
     let extra = document.additional_metadata();
@@ -149,7 +149,7 @@ pub(super) async fn ask_issuer(around: &Around, index: usize) -> Findings {
     let asked = token_issuers::Asked::new(&around.config, issuer, &around.clock, &around.tasks, &around.metrics);
     match asked.keys.keys().await {
         Ok(keys) if keys.is_empty() => found.add(Verdict::Problem, &about, "it publishes no key that could be used"),
-        Ok(keys) => found.add(Verdict::Ok, &about, format!("{} keys that can be used", keys.len())),
+        Ok(keys) => found.add(Verdict::Ok, &about, format!("keys that can be used: {}", keys.len())),
         Err(outage) => found.add(Verdict::Problem, &about, outage.to_string()),
     }
     let introspection = match &issuer.introspection {
