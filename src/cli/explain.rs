@@ -42,7 +42,7 @@ pub(super) struct Explain {
     /// Who is supposed to be signed in, or to show a token: claims as JSON, a file of them, or - for stdin
     #[arg(long = "as", value_name = "CLAIMS")]
     claims: Option<String>,
-    /// By which credential they are known; by default the one that --header shows, else a session where the route takes it
+    /// By which credential they are known; by default the one that the headers show, else a session where the route takes it
     #[arg(long, value_name = "KIND", requires = "claims")]
     kind: Option<Kind>,
     /// Who vouches for them: the id of a provider, or a token issuer; by default the `iss` of the claims, else the first that the route takes

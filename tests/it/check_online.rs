@@ -194,7 +194,7 @@ async fn what_a_document_says_and_the_config_does_not_expect_is_told_with_what_w
         (json!({ "code_challenge_methods_supported": null }), "", "does not list PKCE"),
         (json!({ "code_challenge_methods_supported": "S256x" }), "", "by S256x and not by S256"),
         (json!({ "end_session_endpoint": null }), "", "names no end_session_endpoint"),
-        (json!({}), "scopes = [\"openid\", \"email\"]", "add \"offline_access\" to scopes"),
+        (json!({}), "scopes = [\"openid\", \"email\"]", "many providers give one for the scope \"offline_access\" alone"),
         (json!({}), "scopes = [\"openid\", \"nonsense\"]", "does not list nonsense among its scopes"),
         (json!({ "grant_types_supported": ["authorization_code"] }), "", "does not list the grant refresh_token"),
         (json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }), "", "does not list client_secret_basic (client_auth)"),

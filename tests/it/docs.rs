@@ -133,7 +133,7 @@ async fn the_plain_nginx_of_its_page_brings_people_and_websockets_to_the_app() {
     assert_eq!((page.status.as_u16(), page.url.as_str()), (200, "https://app.example.com/x?a=b"), "{}", page.text());
     let seen = scene.upstream.last();
     assert_eq!(seen.header_all("x-forwarded-user"), ["alice"]);
-    assert_eq!(seen.header_all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.header_all("x-forwarded-for"), ["127.0.0.1, 127.0.0.1"], "the browser, then nginx");
 
     let http = HttpClient::new().at(front.address()).trusting(authority.client_config());
     let cookie = browser.cookie_header(SITE);
