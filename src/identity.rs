@@ -1,5 +1,7 @@
 //! Who somebody is believed to be: what an issuer said, read through the config of that issuer.
 
+mod said;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::UnixTime;
+
+pub use said::Said;
 
 /// What an issuer said of somebody, by claim name.
 pub type Claims = Map<String, Value>;
@@ -31,7 +35,7 @@ pub struct Identity {
     /// The token's scopes; empty for a session.
     pub scopes: BTreeSet<String>,
     /// Everything that was said.
-    pub claims: Claims,
+    pub claims: Said,
     /// When they proved who they are, where the issuer says so.
     pub auth_time: Option<UnixTime>,
 }
@@ -248,8 +252,15 @@ impl Identity {
             groups,
             scopes: BTreeSet::new(),
             auth_time: claims.get("auth_time").and_then(Value::as_u64).map(UnixTime),
-            claims,
+            claims: claims.into(),
         })
+    }
+
+    /// The same with its claims packed: see [`Said::packed`].
+    #[must_use]
+    pub fn packed(mut self) -> Self {
+        self.claims = self.claims.packed();
+        self
     }
 
     /// The name a page greets them by.

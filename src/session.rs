@@ -249,6 +249,33 @@ impl ShownAs {
     }
 }
 
+/// What of a session is kept in memory while it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokensKept {
+    /// All of it: some route tells the provider's tokens, or exchanges them.
+    Yes,
+    /// All but the texts of tokens. Their times stay, and whether there is a refresh token; who needs more reads the store.
+    No,
+}
+
+impl Session {
+    /// What is kept of it in memory, as small as it can be.
+    #[must_use]
+    pub fn kept(mut self, tokens_kept: TokensKept) -> Self {
+        self.identity = Arc::new(Arc::unwrap_or_clone(self.identity).packed());
+        if tokens_kept == TokensKept::No {
+            self.id_token = String::new();
+            self.tokens = self.tokens.map(|tokens| Tokens {
+                access_token: Secret::new(""),
+                refresh_token: tokens.refresh_token.as_ref().map(|_| Secret::new("")),
+                dpop_key: None,
+                ..tokens
+            });
+        }
+        self
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("identity", &self.identity).field("ends_at", &self.ends_at).finish_non_exhaustive()

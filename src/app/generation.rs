@@ -13,6 +13,7 @@ use crate::provider::discovery::Discovery;
 use crate::secret::SealRing;
 use crate::server::admin::Needed;
 use crate::server::{AdminSessions, ConnectionLimits, Drain, TlsSettings};
+use crate::session::TokensKept;
 use crate::store::{SessionStore, Sessions};
 use crate::tasks::{Ongoing, Tasks};
 use crate::telemetry::Metrics;
@@ -74,10 +75,12 @@ impl Generation {
         let keeping = Keeping::new(&marks, before.map(|before| &before.kept));
         let people = providers::of_people(&config, &keeping, clock, tasks, metrics)?;
         let lifetimes = config.session.lifetimes;
+        let tells_tokens = config.routes.table.routes().iter().any(|route| route.tells_tokens());
+        let tokens_kept = if tells_tokens { TokensKept::Yes } else { TokensKept::No };
         let parts = edge::Parts {
             outbound: outbound::all(&config, &keeping, &people, clock, tasks, metrics)?,
             assertions: assertion::assertions(&config, &keeping, standing)?,
-            sessions: Arc::new(sessions.judged_by(lifetimes)),
+            sessions: Arc::new(sessions.judged_by(lifetimes, tokens_kept)),
             ring: Arc::clone(ring),
             verifiers: token_issuers::verifiers(&config, &keeping, clock, tasks, metrics),
             people,

@@ -104,7 +104,7 @@ impl Certificates {
             groups: Groups::Listed(Vec::new()),
             scopes: BTreeSet::new(),
             auth_time: None,
-            claims,
+            claims: claims.into(),
             sub,
         }
     }

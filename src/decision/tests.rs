@@ -167,7 +167,9 @@ fn a_login_that_is_worth_too_little_is_asked_for_again() {
         Arc::make_mut(&mut route).asks = asks.clone();
         let mut who = who(by, &["staff"]);
         let identity = Arc::make_mut(&mut who.identity);
-        identity.claims.extend(acr.clone().map(|acr| ("acr".to_owned(), acr)));
+        let mut claims = (*identity.claims).clone();
+        claims.extend(acr.clone().map(|acr| ("acr".to_owned(), acr)));
+        identity.claims = claims.into();
         identity.auth_time = auth_time.clone().and_then(|time| time.as_u64()).map(UnixTime);
         let decision = decide(&route, &facts(audience), Authentication::Authenticated(who), &now());
         assert_eq!(outcome(&decision), expected, "{asks:?} {by:?} {acr:?} {auth_time:?}");

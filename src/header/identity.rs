@@ -72,7 +72,7 @@ impl Naming {
 
 /// Ready-made headers of one identity on one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
+pub struct IdentityHeaders(Box<[(HeaderName, HeaderValue)]>);
 
 impl IdentityHeaders {
     /// Makes them. Headers that tell tokens or secrets have a limit of their own, 16 KiB each.

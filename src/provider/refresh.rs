@@ -53,7 +53,7 @@ impl OpenIdProvider {
         }
         let before = |why: &dyn std::fmt::Display| {
             tracing::warn!(%why, "userinfo told nothing after a refresh; what was said before stays where the ID token says nothing new");
-            session.identity.claims.clone()
+            Claims::clone(&session.identity.claims)
         };
         let told = match self.told(&document, &answer.access_token, key.as_ref(), whose(session)).await {
             Ok(told) => told,

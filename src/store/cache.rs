@@ -13,18 +13,19 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use super::RecordId;
 use crate::clock::{SharedClock, UnixTime};
 use crate::secret;
-use crate::session::{Session, SessionCookie};
+use crate::session::{Session, SessionCookie, TokensKept};
 
 /// Removals in different parts of the cache do not disturb each other's insertions.
 const STRIPES: usize = 64;
 
 /// A session that its cookie opened. `P` is whatever its users keep ready for it (headers, say).
 pub struct CachedSession<P> {
-    /// What the record holds.
+    /// What the record holds, but for what [`TokensKept`] leaves out.
     pub session: Arc<Session>,
     /// Made once for this session and used by every request after.
     pub prepared: P,
     key_hash: [u8; 32],
+    tokens_kept: TokensKept,
     last_used: AtomicU64,
     last_touched: AtomicU64,
 }
@@ -32,11 +33,12 @@ pub struct CachedSession<P> {
 impl<P: Default> CachedSession<P> {
     /// What `cookie` opened; `last_used` as the store knows it.
     #[must_use]
-    pub fn new(cookie: &SessionCookie, session: Session, last_used: UnixTime) -> Self {
+    pub fn new(cookie: &SessionCookie, session: Session, last_used: UnixTime, tokens_kept: TokensKept) -> Self {
         Self {
-            session: Arc::new(session),
+            session: Arc::new(session.kept(tokens_kept)),
             prepared: P::default(),
             key_hash: secret::sha256(cookie.key()),
+            tokens_kept,
             last_used: AtomicU64::new(last_used.0),
             last_touched: AtomicU64::new(last_used.0),
         }
@@ -48,6 +50,12 @@ impl<P> CachedSession<P> {
     #[must_use]
     pub fn opens_with(&self, cookie: &SessionCookie) -> bool {
         secret::same(&self.key_hash, &secret::sha256(cookie.key()))
+    }
+
+    /// Whether it holds as much as is asked for.
+    #[must_use]
+    pub fn holds(&self, tokens_kept: TokensKept) -> bool {
+        tokens_kept == TokensKept::No || self.tokens_kept == TokensKept::Yes
     }
 
     /// The latest use that this process knows of.
@@ -263,7 +271,7 @@ mod tests {
         let session = json!({"identity": {"issuer": "i", "sub": "s", "source": {"provider": "p"}, "user": "s", "email": "absent",
             "preferred_username": null, "groups": {"listed": []}, "scopes": [], "claims": {}, "auth_time": null},
             "id_token": "", "created_at": 1000, "ends_at": 2000});
-        Arc::new(CachedSession::new(cookie, serde_json::from_value(session).unwrap(), UnixTime(1000)))
+        Arc::new(CachedSession::new(cookie, serde_json::from_value(session).unwrap(), UnixTime(1000), TokensKept::Yes))
     }
 
     #[test]

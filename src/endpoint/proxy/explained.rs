@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::route::InNameOf;
 use crate::secret::Secret;
 use crate::server::{ConnectionInfo, RequestBody};
-use crate::session::{Session, SessionCookie, ShownAs, Tokens};
+use crate::session::{Session, SessionCookie, ShownAs, Tokens, TokensKept};
 use crate::telemetry::Ids;
 
 // What stands in the place of a token: printable, and of no use anywhere.
@@ -70,7 +70,7 @@ pub(in crate::endpoint) fn sent(
             checked_at: None,
             shown_as: ShownAs::Cookie,
         };
-        OpenSession::new(&SessionCookie::new(), session, now)
+        OpenSession::new(&SessionCookie::new(), session, now, TokensKept::Yes)
     });
     let by_token = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
     let token = (by_token && route.tells_tokens()).then(|| Secret::new(ACCESS_TOKEN.to_owned()));

@@ -211,7 +211,9 @@ async fn one_that_no_header_holds_is_refused() {
     let house = House::new();
     let assertions = house.assertions(&house.keys());
     let mut ann = ann();
-    ann.claims.insert("tenant".to_owned(), json!("x".repeat(ASSERTION_LIMIT)));
+    let mut claims = (*ann.claims).clone();
+    claims.insert("tenant".to_owned(), json!("x".repeat(ASSERTION_LIMIT)));
+    ann.claims = claims.into();
     let refused = assertions.of(&rule("orders"), &ann).await.err().unwrap();
     assert_eq!(refused.reason(), Reason::IdentityTooLarge);
 }

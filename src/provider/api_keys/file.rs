@@ -168,7 +168,7 @@ pub fn identity(issuer: &str, name: &str, scopes: Vec<String>, groups: Vec<Strin
         preferred_username: None,
         groups: Groups::Listed(groups),
         scopes,
-        claims,
+        claims: claims.into(),
         auth_time: None,
     }
 }

@@ -25,7 +25,7 @@ use crate::clock::{SharedClock, UnixTime};
 use crate::fault::Outage;
 use crate::reason::Reason;
 use crate::secret::SealRing;
-use crate::session::{Life, Lifetimes, Session, SessionCookie, assess, end_of};
+use crate::session::{Life, Lifetimes, Session, SessionCookie, TokensKept, assess, end_of};
 use crate::tasks::Tasks;
 
 /// The store hears of a session's use at most this often.
@@ -73,6 +73,7 @@ pub struct Sessions<P> {
     ring: Arc<SealRing>,
     clock: SharedClock,
     lifetimes: Lifetimes,
+    tokens_kept: TokensKept,
     tasks: Tasks,
     streams: Arc<Streams>,
     /// Sessions whose touch is on its way to the store.
@@ -91,19 +92,21 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         lifetimes: Lifetimes,
         tasks: Tasks,
     ) -> Self {
-        Self { store, cache: cache.map(Arc::new), ring, clock, lifetimes, tasks, streams: Arc::default(), touching: Arc::default() }
+        let (cache, streams, touching) = (cache.map(Arc::new), Arc::default(), Arc::default());
+        Self { store, cache, ring, clock, lifetimes, tokens_kept: TokensKept::Yes, tasks, streams, touching }
     }
 
-    /// The same sessions, cache and open streams, judged by other lifetimes: after a reload. What [`Sessions::watch`] began on `self` is for both,
-    /// so `self` has to live on.
+    /// The same sessions, cache and open streams, judged by other lifetimes and used by other routes: after a reload. What [`Sessions::watch`]
+    /// began on `self` is for both, so `self` has to live on.
     #[must_use]
-    pub fn judged_by(&self, lifetimes: Lifetimes) -> Self {
+    pub fn judged_by(&self, lifetimes: Lifetimes, tokens_kept: TokensKept) -> Self {
         Self {
             store: Arc::clone(&self.store),
             cache: self.cache.clone(),
             ring: Arc::clone(&self.ring),
             clock: Arc::clone(&self.clock),
             lifetimes,
+            tokens_kept,
             tasks: self.tasks.clone(),
             streams: Arc::clone(&self.streams),
             touching: Arc::clone(&self.touching),
@@ -121,6 +124,10 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let known = self.cache.as_ref()?.get(id)?;
         if !known.opens_with(cookie) {
             return Some(Loaded::Absent);
+        }
+        // Kept for routes of an older config that told no tokens: the store has them.
+        if !known.holds(self.tokens_kept) {
+            return None;
         }
         let now = self.clock.now();
         match assess(&known.session, known.last_used(), self.lifetimes, now) {
@@ -165,7 +172,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let last_used = stored.last_used.max(here);
         match assess(&session, last_used, self.lifetimes, now) {
             Life::Alive => {
-                let entry = Arc::new(CachedSession::new(cookie, session, stored.last_used));
+                let entry = Arc::new(CachedSession::new(cookie, session, stored.last_used, self.tokens_kept));
                 if let (Some(cache), Some(mark)) = (&self.cache, mark) {
                     cache.insert(id, mark, Arc::clone(&entry));
                 }
@@ -263,7 +270,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
             return Ok(Created::SidEnded);
         }
         if let (Some(cache), Some(mark)) = (&self.cache, mark) {
-            cache.insert(id, mark, Arc::new(CachedSession::new(&cookie, session, now)));
+            cache.insert(id, mark, Arc::new(CachedSession::new(&cookie, session, now, self.tokens_kept)));
         }
         Ok(Created::Session(cookie))
     }
@@ -277,13 +284,14 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let (cookie, cache, streams) = (cookie.clone(), self.cache.clone(), Arc::clone(&self.streams));
         self.ask(async move |store| {
             let session = match cache.as_ref().and_then(|cache| cache.get(&id)) {
-                Some(known) if known.opens_with(&cookie) => Some(Arc::clone(&known.session)),
-                Some(_) => None,
-                None => match store.session(id).await? {
+                Some(known) if !known.opens_with(&cookie) => None,
+                Some(known) if known.holds(TokensKept::Yes) => Some(Arc::clone(&known.session)),
+                // The provider is told of its tokens, which the cache may not have.
+                Some(_) | None => match store.session(id).await? {
                     Some(stored) => record::open_session(&stored.sealed, &cookie).map(Arc::new),
                     // Perhaps by an ending that the store could not confirm: it is to be gone on every replica before this says so.
                     None => {
-                        store.delete_session(id).await?;
+                        delete(&*store, cache.as_deref(), &streams, id).await?;
                         None
                     }
                 },

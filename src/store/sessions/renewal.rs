@@ -48,8 +48,9 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
         let Some(session) = record::open_session(&stored.sealed, cookie) else { return Ok(None) };
         if let (Some(cache), Some(mark)) = (&self.cache, mark) {
             let known = cache.get(&id);
-            if known.as_ref().is_none_or(|known| *known.session != session) {
-                let entry = CachedSession::new(cookie, session.clone(), stored.last_used);
+            let kept = session.clone().kept(self.tokens_kept);
+            if known.as_ref().is_none_or(|known| *known.session != kept) {
+                let entry = CachedSession::new(cookie, kept, stored.last_used, self.tokens_kept);
                 // Uses that the store has not heard of are uses.
                 entry.used_at(known.map_or(stored.last_used, |known| known.last_used()));
                 cache.insert(id, mark, Arc::new(entry));
@@ -65,7 +66,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
     pub async fn renew(&self, cookie: &SessionCookie, before: &Renewal, session: &Session) -> Result<Replaced, Outage> {
         let id = cookie.record_id();
         let (before, sealed) = (before.before.clone(), record::seal_session(session, cookie));
-        let cache = self.cache.clone();
+        let (cache, tokens_kept) = (self.cache.clone(), self.tokens_kept);
         let (cookie, session, now) = (cookie.clone(), session.clone(), self.clock.now());
         self.ask(async move |store| {
             let replaced = store.replace_session(id, before, sealed).await?;
@@ -77,7 +78,7 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                     let mark = cache.mark(&id);
                     match store.session(id).await {
                         Ok(Some(stored)) if record::open_session(&stored.sealed, &cookie).as_ref() == Some(&session) => {
-                            let entry = CachedSession::new(&cookie, session, stored.last_used);
+                            let entry = CachedSession::new(&cookie, session, stored.last_used, tokens_kept);
                             entry.used_at(now);
                             cache.insert(id, mark, Arc::new(entry));
                         }

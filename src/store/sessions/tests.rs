@@ -6,7 +6,8 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock as _, ManualClock};
 use crate::login::{Flow, FlowCookie, FlowHandle, PendingLogin, State};
-use crate::session::TokenEnd;
+use crate::secret::Secret;
+use crate::session::{TokenEnd, Tokens};
 use crate::store::memory::Memory;
 use crate::store::{Admission, Change, Cursor, LoginBounds, LoginRecord, OnChange, Part, Replaced, StoreFuture};
 
@@ -633,4 +634,72 @@ async fn a_list_that_is_longer_than_what_is_asked_at_once_is_whole_and_in_order(
     assert!(listed.is_sorted_by(|one, next| one.listing.signed_in_at > next.listing.signed_in_at));
     house.store.down.store(1, Ordering::SeqCst);
     assert!(house.sessions.listed(None).await.is_err());
+}
+
+/// With tokens of the provider's.
+async fn with_tokens(house: &House, sessions: &Sessions<()>) -> SessionCookie {
+    let tokens =
+        Tokens::new(Secret::new("access"), Some(Secret::new("refresh")), Some(Duration::from_secs(600)), None, house.clock.now(), 0);
+    let session = Session { tokens: Some(tokens), ..house.session() };
+    let listing = Listing::new(&session, "192.0.2.1".parse().unwrap(), "Mozilla");
+    match sessions.create(session, &listing).await.unwrap() {
+        Created::Session(cookie) => cookie,
+        Created::SidEnded => panic!("no sid was ended"),
+    }
+}
+
+/// The texts of ID token, access token and refresh token.
+async fn texts(sessions: &Sessions<()>, cookie: &SessionCookie) -> [String; 3] {
+    let Ok(Loaded::Alive(open)) = sessions.load(cookie).await else { panic!("it is alive") };
+    let tokens = open.session.tokens.clone().unwrap();
+    [open.session.id_token.clone(), tokens.access_token.expose().into(), tokens.refresh_token.unwrap().expose().into()]
+}
+
+#[tokio::test]
+async fn where_no_route_tells_tokens_none_stay_in_memory_and_an_ending_knows_them_all_the_same() {
+    let house = House::new(Cached::Yes);
+    let lifetimes = house.sessions.lifetimes;
+    let without = house.sessions.judged_by(lifetimes, TokensKept::No);
+    let cookie = with_tokens(&house, &without).await;
+    // As it began, and as it is read again.
+    assert_eq!(texts(&without, &cookie).await, ["", "", ""]);
+    without.forget(&cookie.record_id());
+    assert_eq!(texts(&without, &cookie).await, ["", "", ""]);
+    let Ok(Loaded::Alive(open)) = without.load(&cookie).await else { panic!("it is alive") };
+    let tokens = open.session.tokens.as_ref().unwrap();
+    assert!(tokens.can_be_renewed(house.clock.now()) && !tokens.are_over(house.clock.now()));
+    house.pass(600);
+    assert!(tokens.are_over(house.clock.now()) && tokens.are_due(house.clock.now()));
+    let reads = house.reads();
+    assert_eq!(texts(&without, &cookie).await, ["", "", ""]);
+    assert_eq!(house.reads(), reads, "it is cached");
+    // Whoever writes to it, and whoever takes its tokens back, has them.
+    assert_eq!(without.reload(&cookie).await.unwrap().unwrap().session.tokens.unwrap().access_token.expose(), "access");
+    assert_eq!(texts(&without, &cookie).await, ["", "", ""]);
+    let ended = without.end(&cookie).await.unwrap().unwrap();
+    assert_eq!((ended.id_token.as_str(), ended.tokens.as_ref().unwrap().access_token.expose()), ("token", "access"));
+    assert_eq!(see(&without, &cookie).await, "absent");
+}
+
+#[tokio::test]
+async fn routes_that_tell_tokens_since_a_reload_find_them() {
+    let house = House::new(Cached::Yes);
+    let lifetimes = house.sessions.lifetimes;
+    let (without, with) = (house.sessions.judged_by(lifetimes, TokensKept::No), house.sessions.judged_by(lifetimes, TokensKept::Yes));
+    let cookie = with_tokens(&house, &without).await;
+    assert_eq!(texts(&without, &cookie).await, ["", "", ""]);
+    assert!(without.peek(&cookie).is_some() && with.peek(&cookie).is_none());
+    assert_eq!(texts(&with, &cookie).await, ["token", "access", "refresh"]);
+    assert!(with.peek(&cookie).is_some());
+}
+
+#[tokio::test]
+async fn an_ending_whose_session_somebody_else_ended_forgets_it() {
+    let house = House::new(Cached::Yes);
+    let without = house.sessions.judged_by(house.sessions.lifetimes, TokensKept::No);
+    let cookie = with_tokens(&house, &without).await;
+    house.store.store.delete_session(cookie.record_id()).await.unwrap();
+    assert!(without.peek(&cookie).is_some(), "nobody told of it");
+    assert!(without.end(&cookie).await.unwrap().is_none());
+    assert!(without.peek(&cookie).is_none());
 }
