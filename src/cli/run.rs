@@ -29,6 +29,11 @@ impl Run {
         let flags = [("listen", self.listen), ("log.level", self.log_level), ("log.format", self.log_format)];
         let flags: Vec<(String, String)> = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let file = self.config.config;
+        // The random generator gathers its first seed for some 25 ms of CPU, most of what a start takes: beside the reading of the config.
+        let seed = || {
+            let _: [u8; 1] = crate::secret::random();
+        };
+        drop(std::thread::Builder::new().name("doorward-seed".to_owned()).spawn(seed));
         // Environment and flags are those of the start for as long as the process lives.
         let reread: Reread =
             Arc::new(move || load(&Sources { file: file.as_deref(), environment: environment.clone(), flags: Vec::clone(&flags) }));
