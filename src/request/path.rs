@@ -10,6 +10,8 @@ use std::fmt;
 pub struct CanonicalPath {
     text: String,
     encoded_slash: bool,
+    /// Whether it is [`plain`]; nothing that the text does not say.
+    plain: bool,
 }
 
 /// `merge_slashes`: what becomes of empty segments.
@@ -69,6 +71,19 @@ impl CanonicalPath {
     /// # Errors
     /// When the path has more than one reading.
     pub fn read(raw: &str, slashes: Slashes) -> Result<Self, PathError> {
+        if plain(raw) {
+            return Ok(Self { text: raw.to_owned(), encoded_slash: false, plain: true });
+        }
+        Self::read_closely(raw, slashes)
+    }
+
+    /// Whether this path is plain and does not lie under `prefix`, whichever way it is read: told without reading it.
+    #[must_use]
+    pub fn is_elsewhere(raw: &str, prefix: &str) -> bool {
+        plain(raw) && !raw.starts_with(prefix.trim_end_matches('/'))
+    }
+
+    fn read_closely(raw: &str, slashes: Slashes) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
@@ -95,18 +110,21 @@ impl CanonicalPath {
         if slash_at_end || text.is_empty() {
             text.push('/');
         }
-        Ok(Self { text, encoded_slash })
+        Ok(Self { plain: plain(&text), text, encoded_slash })
     }
 
     /// The same place for whoever merges slashes, where there are any to merge.
     #[must_use]
     pub fn merged(&self) -> Option<Self> {
-        if self.text.contains("//") { Self::parse(&self.text).ok() } else { None }
+        if !self.plain && self.text.contains("//") { Self::parse(&self.text).ok() } else { None }
     }
 
     /// The same place for whoever takes `;` and what follows it in a segment for no part of its name, as servlet containers do, where there is any.
     #[must_use]
     pub fn without_parameters(&self) -> Option<Self> {
+        if self.plain {
+            return None;
+        }
         let begins = |segment: &str| segment.find(';').into_iter().chain(segment.find("%3B")).min();
         begins(&self.text)?;
         let name = |segment| begins(segment).and_then(|at| str::get(segment, ..at)).unwrap_or(segment);
@@ -137,6 +155,30 @@ impl CanonicalPath {
         let rest = self.text.strip_prefix(prefix.trim_end_matches('/'))?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
+}
+
+/// Whether a path is its own one reading at the first glance: bytes that mean themselves, no segment that is empty but the last, and none that
+/// begins with a dot. It then holds nothing that another reader could take in another way. Most paths are so.
+fn plain(path: &str) -> bool {
+    const MEANS_ITSELF: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "below 128")]
+            {
+                table[byte] = is_unreserved(byte as u8) || matches!(byte as u8, b'!' | b'$' | b'&'..=b',' | b'=' | b':' | b'@' | b'/');
+            }
+            byte += 1;
+        }
+        table
+    };
+    let mut before = b'a';
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let splits = before == b'/' && matches!(byte, b'/' | b'.');
+            before = byte;
+            !splits && MEANS_ITSELF.get(usize::from(byte)).copied().unwrap_or(false)
+        })
 }
 
 struct Segment {
@@ -196,6 +238,9 @@ impl Segment {
 
     /// `..` may be resolved only where every server would: written as two plain dots that are the whole segment.
     fn refuse_disguised_dots(&self, escaped_dot: bool) -> Result<(), PathError> {
+        if !self.text.contains(['.', '%']) {
+            return Ok(());
+        }
         let plain = self.text.replace("%F0%80%80%AE", ".").replace("%E0%80%AE", ".").replace("%C0%AE", ".");
         let overlong = plain != self.text;
         let slashes = plain.replace("%F0%80%80%AF", "/").replace("%E0%80%AF", "/").replace("%C0%AF", "/");
@@ -385,6 +430,19 @@ mod tests {
                 let path = CanonicalPath::parse(&once).unwrap();
                 prop_assert_eq!(path.without_parameters().is_some(), once.contains(';') || once.contains("%3B"));
                 prop_assert_eq!(path.opened().is_some(), path.has_encoded_slash());
+            }
+        }
+
+        #[test]
+        fn what_is_plain_is_what_a_close_reading_makes_of_it(raw in r"(/([a-c/.%;,=~\\-]|%2[5fe]|%3b){0,12}|/[!-~]{0,8}|\PC*)") {
+            for slashes in [Slashes::Merged, Slashes::Kept] {
+                let closely = CanonicalPath::read_closely(&raw, slashes);
+                prop_assert_eq!(CanonicalPath::read(&raw, slashes), closely.clone());
+                if plain(&raw) {
+                    let path = closely.unwrap();
+                    prop_assert_eq!(path.as_str(), &raw);
+                    prop_assert!(!path.encoded_slash && !raw.contains("//") && !raw.contains([';', '%']));
+                }
             }
         }
 

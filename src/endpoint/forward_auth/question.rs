@@ -41,6 +41,10 @@ pub(in crate::endpoint) fn asked(gateway: &Gateway, uri: &Uri) -> Option<Questio
         let path = CanonicalPath::parse(&format!("{prefix}{FORWARD}")).ok()?;
         return Some(Question { path, style: Style::Redirects, appended: Some(rest.to_owned()) });
     }
+    // Asked of every request, most of which are for an app.
+    if CanonicalPath::is_elsewhere(uri.path(), prefix) {
+        return None;
+    }
     let path = CanonicalPath::parse(uri.path()).ok()?;
     let style = match path.under(prefix)? {
         "/auth" => Style::Bare,
