@@ -5,6 +5,16 @@ use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENT
 /// Removes them, and whatever any `Connection` line names. It runs before ours are set, so `Connection: X-Forwarded-User` removes nothing of
 /// ours. `Upgrade` is kept aside and given back: the one who forwards decides about it. `TE: trailers` is kept as just that.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    // One look at the names is cheaper than a search for each of them, and most messages hold `Connection: keep-alive` at most.
+    match headers.keys().filter(|name| is_hop_by_hop(name)).count() {
+        0 => return None,
+        1 if headers.get_all(CONNECTION).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
+            && headers.remove(CONNECTION).is_some() =>
+        {
+            return None;
+        }
+        _ => {}
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -38,6 +48,13 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     upgrade
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-authenticate" | "proxy-connection" | "http2-settings"
+    )
 }
 
 #[cfg(test)]
