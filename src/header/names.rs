@@ -8,6 +8,9 @@ use http::HeaderName;
 #[derive(Clone, Debug)]
 pub struct IdentityFamily {
     names: HashSet<String>,
+    /// By the low bits of a name's first letter: which lengths (their low bits) names of the family have that begin so. Most headers are none of
+    /// the family, and this tells it without a hash.
+    lengths: [u64; 32],
 }
 
 /// Always in the family. Those for paths and addresses are here because upstreams route and log by them.
@@ -43,7 +46,19 @@ impl IdentityFamily {
     /// The family, with the names that the config gives to headers of its own: stripped on all routes, also where they are not set.
     pub fn new<'a>(configured: impl IntoIterator<Item = &'a HeaderName>) -> Self {
         let own = configured.into_iter().map(|name| folded(name.as_str()));
-        Self { names: ALWAYS.iter().map(|name| (*name).to_owned()).chain(own).collect() }
+        let names: HashSet<String> = ALWAYS.iter().map(|name| (*name).to_owned()).chain(own).collect();
+        let mut lengths = [0; 32];
+        for name in &names {
+            if let Some(known) = lengths.get_mut(first_letter(name)) {
+                *known |= length_bit(name);
+            }
+        }
+        Self { names, lengths }
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let possible = self.lengths.get(first_letter(name)).is_some_and(|known| known & length_bit(name) != 0);
+        (possible && self.names.contains(name)) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
     /// Whether only we may set it.
@@ -52,11 +67,18 @@ impl IdentityFamily {
         let name = name.as_str();
         // Most names start with other letters and hold no underscore: told apart without building a string.
         if name.contains('_') {
-            let name = folded(name);
-            return self.names.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+            return self.names(&folded(name));
         }
-        self.names.contains(name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        self.names(name)
     }
+}
+
+fn first_letter(name: &str) -> usize {
+    name.bytes().next().map_or(0, |byte| usize::from(byte & 31))
+}
+
+const fn length_bit(name: &str) -> u64 {
+    1 << (name.len() & 63)
 }
 
 /// Lower case, `_` as `-`.
