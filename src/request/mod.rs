@@ -13,11 +13,17 @@ mod site;
 use std::net::IpAddr;
 
 use http::Method;
+use http::header::{ACCEPT, HeaderName};
 
 pub use host::Host;
 pub use path::{CanonicalPath, PathError, Slashes};
 pub use return_to::{AllowedOrigins, ReturnTo};
 pub use site::Sites;
+
+// As constants: a name that is given as text is read anew at each look-up.
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// Everything a decision may know of a request. Proxying and forward-auth differ only in where these come from.
 #[derive(Clone, Debug)]
@@ -97,15 +103,15 @@ impl Audience {
     /// Told by `Sec-Fetch-Mode` / `Sec-Fetch-Dest` where the browser sends them, else by method and `Accept`; never by `User-Agent`.
     #[must_use]
     pub fn of(method: &Method, headers: &http::HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(mode) = text("sec-fetch-mode") {
-            let document = text("sec-fetch-dest").is_none_or(|dest| matches!(dest, "document" | "iframe" | "frame"));
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(mode) = text(&SEC_FETCH_MODE) {
+            let document = text(&SEC_FETCH_DEST).is_none_or(|dest| matches!(dest, "document" | "iframe" | "frame"));
             return if mode == "navigate" && document { Self::Navigation } else { Self::Program };
         }
-        if text("x-requested-with").is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest")) {
+        if text(&X_REQUESTED_WITH).is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest")) {
             return Self::Program;
         }
-        let html = text("accept").is_some_and(|accept| {
+        let html = text(&ACCEPT).is_some_and(|accept| {
             accept.split(',').filter_map(|range| range.split(';').next()).any(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
         });
         let reads = method == Method::GET || method == Method::HEAD || method == Method::POST;
