@@ -1,5 +1,6 @@
 //! Who stands in front of us and whom they speak for: `X-Forwarded-*` and `Forwarded` (RFC 7239), believed only from listed peers.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
@@ -105,25 +106,72 @@ pub struct Forwarding<'a> {
     pub before: Option<&'a str>,
 }
 
-/// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`, after whatever the downstream sent of them was stripped.
-pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
+/// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`, after whatever the downstream sent of them was stripped. Returns the value of
+/// `X-Forwarded-Host`; `None`: there can be none.
+pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>) -> Option<HeaderValue> {
     let Forwarding { peer, scheme, host, before } = forwarding;
     let peer = peer.to_canonical();
-    let chain = match before {
-        Some(before) if !before.is_empty() => format!("{before}, {peer}"),
-        _ => peer.to_string(),
-    };
-    let node = match peer {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let forwarded = format!("for={node};host=\"{host}\";proto={}", scheme.as_str());
-    for (name, value) in [(FOR, chain), (HOST, host.to_string()), (FORWARDED, forwarded)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
+    // One text for all, put together by hand: the machinery of `format!` costs more than what is written here.
+    let mut text = String::with_capacity(192);
+    if let Some(before) = before.filter(|before| !before.is_empty()) {
+        text.push_str(before);
+        text.push_str(", ");
+    }
+    push_address(&mut text, peer);
+    set(headers, FOR, &text);
+    text.clear();
+    text.push_str("for=");
+    match peer {
+        IpAddr::V4(_) => push_address(&mut text, peer),
+        IpAddr::V6(_) => {
+            text.push_str("\"[");
+            push_address(&mut text, peer);
+            text.push_str("]\"");
         }
     }
+    text.push_str(";host=\"");
+    let begin = text.len();
+    text.push_str(host.name());
+    if let Some(port) = host.port() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ":{port}");
+    }
+    let host = text.get(begin..).and_then(|host| HeaderValue::from_str(host).ok());
+    text.push_str("\";proto=");
+    text.push_str(scheme.as_str());
+    set(headers, FORWARDED, &text);
+    if let Some(host) = &host {
+        headers.insert(HOST, host.clone());
+    }
     headers.insert(PROTO, HeaderValue::from_static(scheme.as_str()));
+    host
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn push_address(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    text.push('.');
+                }
+                if octet >= 100 {
+                    text.push(char::from(b'0' + octet / 100));
+                }
+                if octet >= 10 {
+                    text.push(char::from(b'0' + octet / 10 % 10));
+                }
+                text.push(char::from(b'0' + octet % 10));
+            }
+        }
+        // Writing to a String cannot fail.
+        IpAddr::V6(address) => drop(write!(text, "{address}")),
+    }
 }
 
 #[cfg(test)]

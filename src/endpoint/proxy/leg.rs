@@ -61,12 +61,16 @@ impl<'a> Way<'a> {
         target.map(Uri::from).map_err(|_| Fault::new(Reason::PathAmbiguous, "the canonical path is no request target"))
     }
 
-    /// `Host` as the upstream sees it.
-    pub(super) fn host(&self) -> Result<HeaderValue, Fault> {
+    /// Whether a target is already what the upstream is to see.
+    pub(super) fn leaves(&self, target: &Uri) -> bool {
+        let origin_form = target.authority().is_none() && target.scheme().is_none();
+        origin_form && target.path() == &*self.moved.path && target.query() == self.facts.query.as_deref()
+    }
+
+    /// `Host` as the upstream sees it; `asked` is the outside one.
+    pub(super) fn host(&self, asked: Option<HeaderValue>) -> Result<HeaderValue, Fault> {
         match &self.leg.host {
-            UpstreamHost::Keep => {
-                HeaderValue::try_from(self.facts.host.to_string()).map_err(|_| Fault::new(Reason::HostMalformed, "no header value"))
-            }
+            UpstreamHost::Keep => asked.ok_or_else(|| Fault::new(Reason::HostMalformed, "no header value")),
             UpstreamHost::Named(name) => Ok(name.clone()),
         }
     }

@@ -156,7 +156,7 @@ pub(super) fn outgoing(
             (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, on)?.set_once(headers),
         }
     }
-    set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
+    let host = set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
     way.tell_prefix(headers);
     headers.insert(X_REQUEST_ID, trace.id().header_value());
     match trace.upstream_value(ids) {
@@ -170,8 +170,13 @@ pub(super) fn outgoing(
         headers.insert(UPGRADE, upgrade);
     }
     // An absolute-form target or `:authority` names the host as well; the upstream is told once.
-    headers.insert(HOST, way.host()?);
-    *request.uri_mut() = way.target()?;
+    let host = way.host(host)?;
+    if headers.get(HOST) != Some(&host) {
+        headers.insert(HOST, host);
+    }
+    if !way.leaves(request.uri()) {
+        *request.uri_mut() = way.target()?;
+    }
     Ok(request)
 }
 
