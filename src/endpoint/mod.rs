@@ -103,16 +103,11 @@ pub struct UpstreamCall {
 
 impl Served {
     fn new(answer: Answer, reason: Reason) -> Self {
-        Self {
-            response: answer.map(Body::ready),
-            reason,
-            detail: String::new(),
-            about: None,
-            route: None,
-            who: None,
-            would_be: None,
-            upstream: None,
-        }
+        Self::of(answer.map(Body::ready), reason)
+    }
+
+    fn of(response: Response<Body>, reason: Reason) -> Self {
+        Self { response, reason, detail: String::new(), about: None, route: None, who: None, would_be: None, upstream: None }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Self {

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Trouble};
 use crate::header::{OwnCookies, remove_hop_by_hop, strip_credentials};
 use crate::reason::Reason;
 use crate::request::Audience;
-use crate::respond::{Refusal, Reply, bare};
+use crate::respond::{Refusal, Reply};
 use crate::route::{Listed, OutboundId, OutgoingHosts};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::TraceContext;
@@ -82,7 +82,7 @@ async fn call(core: &Core, index: usize, mut request: Request<RequestBody>, info
         remove_hop_by_hop(answer.headers_mut());
         answer.headers_mut().append(VIA, via(Version::HTTP_11));
     }
-    Ok(Served { response: answer.map(Body::from), upstream, ..Served::new(bare(StatusCode::OK), Reason::Outgoing) })
+    Ok(Served { upstream, ..Served::of(answer.map(Body::from), Reason::Outgoing) })
 }
 
 /// A page in a browser of this machine may send requests to loopback addresses, too; it must not call in the gateway's name. Browsers say

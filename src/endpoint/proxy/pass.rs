@@ -24,7 +24,6 @@ use crate::header::{
 use crate::provider::api_keys::ApiKeys;
 use crate::reason::Reason;
 use crate::request::Upgrade;
-use crate::respond::bare;
 use crate::route::{ProofFate, Route};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::Ids;
@@ -99,7 +98,7 @@ pub(super) async fn pass(
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
             let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
             let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
-            Served { response, ..Served::new(bare(StatusCode::OK), permit.reason()) }
+            Served::of(response, permit.reason())
         }
         Err(trouble) => visit.trouble(&trouble),
     };
