@@ -140,6 +140,9 @@ impl Drop for AccessLine {
             }
         };
         let gateway = &*self.core.gateway;
+        if self.left_out && self.trace.spans().is_none() {
+            return;
+        }
         let duration = gateway.clock.instant().saturating_duration_since(self.began);
         let route = self.route.and_then(|route| self.core.route_names.get(route)).map(String::as_str);
         if let Some(tracer) = &gateway.tracer
