@@ -34,7 +34,8 @@ impl Authenticator {
         match (jkt, shown.scheme) {
             (Some(jkt), TokenScheme::Dpop) => {
                 let Beside { facts, headers, .. } = *beside;
-                self.dpop.check(&ProofFor { facts, headers, token: &shown.token, jkt, nonce: accept.binding.nonce }).await
+                let proof = ProofFor { facts, headers, token: &shown.token, jkt, nonce: accept.binding.nonce };
+                Box::pin(self.dpop.check(&proof)).await
             }
             // RFC 9449 §7.2: a bound token that comes as a plain one is refused, whatever comes beside it.
             (Some(_), TokenScheme::Bearer) => refused(Reason::TokenBound, "bound by DPoP (cnf.jkt) and shown as a bearer token"),

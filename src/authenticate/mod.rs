@@ -124,10 +124,12 @@ impl Authenticator {
             Credential::None => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),
             Credential::Unreadable(fault) => Err(fault.into()),
             Credential::Session(cookies) => self.by_session(&cookies, patience).await,
-            Credential::Token(token) if SessionTokens::is_one(&token) => self.by_session_token(&token, accept, patience, beside).await,
+            Credential::Token(token) if SessionTokens::is_one(&token) => {
+                Box::pin(self.by_session_token(&token, accept, patience, beside)).await
+            }
             Credential::Token(token) => self.by_token(&token, accept, beside).await,
-            Credential::Password(shown) => self.by_password(&shown, beside).await,
-            Credential::ApiKey(shown) => self.by_api_key(&shown, beside).await,
+            Credential::Password(shown) => Box::pin(self.by_password(&shown, beside)).await,
+            Credential::ApiKey(shown) => Box::pin(self.by_api_key(&shown, beside)).await,
             Credential::Certificate => Ok(self.by_certificate(beside)),
         }
     }
@@ -178,7 +180,7 @@ impl Authenticator {
             (Some((cookie, session)), _) if self.renewals.is_fresh(&session.session) => {
                 Ok(somebody(cookie, session, CredentialKind::Session, None))
             }
-            (Some((cookie, session)), _) => match self.renewals.keep(cookie, session, patience).await? {
+            (Some((cookie, session)), _) => match Box::pin(self.renewals.keep(cookie, session, patience)).await? {
                 Kept::Good(session, without_tokens) => Ok(somebody(cookie, session, CredentialKind::Session, without_tokens)),
                 Kept::Over(reason) => over(reason, None),
                 Kept::Gone => Ok(Outcome::without_session(Authentication::Anonymous(Absence::NoCredential))),

@@ -51,7 +51,7 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         core: Rc::clone(core),
     };
     let work = pin!(async {
-        let served = serve(core, request, info, &trace).await;
+        let served = serve(core, Box::new(request), info, &trace).await;
         note_refused(gateway, &trace, &served);
         served
     });

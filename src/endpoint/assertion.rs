@@ -12,5 +12,5 @@ pub(super) async fn of(visit: &Visit<'_>, permit: &Permit) -> Result<Option<Head
     let (Some(rule), Some(who)) = (&permit.route().assertion, permit.who()) else { return Ok(None) };
     let assertions = visit.gateway.assertions.as_ref();
     let assertions = assertions.ok_or_else(|| Fault::new(Reason::Internal, "a route sends assertions, and nothing signs any"))?;
-    assertions.of(rule, &who.identity).await.map(Some)
+    Box::pin(assertions.of(rule, &who.identity)).await.map(Some)
 }

@@ -171,18 +171,19 @@ pub(super) struct Called {
 }
 
 /// A request, and the form that is to take its body's place.
-pub(super) type Arrived = (Request<RequestBody>, Option<Called>);
+pub(super) type Arrived = (Box<Request<RequestBody>>, Option<Called>);
 
 /// Looks whether a request is the button's. Its length is known, so other forms are not read; one that happens to be as long goes on as it came.
-pub(super) async fn called(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Arrived, Box<Served>> {
+pub(super) async fn arrived(visit: &Visit<'_>, request: Box<Request<RequestBody>>) -> Result<Arrived, Box<Served>> {
     let headers = request.headers();
     let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let shaped = request.method() == Method::POST
         && text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok()) == Some(CALL)
         && text(CONTENT_TYPE).and_then(FormKind::of) == Some(FormKind::Urlencoded);
-    if !shaped {
-        return Ok((request, None));
-    }
+    if shaped { Box::pin(called(visit, *request)).await } else { Ok((request, None)) }
+}
+
+async fn called(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Arrived, Box<Served>> {
     let (head, body) = request.into_parts();
     let body = match small_body(Request::new(body), CALL).await {
         Ok(body) => body,
@@ -190,7 +191,7 @@ pub(super) async fn called(visit: &Visit<'_>, request: Request<RequestBody>) -> 
     };
     let handle = std::str::from_utf8(&body).ok().and_then(|text| text.strip_prefix(FIELD)?.strip_prefix('=')).map(FlowHandle::parse);
     let headers = head.headers.clone();
-    let request = Request::from_parts(head, RequestBody::whole(body));
+    let request = Box::new(Request::from_parts(head, RequestBody::whole(body)));
     let Some(handle) = handle else { return Ok((request, None)) };
     // The button stands on a page of ours, and nowhere else.
     let one_origin = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");

@@ -178,11 +178,12 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Answers one request.
-async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
+/// Answers one request. What most requests do not come to is in boxes, here and below: the future of each request is as large as the largest
+/// of its ways, and is moved and kept in memory. So is the request itself, which is handed from one to the next.
+async fn serve(core: &Core, request: Box<Request<RequestBody>>, info: &ConnectionInfo, trace: &TraceContext) -> Served {
     let gateway = &*core.gateway;
     if let Entrance::Outgoing(index) = info.entrance {
-        return outgoing::serve(core, index, request, info, trace).await;
+        return Box::pin(outgoing::serve(core, index, *request, info, trace)).await;
     }
     if info.entrance == Entrance::Redirecting {
         return to_https::serve(gateway, &request, trace);
@@ -203,7 +204,7 @@ async fn serve(core: &Core, request: Request<RequestBody>, info: &ConnectionInfo
             Some(served) => served,
             None => proxy::serve(core, request, facts, info, trace).await,
         },
-        Place::Own(name) => own(gateway, &name, request, facts, info, trace).await,
+        Place::Own(name) => Box::pin(own(gateway, &name, *request, facts, info, trace)).await,
     }
 }
 

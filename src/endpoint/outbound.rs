@@ -67,7 +67,7 @@ pub(super) async fn for_permit<'a>(
         InNameOf::Caller if permit.who().is_none() => return Ok(None),
         InNameOf::Caller => callers_token(permit.who(), session, shown),
     };
-    obtained(gateway, added.id, caller).await.map(Some)
+    Box::pin(obtained(gateway, added.id, caller)).await.map(Some)
 }
 
 /// Where nothing is added after all, what the downstream sent in its place goes as well: the upstream takes it for the gateway's word.

@@ -61,23 +61,26 @@ impl Aside {
     }
 }
 
+/// A request on its way to the decision.
+type Arriving = Box<Request<RequestBody>>;
+
 /// Reads an urlencoded form on a route that reads tokens there, and gives it back without its token; the form as it came is for the decision. Other
 /// bodies are not touched.
 ///
 /// # Errors
 /// A form that is too long, too slow, or broke off.
-pub(super) async fn take_form(route: &Route, request: Request<RequestBody>) -> Result<(Request<RequestBody>, Option<Bytes>), Fault> {
+pub(super) async fn take_form(route: &Route, request: Arriving) -> Result<(Arriving, Option<Bytes>), Fault> {
     let reads = route.accept().is_some_and(|accept| accept.reads_tokens_in(&TokenPlace::Body));
     if !reads || !may_hold_token(&request) {
         return Ok((request, None));
     }
     let (mut head, body) = request.into_parts();
-    let form = small_body(Request::new(body), FORM).await?;
+    let form = Box::pin(small_body(Request::new(body), FORM)).await?;
     let rest = parameter::without(&form, ACCESS_TOKEN).map_or_else(|| form.clone(), Bytes::from);
     // It was read to its end, so its length is known and no trailer follows.
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(rest.len()));
     head.headers.remove(TRAILER);
-    Ok((Request::from_parts(head, RequestBody::whole(rest)), Some(form)))
+    Ok((Box::new(Request::from_parts(head, RequestBody::whole(rest))), Some(form)))
 }
 
 /// RFC 6750 §2.2: a form that is not sent by GET, of one part, in no other coding.

@@ -149,7 +149,7 @@ impl Exchange<'_> {
                 Some(connection) => connection,
                 None => {
                     self.pool.keep_swept();
-                    self.dial.connect(&self.core.http, self.core.connect_timeout).await?
+                    Box::pin(self.dial.connect(&self.core.http, self.core.connect_timeout)).await?
                 }
             };
             let sent = connection.send(request);

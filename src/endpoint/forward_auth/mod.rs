@@ -165,7 +165,7 @@ async fn challenged(visit: &Visit<'_>, route: &Route, headers: &HeaderMap, chall
     let sessions = route.takes(CredentialKind::Session);
     let navigates = sessions && visit.facts.audience == Audience::Navigation && visit.facts.method == Method::GET;
     let mut served = if style == Style::Redirects && navigates && challenge.token == TokenProblem::None {
-        let served = login::challenge(visit, headers).await;
+        let served = Box::pin(login::challenge(visit, headers)).await;
         if served.response.status() != StatusCode::SEE_OTHER {
             return served.detail(challenge.detail.clone());
         }

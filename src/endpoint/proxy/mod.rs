@@ -34,7 +34,7 @@ use crate::telemetry::TraceContext;
 
 pub(in crate::endpoint) async fn serve(
     core: &Core,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     mut facts: RequestFacts,
     info: &ConnectionInfo,
     trace: &TraceContext,
@@ -61,11 +61,11 @@ async fn on_route(
     core: &Core,
     visit: &Visit<'_>,
     route: &Arc<Route>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     info: &ConnectionInfo,
     aside: &Aside,
 ) -> Served {
-    let (request, called) = match kept_form::called(visit, request).await {
+    let (request, called) = match kept_form::arrived(visit, request).await {
         Ok(arrived) => arrived,
         Err(refused) => return *refused,
     };
@@ -82,18 +82,22 @@ async fn on_route(
     let mut served = match decision {
         Decision::Permit(permit) => match called {
             None => pass(core, visit, permit, (session, shown), request, info).await,
-            Some(called) => match called.take(visit, &permit, request).await {
-                Ok(request) => {
+            Some(called) => {
+                let sent_on = async {
+                    let request = match called.take(visit, &permit, *request).await {
+                        Ok(request) => Box::new(request),
+                        Err(refused) => return *refused,
+                    };
                     let served = pass(core, visit, permit, (session, shown), request, info).await;
                     called.settle(visit, &served).await;
                     served
-                }
-                Err(refused) => *refused,
-            },
+                };
+                Box::pin(sent_on).await
+            }
         },
         Decision::Challenge(challenge) => match called {
-            Some(called) if challenge.token == TokenProblem::None => called.sign_in_again(visit).await,
-            _ => challenged(visit, route, request, &challenge, ended).await,
+            Some(called) if challenge.token == TokenProblem::None => Box::pin(called.sign_in_again(visit)).await,
+            _ => Box::pin(challenged(visit, route, *request, &challenge, ended)).await,
         },
         Decision::Deny(denial) => denied(visit, route, denial),
     };

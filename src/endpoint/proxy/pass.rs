@@ -37,7 +37,7 @@ pub(super) async fn pass(
     visit: &Visit<'_>,
     permit: Permit,
     (session, shown): (Option<Known>, Shown),
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     info: &ConnectionInfo,
 ) -> Served {
     let gateway = visit.gateway;
@@ -65,7 +65,7 @@ pub(super) async fn pass(
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
-    let mut outgoing = match outgoing(visit, &permit, &way, (open, &shown), request, info, &core.ids) {
+    let mut outgoing = match outgoing(visit, &permit, &way, (open, &shown), *request, info, &core.ids) {
         Ok(outgoing) => outgoing,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
     };
@@ -79,7 +79,7 @@ pub(super) async fn pass(
         None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
         Some(addition) => {
             let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
-            addition.send(outgoing, forward).await
+            Box::pin(addition.send(outgoing, forward)).await
         }
     };
     let took = gateway.clock.instant().saturating_duration_since(began);

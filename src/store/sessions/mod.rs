@@ -155,9 +155,14 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
 
     async fn open(&self, cookie: &SessionCookie, opening: Opening) -> Result<Loaded<P>, Outage> {
         let id = cookie.record_id();
-        if let Some(loaded) = self.peek_at(&id, cookie, opening) {
-            return Ok(loaded);
+        match self.peek_at(&id, cookie, opening) {
+            Some(loaded) => Ok(loaded),
+            // Seldom and large: whoever asks for a known session does not carry it along.
+            None => Box::pin(self.open_stored(id, cookie, opening)).await,
         }
+    }
+
+    async fn open_stored(&self, id: RecordId, cookie: &SessionCookie, opening: Opening) -> Result<Loaded<P>, Outage> {
         let mark = self.cache.as_ref().map(|cache| cache.mark(&id));
         let Some(stored) = self.ask(async move |store| store.session(id).await).await? else {
             self.forget(&id);
