@@ -1,11 +1,11 @@
 //! How long upstreams took, and how long the gateway itself: histograms by route, counted on the hot path by additions to numbers that no
-//! other core writes. No lock, no allocation.
+//! other core writes. No lock, and an allocation only when a thread first counts for a route.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -43,17 +43,15 @@ struct Shard {
     nanos: AtomicU64,
 }
 
-struct Histogram([Shard; SHARDS]);
+/// A shard is made when its thread first counts: routes that nobody asks for take nothing.
+#[derive(Default)]
+struct Histogram([OnceLock<Box<Shard>>; SHARDS]);
 
 impl Histogram {
-    fn new() -> Self {
-        Self(std::array::from_fn(|_| Shard::default()))
-    }
-
     fn add(&self, bounds: &[u64; BOUNDS], took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = bounds.partition_point(|bound| bound.saturating_mul(1_000) < nanos);
-        if let Some(shard) = self.0.get(SHARD.get())
+        if let Some(shard) = self.0.get(SHARD.get()).map(|shard| shard.get_or_init(Box::default))
             && let Some(count) = shard.buckets.get(bucket)
         {
             count.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +63,7 @@ impl Histogram {
     fn sum(&self) -> (f64, [u64; BOUNDS + 1]) {
         let mut counts = [0; BOUNDS + 1];
         let mut nanos = 0_u64;
-        for shard in &self.0 {
+        for shard in self.0.iter().filter_map(OnceLock::get) {
             nanos = nanos.wrapping_add(shard.nanos.load(Ordering::Relaxed));
             for (count, bucket) in counts.iter_mut().zip(&shard.buckets) {
                 *count += bucket.load(Ordering::Relaxed);
@@ -83,7 +81,7 @@ struct Row {
 
 impl Row {
     fn new() -> Arc<Self> {
-        Arc::new(Self { upstream: Histogram::new(), own: Histogram::new() })
+        Arc::new(Self { upstream: Histogram::default(), own: Histogram::default() })
     }
 }
 

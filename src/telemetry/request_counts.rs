@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -25,23 +25,27 @@ thread_local! {
     static SHARD: Cell<usize> = Cell::new(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
 }
 
-/// One route's: a number for each reason; in shards, so that cores do not fight over a cache line. Summed when somebody asks.
-struct Row(Vec<AtomicU64>);
+/// One route's: a number for each reason; in shards, so that cores do not fight over a cache line. Summed when somebody asks. A shard is made
+/// when its thread first counts: all of them at once would be some 18 KiB for each route that nobody asks for.
+#[derive(Default)]
+struct Row([OnceLock<Box<[AtomicU64]>>; SHARDS]);
 
 impl Row {
     fn new() -> Arc<Self> {
-        Arc::new(Self((0..SHARDS * Reason::ALL.len()).map(|_| AtomicU64::new(0)).collect()))
+        Arc::default()
     }
 
     fn add(&self, reason: Reason) {
-        if let Some(number) = self.0.get(SHARD.get() * Reason::ALL.len() + reason as usize) {
+        let Some(shard) = self.0.get(SHARD.get()) else { return };
+        let shard = shard.get_or_init(|| Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect());
+        if let Some(number) = shard.get(reason as usize) {
             number.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn sum(&self, reason: Reason) -> u64 {
-        let shards = self.0.iter().skip(reason as usize).step_by(Reason::ALL.len());
-        shards.map(|number| number.load(Ordering::Relaxed)).sum()
+        let shards = self.0.iter().filter_map(OnceLock::get);
+        shards.filter_map(|shard| shard.get(reason as usize)).map(|number| number.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -84,7 +88,7 @@ impl RequestCounts {
 
     pub(super) fn of_routes(&self, ids: &[String]) -> RouteCounts {
         let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = ids.iter().map(|id| Arc::clone(known.entry(id.clone()).or_insert_with(Row::new))).collect();
+        let routes = ids.iter().map(|id| Arc::clone(known.entry(id.clone()).or_default())).collect();
         RouteCounts { gateway: Arc::clone(&self.gateway), routes }
     }
 
