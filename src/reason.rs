@@ -106,6 +106,8 @@ reasons! {
     SessionIdle = "session-idle",
     /// The session reached `session.absolute`.
     SessionExpired = "session-expired",
+    /// The session ended while a request in its name was still under way.
+    SessionEnded = "session-ended",
     /// The provider's token is over, no new one can be had, and `session.end_with_token` is set.
     SessionTokenEnded = "session-token-ended",
     /// The provider refused to renew the session's token.
@@ -393,6 +395,8 @@ reasons! {
     RewriteAmbiguous = "rewrite-ambiguous",
     /// The route has no upstream: it exists for forward-auth.
     UpstreamAbsent = "upstream-absent",
+    /// A WebSocket or other upgrade, to an upstream that takes HTTP/2 alone.
+    UpgradeUnsupported = "upgrade-unsupported",
 
     // --- the gateway
     /// A defect of ours; the request ended, nothing else did.

@@ -232,7 +232,7 @@ pub(super) fn upstreams(config: &Config, before: Option<&Trusts>) -> Result<(Vec
     let mut upstreams = Vec::new();
     for upstream in &config.routes.upstreams {
         let tls = match &upstream.address {
-            UpstreamAddress::Https { .. } => {
+            UpstreamAddress::Https { .. } | UpstreamAddress::H2 { .. } => {
                 let looks = upstream.tls.looks();
                 let is_same = |known: &&(TlsSettings, Looks, Arc<rustls::ClientConfig>)| known.0 == upstream.tls && known.1 == looks;
                 let known = trusts.iter().chain(before.into_iter().flatten()).find(is_same).map(|known| Arc::clone(&known.2));

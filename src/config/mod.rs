@@ -39,6 +39,7 @@ mod route_answers;
 mod route_client;
 mod route_dry_run;
 mod route_headers;
+mod route_http2;
 mod route_leg;
 mod route_login;
 mod route_parts;

@@ -122,7 +122,7 @@ fn parse_host(text: &str) -> Result<Read, String> {
     match &address {
         UpstreamAddress::Http { host, port } => Ok(((bracketed(host), *port), OutgoingScheme::Http, address.clone())),
         UpstreamAddress::Https { host, port } => Ok(((bracketed(host), *port), OutgoingScheme::Https, address.clone())),
-        UpstreamAddress::Unix(_) | UpstreamAddress::Static(_) => {
+        UpstreamAddress::H2c { .. } | UpstreamAddress::H2 { .. } | UpstreamAddress::Unix(_) | UpstreamAddress::Static(_) => {
             Err(format!("expected hosts such as \"https://api.example.com\" or \"http://10.0.0.5:8080\"; found {text:?}"))
         }
     }

@@ -60,7 +60,7 @@ fn named(host: &Host) -> Result<UpstreamHost, String> {
 fn host_of(address: &UpstreamAddress) -> Option<Host> {
     let text = address.to_string();
     let (scheme, authority) = text.split_once("://")?;
-    let usual = if scheme == "https" { ":443" } else { ":80" };
+    let usual = if matches!(scheme, "https" | "h2") { ":443" } else { ":80" };
     Host::parse(authority.strip_suffix(usual).unwrap_or(authority))
 }
 

@@ -182,6 +182,7 @@ impl Known<'_> {
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
         let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
+        super::route_http2::refuse_websockets(section, address.as_ref());
         let leg = route_leg::read(section, path.as_ref(), address.as_ref(), access.as_ref());
         section.finish();
         Some(Route {
@@ -234,8 +235,9 @@ impl Known<'_> {
             section.problem("upstream", "expected one upstream for a route");
             return None;
         };
-        if own && section.has("tls") && !matches!(address, UpstreamAddress::Https { .. }) {
-            section.problem("tls", "stands beside an upstream that is not https://; remove it, or write upstream = \"https://…\"");
+        if own && section.has("tls") && !address.is_tls() {
+            section
+                .problem("tls", "stands beside an upstream that is not https:// (or h2://); remove it, or write upstream = \"https://…\"");
         }
         let upstream = Upstream { address: address.clone(), tls };
         let mut upstreams = self.upstreams.borrow_mut();

@@ -98,7 +98,10 @@ fn of_upstream(core: &Core, ended: &Ended<'_>, upstream: UpstreamCall) -> Option
     let mut attributes = with_method(&line.method);
     match line.route.and_then(|route| core.gateway.routes.routes().get(route)) {
         Some(route) => match core.upstreams.address(route.upstream?)? {
-            UpstreamAddress::Http { host, port } | UpstreamAddress::Https { host, port } => {
+            UpstreamAddress::Http { host, port }
+            | UpstreamAddress::Https { host, port }
+            | UpstreamAddress::H2c { host, port }
+            | UpstreamAddress::H2 { host, port } => {
                 attributes.push(("server.address", host.as_str().into()));
                 attributes.push(("server.port", u64::from(*port).into()));
             }

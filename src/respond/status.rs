@@ -57,6 +57,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::ApiKeyRepeated => StatusCode::BAD_REQUEST,
         Reason::HostUnknown => StatusCode::MISDIRECTED_REQUEST,
         Reason::NoRoute | Reason::EndpointUnknown | Reason::UpstreamAbsent => StatusCode::NOT_FOUND,
+        Reason::UpgradeUnsupported => StatusCode::NOT_IMPLEMENTED,
         Reason::FormGone => StatusCode::GONE,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -70,6 +71,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         Reason::NoCredential
         | Reason::SessionIdle
         | Reason::SessionExpired
+        | Reason::SessionEnded
         | Reason::SessionTokenEnded
         | Reason::RefreshRefused
         | Reason::RevalidationRefused

@@ -53,6 +53,9 @@ pub const fn words_of(reason: Reason) -> Words {
         Reason::UpstreamAbsent => {
             words("There is nothing here", "This address is only checked by the gateway, not served by it.", "not_found")
         }
+        Reason::UpgradeUnsupported => {
+            words("Not possible here", "The app behind this address takes no WebSockets and no other upgrades.", "not_implemented")
+        }
         Reason::AuthorizationRepeated => words("Two Authorization headers", "A request may show one credential.", "invalid_request"),
         Reason::AuthorizationMalformed => {
             words("The Authorization header cannot be read", "Expected: Bearer, one space, the token.", "invalid_request")
@@ -128,6 +131,7 @@ pub const fn words_of(reason: Reason) -> Words {
             "The sign-in service ended this sign-in while it was under way. Please sign in again.",
             "login_required",
         ),
+        Reason::SessionEnded => words("Please sign in again", "Your session ended while this was under way.", "login_required"),
         Reason::SessionExpired => words("Please sign in again", "Your session has reached its longest time.", "login_required"),
         Reason::SessionAmbiguous => words("Please sign in again", "Your browser shows two sessions, so none counts.", "login_required"),
         Reason::TokenMalformed => words("The token cannot be read", "It is not a signed JWT.", "invalid_token"),

@@ -19,20 +19,27 @@ pub struct RequestBody {
     frames: Option<Incoming>,
     /// What was read before, or kept for it.
     whole: Option<Bytes>,
-    limit: Duration,
+    /// `None`: the sender may be silent for as long as it likes.
+    limit: Option<Duration>,
     /// Of the wait under way. Most requests have no body and most bodies are there at once: those make none.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
     pub(super) const fn new(frames: Incoming, limit: Duration) -> Self {
-        Self { frames: Some(frames), whole: None, limit, timer: None }
+        Self { frames: Some(frames), whole: None, limit: Some(limit), timer: None }
     }
 
     /// These bytes, in place of what the connection brings.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        Self { frames: None, whole: Some(bytes).filter(|bytes| !bytes.is_empty()), limit: Duration::ZERO, timer: None }
+        Self { frames: None, whole: Some(bytes).filter(|bytes| !bytes.is_empty()), limit: None, timer: None }
+    }
+
+    /// Of a call whose two sides speak when they have something to say.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { limit: None, ..self }
     }
 
     fn fail(&mut self, reason: Reason, detail: String) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
@@ -63,7 +70,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(error))) => this.fail(Reason::BodyBroken, error.to_string()),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                let limit = this.limit;
+                let Some(limit) = this.limit else { return Poll::Pending };
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
                 match timer.as_mut().poll(cx) {
                     Poll::Ready(()) => this.fail(Reason::BodyTimeout, format!("nothing more of the body for {limit:?}")),

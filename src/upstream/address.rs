@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
 
-/// `http://10.0.0.5:8080`, `https://app.internal`, `unix:/run/app.sock`, `static:204`.
+/// `http://10.0.0.5:8080`, `https://app.internal`, `h2c://10.0.0.5:50051`, `h2://app.internal`, `unix:/run/app.sock`, `static:204`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamAddress {
     /// HTTP/1.1 over TCP.
@@ -21,6 +21,20 @@ pub enum UpstreamAddress {
     /// HTTP/1.1 over TLS.
     Https {
         /// As in `Http`; the certificate must be for it.
+        host: String,
+        /// 443 unless written.
+        port: u16,
+    },
+    /// HTTP/2 over TCP, by prior knowledge (RFC 9113 §3.3).
+    H2c {
+        /// As in `Http`.
+        host: String,
+        /// 80 unless written.
+        port: u16,
+    },
+    /// HTTP/2 over TLS, settled by ALPN (RFC 9113 §3.2).
+    H2 {
+        /// As in `Https`.
         host: String,
         /// 443 unless written.
         port: u16,
@@ -41,6 +55,8 @@ impl UpstreamAddress {
         match scheme.to_ascii_lowercase().as_str() {
             "http" => authority(rest, 80).map(|(host, port)| Self::Http { host, port }),
             "https" => authority(rest, 443).map(|(host, port)| Self::Https { host, port }),
+            "h2c" => authority(rest, 80).map(|(host, port)| Self::H2c { host, port }),
+            "h2" => authority(rest, 443).map(|(host, port)| Self::H2 { host, port }),
             "unix" => match rest.strip_prefix('/') {
                 Some(path) if !path.is_empty() && !path.contains('\0') => Ok(Self::Unix(PathBuf::from(rest))),
                 _ => Err(AddressError::SocketPath),
@@ -53,6 +69,29 @@ impl UpstreamAddress {
             },
             _ => Err(AddressError::Scheme),
         }
+    }
+
+    /// Host and port, where it has them.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Http { host, port } | Self::Https { host, port } | Self::H2c { host, port } | Self::H2 { host, port } => {
+                Some((host, *port))
+            }
+            Self::Unix(_) | Self::Static(_) => None,
+        }
+    }
+
+    /// Whether TLS is spoken there.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Https { .. } | Self::H2 { .. })
+    }
+
+    /// Whether HTTP/2 is spoken there.
+    #[must_use]
+    pub const fn is_http2(&self) -> bool {
+        matches!(self, Self::H2c { .. } | Self::H2 { .. })
     }
 }
 
@@ -96,6 +135,8 @@ impl fmt::Display for UpstreamAddress {
         let (scheme, host, port) = match self {
             Self::Http { host, port } => ("http", host, port),
             Self::Https { host, port } => ("https", host, port),
+            Self::H2c { host, port } => ("h2c", host, port),
+            Self::H2 { host, port } => ("h2", host, port),
             Self::Unix(path) => return write!(f, "unix:{}", path.display()),
             Self::Static(status) => return write!(f, "static:{}", status.as_u16()),
         };
@@ -128,7 +169,9 @@ pub enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "expected http://host:port, https://host:port, unix:/path or static:STATUS",
+            Self::Scheme => {
+                "expected http://host:port, https://host:port, unix:/path or static:STATUS; for HTTP/2 h2c://host:port, or h2://host:port with TLS"
+            }
             Self::Path => {
                 "expected only scheme, host and port, such as http://127.0.0.1:8080: the path of the request is passed on as it is"
             }
@@ -156,6 +199,10 @@ mod tests {
             ("https://app.internal/", "https://app.internal:443"),
             ("http://[0:0::1]:81", "http://[::1]:81"),
             ("http://[::1]", "http://[::1]:80"),
+            ("h2c://10.0.0.5:50051", "h2c://10.0.0.5:50051"),
+            ("H2C://App.Internal/", "h2c://app.internal:80"),
+            ("h2://app.internal", "h2://app.internal:443"),
+            ("h2://[::1]", "h2://[::1]:443"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
             ("static:204", "static:204"),
         ] {
@@ -172,7 +219,12 @@ mod tests {
             ("", E::Scheme),
             ("127.0.0.1", E::Scheme),
             ("localhost:8080", E::Scheme),
-            ("h2c://x", E::Scheme),
+            ("h3://x", E::Scheme),
+            ("grpc://x", E::Scheme),
+            ("h2c:x", E::Scheme),
+            ("h2c://x/app", E::Path),
+            ("h2://u:p@x", E::Userinfo),
+            ("h2c://x:0", E::Port),
             ("http:x", E::Scheme),
             ("http://x/app", E::Path),
             ("http://x//", E::Path),

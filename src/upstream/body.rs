@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::BoxError;
 use super::connection::Connection;
+use super::frames::Frames;
 use super::pool::Pool;
 
 /// How long an upload may go on after its answer is complete (a `413` that came early); then the connection is cut.
@@ -20,7 +20,7 @@ const UPLOAD_AFTER_ANSWER: Duration = Duration::from_secs(5);
 /// connection waits for the next request; when it breaks off, or is dropped before its end, the connection is cut. An upstream that breaks
 /// off is an error of the stream, never its end.
 pub struct UpstreamBody {
-    frames: Option<Incoming>,
+    frames: Option<Frames>,
     lease: Option<Lease>,
 }
 
@@ -36,7 +36,7 @@ impl UpstreamBody {
         Self { frames: None, lease: None }
     }
 
-    pub(super) fn new(frames: Incoming, lease: Lease) -> Self {
+    pub(super) fn new(frames: Frames, lease: Lease) -> Self {
         let mut body = Self { frames: Some(frames), lease: Some(lease) };
         body.settle();
         body
@@ -72,7 +72,7 @@ impl Body for UpstreamBody {
             Some(Err(error)) => {
                 this.frames = None;
                 this.lease = None;
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             None => {
                 this.ended();
@@ -82,11 +82,11 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.as_ref().is_none_or(Incoming::is_end_stream)
+        self.frames.as_ref().is_none_or(Frames::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.frames.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.frames.as_ref().map_or_else(|| SizeHint::with_exact(0), Frames::size_hint)
     }
 }
 

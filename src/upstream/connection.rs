@@ -1,30 +1,56 @@
-//! HTTP/1.1 on one connection.
+//! What one request is sent on: a connection of its own for as long as it takes, or a stream of a connection that it shares.
 
 use std::future::Future;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::BoxError;
+use super::frames::Frames;
+use super::http2::Place;
 use super::request_body::RequestBody;
+
+/// A connection as one request has it.
+pub(super) enum Connection {
+    /// HTTP/1.1: all of it.
+    Http1(Http1),
+    /// HTTP/2: a place on it. What is dropped is the request, and the connection goes on for others.
+    Http2(Place),
+}
 
 /// One connection. Dropped while it waits it closes in good order; dropped amid a request or an answer it is cut, so that neither side can
 /// take half a message for a whole one.
-pub(super) struct Connection {
+pub(super) struct Http1 {
     sender: SendRequest<RequestBody>,
     task: AbortHandle,
 }
 
 /// What became of a request.
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+pub(super) type Sent = Result<Response<Frames>, Failed>;
+
+/// A request without an answer.
+pub(super) struct Failed {
+    pub(super) error: BoxError,
+    /// The request, untouched, where the upstream cannot have looked at it.
+    pub(super) back: Option<Request<RequestBody>>,
+}
+
+impl Failed {
+    /// The request, if it may be sent elsewhere.
+    pub(super) fn take_message(&mut self) -> Option<Request<RequestBody>> {
+        self.back.take()
+    }
+
+    pub(super) fn into_error(self) -> BoxError {
+        self.error
+    }
+}
 
 impl Connection {
-    /// Speaks HTTP on `io`, by a task of this core.
+    /// Speaks HTTP/1.1 on `io`, by a task of this core.
     pub(super) async fn open<T>(io: T, http: &http1::Builder) -> Result<Self, BoxError>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -35,31 +61,63 @@ impl Connection {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Self { sender, task: task.abort_handle() })
+        Ok(Self::Http1(Http1 { sender, task: task.abort_handle() }))
     }
 
     /// Hands the request to the connection at once; what is returned only waits. The error holds the request, untouched, when the upstream
-    /// had closed before anything of it was sent.
+    /// had closed before anything of it was sent, or has said that it did not look at it.
     pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
-        self.sender.try_send_request(request)
+        let sending = match self {
+            Self::Http1(connection) => Sending::Http1(connection.sender.try_send_request(request)),
+            Self::Http2(place) => Sending::Http2(place.send(request)),
+        };
+        async move {
+            match sending {
+                Sending::Http1(sending) => match sending.await {
+                    Ok(answer) => Ok(answer.map(Frames::Http1)),
+                    Err(mut failed) => {
+                        let back = failed.take_message();
+                        Err(Failed { error: failed.into_error().into(), back })
+                    }
+                },
+                Sending::Http2(sending) => sending.await,
+            }
+        }
     }
 
     /// Everything of the last request and its answer is through, and the upstream keeps the connection.
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        match self {
+            Self::Http1(connection) => connection.sender.is_ready(),
+            Self::Http2(place) => place.is_sent(),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        match self {
+            Self::Http1(connection) => connection.sender.is_closed(),
+            Self::Http2(_) => false,
+        }
     }
 
     /// Waits until it is ready; `false` when it closes instead.
     pub(super) async fn ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        match self {
+            Self::Http1(connection) => connection.sender.ready().await.is_ok(),
+            Self::Http2(place) => {
+                place.sent().await;
+                true
+            }
+        }
     }
 }
 
-impl Drop for Connection {
+enum Sending<A, B> {
+    Http1(A),
+    Http2(B),
+}
+
+impl Drop for Http1 {
     fn drop(&mut self) {
         if !self.sender.is_ready() {
             self.task.abort();

@@ -10,12 +10,12 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use rustls::AlertDescription;
 
 use super::body::Lease;
 use super::connection::{Connection, Sent};
-use super::dial::Dial;
+use super::dial::{Bearing, Dial};
+use super::frames::Frames;
 use super::framing::{frame_request, frame_response};
 use super::pool::Pool;
 use super::request_body::{RequestBody, Turn};
@@ -40,8 +40,9 @@ const CONNECTIONS: usize = 3;
 ///
 /// # Errors
 /// [`Reason::UpstreamUnreachable`], [`Reason::UpstreamTimeout`], [`Reason::UpstreamBroken`] by what went wrong there;
-/// [`Reason::UpstreamAbsent`] where the route names none; [`Reason::MethodNotAllowed`] for `CONNECT`; a [`Fault`] that `request`'s body
-/// failed with, as it is; [`Reason::Internal`] for a request that no caller may bring.
+/// [`Reason::UpstreamAbsent`] where the route names none; [`Reason::UpgradeUnsupported`] where it takes no upgrade;
+/// [`Reason::MethodNotAllowed`] for `CONNECT`; a [`Fault`] that `request`'s body failed with, as it is; [`Reason::Internal`] for a request
+/// that no caller may bring.
 pub async fn forward<B>(core: &Upstreams, permit: &Permit, request: Request<B>, ending: &Ending) -> Result<Response<UpstreamBody>, Fault>
 where
     B: Body<Data = Bytes> + 'static,
@@ -92,13 +93,18 @@ where
         return Err(Fault::new(Reason::Internal, "a request without Host was to be forwarded"));
     }
     let offer = Offer::take(&mut request);
+    if offer.is_some() && !dial.takes_upgrades() {
+        let detail = format!("{}: HTTP/2 without TLS has no upgrades; write http:// in the config for WebSockets", dial.address());
+        return Err(Fault::new(Reason::UpgradeUnsupported, detail));
+    }
     let (mut parts, body) = request.into_parts();
     let (body, turn) = RequestBody::new(body, &core.clock);
     frame_request(&mut parts, &body)?;
     parts.uri = origin_form(parts.uri);
     parts.version = Version::HTTP_11;
 
-    let exchange = Exchange { core, dial, pool };
+    let bearing = if offer.is_some() { Bearing::Upgrade } else { Bearing::Request };
+    let exchange = Exchange { core, dial, pool, bearing };
     let (connection, answer) = exchange.run(Request::from_parts(parts, body), &turn).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match offer {
@@ -123,12 +129,12 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from(uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
-fn stream_back(answer: Response<Incoming>, connection: Connection, pool: &Rc<Pool>) -> Result<Response<UpstreamBody>, Fault> {
+fn stream_back(answer: Response<Frames>, connection: Connection, pool: &Rc<Pool>) -> Result<Response<UpstreamBody>, Fault> {
     let (mut parts, frames) = answer.into_parts();
     frame_response(&mut parts)?;
     // A body without a length cannot be sent to a peer that speaks HTTP/1.0, and only its first answer says that it does: such a peer has
     // a fresh connection for each request.
-    let pool = (parts.version == Version::HTTP_11).then(|| Rc::clone(pool));
+    let pool = (parts.version >= Version::HTTP_11).then(|| Rc::clone(pool));
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, UpstreamBody::new(frames, Lease { connection, pool })))
 }
@@ -137,19 +143,21 @@ struct Exchange<'a> {
     core: &'a Upstreams,
     dial: &'a Dial,
     pool: &'a Rc<Pool>,
+    bearing: Bearing,
 }
 
 impl Exchange<'_> {
     /// Sends the request on a waiting connection, else on a fresh one. A connection that had closed meanwhile gives the request back
     /// untouched; nothing of it was sent, so it may be sent elsewhere whatever its method.
-    async fn run(&self, mut request: Request<RequestBody>, turn: &Turn) -> Result<(Connection, Response<Incoming>), Fault> {
-        let mut waiting = self.pool.take().await;
+    async fn run(&self, mut request: Request<RequestBody>, turn: &Turn) -> Result<(Connection, Response<Frames>), Fault> {
+        let shares = self.dial.address().is_http2() && self.bearing == Bearing::Request;
+        let mut waiting = if shares { None } else { self.pool.take().await };
         for _ in 0..CONNECTIONS {
             let mut connection = match waiting.take() {
                 Some(connection) => connection,
                 None => {
                     self.pool.keep_swept();
-                    Box::pin(self.dial.connect(&self.core.http, self.core.connect_timeout)).await?
+                    Box::pin(self.dial.connect(self.pool, (&self.core.http, self.bearing), self.core.connect_timeout)).await?
                 }
             };
             let sent = connection.send(request);
@@ -159,7 +167,7 @@ impl Exchange<'_> {
             };
             match failed.take_message() {
                 Some(back) => request = back,
-                None => return Err(self.broken(&failed.into_error())),
+                None => return Err(self.broken(&*failed.into_error())),
             }
         }
         Err(Fault::new(Reason::UpstreamUnreachable, format!("{}: closes connections before a request", self.dial.address())))
@@ -185,9 +193,9 @@ impl Exchange<'_> {
         }
     }
 
-    fn broken(&self, error: &hyper::Error) -> Fault {
-        let mut detail = format!("{}: {error}", self.dial.address());
-        let mut cause = error.source();
+    fn broken(&self, error: &(dyn Error + 'static)) -> Fault {
+        let mut detail = self.dial.address().to_string();
+        let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(fault) = error.downcast_ref::<Fault>() {
                 return fault.clone();

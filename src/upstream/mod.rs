@@ -2,10 +2,11 @@
 //!
 //! Everything here belongs to one core and its single-threaded runtime: pools, bodies and tunnels are `Rc` and stay where they were made.
 //!
-//! - `address`: what an upstream's address is. `dial`: a connection to it. `connection`: HTTP/1.1 on that connection.
+//! - `address`: what an upstream's address is. `dial`: a connection to it. `connection`: what one request is sent on; `http2` where others
+//!   share it.
 //! - `pool`: connections that wait for their next request.
 //! - `forward`: one request there, one answer back. `framing`: where a message ends, the same for both hops.
-//! - `request_body`, `body`: the two bodies on their way. `deadlines`: when to give up waiting.
+//! - `request_body`, `body`: the two bodies on their way; `frames`: what the second is made of. `deadlines`: when to give up waiting.
 //! - `upgrade`: what follows a `101`.
 
 mod address;
@@ -14,7 +15,9 @@ mod connection;
 mod deadlines;
 mod dial;
 mod forward;
+mod frames;
 mod framing;
+mod http2;
 mod pool;
 mod request_body;
 mod upgrade;

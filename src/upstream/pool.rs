@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::UpstreamSettings;
 use super::connection::Connection;
+use super::http2::Shared;
 use crate::clock::SharedClock;
 
 /// A connection that waited this long is looked at once more before it is used: servers close after seconds of silence, not after less.
@@ -22,6 +23,8 @@ pub(super) struct Pool {
     idle_timeout: Duration,
     clock: SharedClock,
     swept: Cell<bool>,
+    /// Connections that carry several requests at a time, where the upstream speaks HTTP/2.
+    shared: Shared,
 }
 
 struct Idle {
@@ -37,7 +40,16 @@ impl Pool {
             idle_timeout: settings.idle_timeout,
             clock,
             swept: Cell::new(false),
+            shared: Shared::new(settings),
         })
+    }
+
+    pub(super) const fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) const fn clock(&self) -> &SharedClock {
+        &self.clock
     }
 
     /// A connection that can take a request now.
@@ -61,9 +73,9 @@ impl Pool {
         }
     }
 
-    /// Takes back one that is ready.
+    /// Takes back one that is ready. A place on a shared connection just falls free.
     pub(super) fn put(&self, connection: Connection) {
-        if self.max_idle == 0 {
+        if self.max_idle == 0 || matches!(connection, Connection::Http2(_)) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -92,7 +104,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| !idle.connection.is_closed() && now.saturating_duration_since(idle.since) < self.idle_timeout);
         let waited = idle.front().map_or(Duration::ZERO, |idle| now.saturating_duration_since(idle.since));
-        self.idle_timeout.saturating_sub(waited)
+        self.idle_timeout.saturating_sub(waited).min(self.shared.close_over_time(now, self.idle_timeout))
     }
 }
 

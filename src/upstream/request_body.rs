@@ -1,12 +1,14 @@
 //! A request's body on its way up, and whose turn it is.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -70,6 +72,59 @@ impl Turn {
         match self.0.as_ref()?.get() {
             Some(since) => limit.checked_sub(now.saturating_duration_since(since)).filter(|left| !left.is_zero()),
             None => Some(limit),
+        }
+    }
+}
+
+/// What was taken of a body so far, kept in case it has to be sent once more from its beginning.
+#[derive(Default)]
+pub(super) struct Begun {
+    pub(super) pieces: VecDeque<Bytes>,
+    pub(super) bytes: usize,
+    pub(super) trailers: Option<HeaderMap>,
+    pub(super) ended: bool,
+}
+
+impl Begun {
+    /// These pieces, and after them what is left.
+    pub(super) fn before(self, rest: RequestBody) -> RequestBody {
+        if self.pieces.is_empty() && self.trailers.is_none() {
+            return if self.ended { RequestBody::Empty } else { rest };
+        }
+        let rest = if self.ended { RequestBody::Empty } else { rest };
+        RequestBody::Streaming(Box::pin(Again { begun: self, rest }))
+    }
+}
+
+struct Again {
+    begun: Begun,
+    rest: RequestBody,
+}
+
+impl Body for Again {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(piece) = this.begun.pieces.pop_front() {
+            this.begun.bytes = this.begun.bytes.saturating_sub(piece.len());
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match this.begun.trailers.take() {
+            Some(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            None => Pin::new(&mut this.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun.pieces.is_empty() && self.begun.trailers.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.rest.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest + self.begun.bytes as u64),
+            None => SizeHint::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod faults;
+mod http2;
 mod reuse;
 mod upgrades;
 

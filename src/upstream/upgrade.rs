@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::connection::Connection;
+use super::frames::Frames;
 use super::{BoxError, Ender, Ending, UpstreamBody};
 use crate::fault::Fault;
 use crate::header::remove_hop_by_hop;
@@ -90,7 +90,7 @@ impl Offer {
     /// The upstream has switched: the tunnel begins when the downstream has its `101`.
     pub(super) fn accept(
         self,
-        mut answer: Response<Incoming>,
+        mut answer: Response<Frames>,
         connection: Connection,
         tunnels: &Tunnels,
         ending: &Ending,

@@ -42,9 +42,11 @@ mod formats; // what an earlier release wrote is read by this one
 mod forward_auth; // the two endpoints by hand, then behind real nginx and Caddy
 mod forward_auth_sets; // each set of headers, read alone; real Traefik and real Envoy by our files
 mod fuzz_corpus; // what holds whatever a stranger sends, over the inputs that fuzzing kept
+mod grpc; // real gRPC, both ends of it: every kind of call, trailers, deadlines, refusals, sign-outs
 mod headers; // what identity, cookies and tokens look like to the upstream, whatever was sent
 mod helm; // the chart, rendered by the real helm
 mod hostile; // a provider that lies: every lie has its reason, and nobody is let in
+mod http2_upstream; // HTTP/2 to the upstream: versions, hosts, upgrades, what streams end with
 mod import; // what becomes of an oauth2-proxy's configuration, option by option, and what is said of it
 mod ingress_nginx; // what that controller writes into its nginx for our annotations, its cache of answers too
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
@@ -84,6 +86,7 @@ mod session_list; // who is signed in where: the session page, the admin listene
 mod session_tokens; // sessions that programs show: their streams, endings by the provider, bound routes, guesses at two places
 mod sessions; // cookies, lifetimes, who is signed in
 mod sign_out; // signing out, here and at the provider
+mod slow_ends; // readers and writers that are slow or stop: the gateway holds no more of a body than it says
 mod smuggling; // one message is never two requests; floods and limits
 mod step_up; // what a login has to be worth, asked for and held to: browsers, programs, tokens
 mod stores; // one contract, two processes on one Redis, outages, restarts, copies

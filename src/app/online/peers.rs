@@ -29,8 +29,10 @@ pub(super) fn of(config: &Config) -> Vec<Peer> {
         .iter()
         .filter_map(|upstream| {
             let place = match &upstream.address {
-                UpstreamAddress::Http { host, port } => Place::Tcp(host.clone(), *port),
-                UpstreamAddress::Https { host, port } => Place::Tls(host.clone(), *port, upstream.tls.clone()),
+                UpstreamAddress::Http { host, port } | UpstreamAddress::H2c { host, port } => Place::Tcp(host.clone(), *port),
+                UpstreamAddress::Https { host, port } | UpstreamAddress::H2 { host, port } => {
+                    Place::Tls(host.clone(), *port, upstream.tls.clone())
+                }
                 UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
                 UpstreamAddress::Static(_) => return None,
             };

@@ -1,7 +1,8 @@
 //! Proxying: facts, route, credential and decision stand here; `pass` sends the request to the upstream by the `leg` of its
-//! route, `refused` says why it does not. `explained` tells what would be sent.
+//! route, `refused` says why it does not; `lasting` is about requests without a known end. `explained` tells what would be sent.
 
 pub(in crate::endpoint) mod explained;
+mod lasting;
 mod leg;
 mod pass;
 mod refused;

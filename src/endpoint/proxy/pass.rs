@@ -8,6 +8,7 @@ use http::{Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use super::lasting;
 use super::leg::Way;
 use super::refused::denied_or_failed;
 use super::{Known, Shown};
@@ -46,7 +47,9 @@ pub(super) async fn pass(
         Some((open, cookie)) => gateway.authenticator.sessions.stream(cookie, open),
         None => Ending::never(),
     };
-    let ending = if visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let unending = session.is_some() && lasting::is_unending(&request);
+    let ending = if unending || visit.facts.upgrade == Upgrade::Asked { stream() } else { Ending::never() };
+    let request = lasting::patiently(request);
     let way = match Way::of(visit, &permit) {
         Ok(way) => way,
         Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
@@ -75,12 +78,24 @@ pub(super) async fn pass(
     }
     let (upstreams, permit) = (&core.upstreams, &permit);
     let began = gateway.clock.instant();
-    let answer = match &addition {
-        None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
-        Some(addition) => {
-            let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
-            Box::pin(addition.send(outgoing, forward)).await
+    let answering = async {
+        match &addition {
+            None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
+            Some(addition) => {
+                let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
+                Box::pin(addition.send(outgoing, forward)).await
+            }
         }
+    };
+    let answer = if unending {
+        let mut ending = ending.clone();
+        tokio::select! {
+            biased;
+            answer = answering => answer,
+            () = ending.ended() => return with_who(lasting::ended(visit, permit), permit),
+        }
+    } else {
+        answering.await
     };
     let took = gateway.clock.instant().saturating_duration_since(began);
     let status = answer.as_ref().ok().map(http::Response::status);
@@ -96,8 +111,12 @@ pub(super) async fn pass(
             way.settle(answer.headers_mut());
             remove_set(answer.headers_mut(), |name| gateway.settings.style.is_ours(name));
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
-            let unending = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
-            let response = answer.map(|body| if unending { Body::until(body, stream()) } else { Body::from(body) });
+            let lasts = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
+            let response = answer.map(|body| match lasts {
+                true if ending.is_never() => Body::until(body, stream()),
+                true => Body::until(body, ending),
+                false => Body::from(body),
+            });
             Served::of(response, permit.reason())
         }
         Err(trouble) => visit.trouble(&trouble),

@@ -10,6 +10,7 @@
 //!   signatures by [`jose`]; [`token_issuer`] says about tokens what it is told
 //! - others whose tokens are taken: [`graph`] (Facebook's Graph API)
 //! - what is sent about requests: [`collector`] of traces
+//! - gRPC by another hand, both ends: [`grpc`]
 //! - other programs: [`process`], [`fronts`] (nginx, Caddy, haproxy, Traefik, Envoy), [`forward_proxy`] (squid), [`load`] (wrk), [`redis`] over [`resp`], several of them as [`redis_groups`], and [`stalling`],
 //!   which stands between and holds back what they say
 //! - what is tested: [`gateway`], two of them on one store ([`pair`], and
@@ -45,6 +46,7 @@ pub mod forward_proxy;
 pub mod fronts;
 pub mod gateway;
 pub mod graph;
+pub mod grpc;
 pub mod guarded;
 pub mod held;
 pub mod hostile;

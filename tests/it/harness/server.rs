@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -24,7 +24,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use super::background;
-use super::body::{TestBody, holding};
+use super::body::{TestBody, empty, holding};
 use super::http::{BoxedStream, Place};
 
 /// How many received bytes are kept of one connection.
@@ -285,7 +285,10 @@ async fn answer(request: Request<Incoming>, peer: Peer, state: &State) -> Respon
         peer.close_now();
         std::future::pending::<()>().await;
     }
+    // hyper leaves the body out over HTTP/1.1 alone.
+    let head_alone = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
     let response = (state.respond)(request, peer).await;
+    let response = if head_alone { response.map(|_| empty()) } else { response };
     response.map(|body| holding(body, in_flight))
 }
 

@@ -15,6 +15,7 @@
 //! | `/slow?ms=N` | answers after that time |
 //! | `/hang` | answers when told to end |
 //! | `/stall` | reads the body when told to end |
+//! | `/sink` | reads the body, keeps nothing of it, and answers with its length |
 //! | `/big?bytes=N` | a body of that length |
 //! | `/break?bytes=N` | promises twice as many bytes and goes away |
 //! | `/close` | closes the connection after the answer, unannounced |
@@ -58,6 +59,7 @@ async fn at_path(request: Request<Incoming>, peer: Peer, seen: &Seen) -> Respons
         "ws" if is_upgrade(&request) => return websocket(request, seen.open_stream()),
         "upgrade" if is_upgrade(&request) => return raw_upgrade(request, seen.open_stream()),
         "mirror" => return mirror(request),
+        "sink" => return sink(request).await,
         "stall" => seen.open_stream().told_to_end().await,
         "break" => return break_off(number("bytes"), peer),
         status if before == "early" => return with_status(status, empty()),
@@ -177,6 +179,17 @@ fn mirror(request: Request<Incoming>) -> Response<TestBody> {
         }
     }
     response
+}
+
+async fn sink(request: Request<Incoming>) -> Response<TestBody> {
+    let (mut body, mut length) = (request.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => length += frame.data_ref().map_or(0, Bytes::len),
+            Err(_) => return with_status("400", full("the body broke off")),
+        }
+    }
+    Response::new(full(length.to_string()))
 }
 
 fn big(bytes: u64) -> Response<TestBody> {
