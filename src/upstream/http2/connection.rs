@@ -126,7 +126,7 @@ impl Place {
         let (connection, later) = (Rc::clone(&self.connection), Rc::clone(&self.upload));
         async move {
             let (parts, body) = request.into_parts();
-            let head = head(&parts, &body, connection.scheme.clone())?;
+            let head = head(&parts, &body, connection.scheme.clone()).map_err(|error| Failed { error, back: None })?;
             let mut sender = connection.sender.clone();
             if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
                 connection.retired.set(true);
@@ -263,10 +263,9 @@ fn is_unseen(error: &h2::Error) -> bool {
 }
 
 /// The head as HTTP/2 has it: `Host` is `:authority`, and nothing that is of a connection of HTTP/1.1 goes along (RFC 9113 §8.2.2, §8.3.1).
-fn head(parts: &request::Parts, body: &RequestBody, scheme: Scheme) -> Result<Request<()>, Failed> {
-    let failed = |what: &str| Failed { error: format!("the request was not sent: {what}").into(), back: None };
+fn head(parts: &request::Parts, body: &RequestBody, scheme: Scheme) -> Result<Request<()>, BoxError> {
     let mut headers: HeaderMap = parts.headers.clone();
-    let host = headers.remove(HOST).ok_or_else(|| failed("it names no host"))?;
+    let host = headers.remove(HOST).ok_or("the request names no host")?;
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
@@ -280,7 +279,7 @@ fn head(parts: &request::Parts, body: &RequestBody, scheme: Scheme) -> Result<Re
     let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build();
     let mut head = Request::new(());
     *head.method_mut() = parts.method.clone();
-    *head.uri_mut() = uri.map_err(|error| failed(&error.to_string()))?;
+    *head.uri_mut() = uri?;
     *head.version_mut() = http::Version::HTTP_2;
     *head.headers_mut() = headers;
     Ok(head)
