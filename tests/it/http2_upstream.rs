@@ -137,8 +137,7 @@ async fn bodies_and_trailers_pass_both_ways_as_they_come() {
         let answer = scene.send(protocol, "GET", "/h2c/trailers", &[("te", "trailers")]).await;
         assert_eq!((answer.text().as_str(), answer.trailers.get("grpc-status").unwrap().as_bytes()), ("with trailers\n", &b"0"[..]));
         // Heads alone.
-        for (method, path, status) in
-            [("HEAD", "/h2c/big?bytes=1000", 200), ("GET", "/h2c/status/204", 204), ("GET", "/h2c/status/304", 304)]
+        for (method, path, status) in [("HEAD", "/h2c/big?bytes=1000", 200), ("GET", "/h2c/early/204", 204), ("GET", "/h2c/early/304", 304)]
         {
             let answer = scene.send(protocol, method, path, &[]).await;
             assert_eq!((answer.status.as_u16(), answer.body.len()), (status, 0), "{protocol:?} {path}");
