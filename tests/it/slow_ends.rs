@@ -1,4 +1,5 @@
 //! Bodies of 100 MB through a gateway in a process of its own, with ends that read or do not: what it holds of them is told by its memory.
+#![allow(clippy::disallowed_methods, reason = "what is sent and what is read run side by side")]
 
 use std::time::Duration;
 

@@ -16,8 +16,8 @@ pub(super) fn is_unending(request: &Request<RequestBody>) -> bool {
 }
 
 /// A gRPC call may be silent for as long as its two sides like: nothing but a deadline of theirs, or its connection's end, ends it.
-pub(super) fn patiently(request: Request<RequestBody>) -> Request<RequestBody> {
-    if is_grpc(request.headers()) { request.map(RequestBody::lasting) } else { request }
+pub(super) fn patiently(request: Box<Request<RequestBody>>) -> Box<Request<RequestBody>> {
+    if is_grpc(request.headers()) { Box::new(request.map(RequestBody::lasting)) } else { request }
 }
 
 /// `application/grpc`, with a `+` and the messages' format or without; gRPC-Web is something else.

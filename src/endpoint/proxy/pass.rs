@@ -91,7 +91,7 @@ pub(super) async fn pass(
         let mut ending = ending.clone();
         tokio::select! {
             biased;
-            answer = answering => answer,
+            answer = Box::pin(answering) => answer, // seldom: not in every request's future
             () = ending.ended() => return with_who(lasting::ended(visit, permit), permit),
         }
     } else {
