@@ -37,7 +37,7 @@ pub(super) fn read(root: &Section<'_>, gateway: Option<&Gateway>, providers: &[P
     }
     let Some(file) = file else {
         if !section.has("file") {
-            section.problem("file", "is missing: the file with the keys' hashes");
+            section.problem("file", "is missing: the file with the keys' hashes; for example: file = \"/etc/doorward/api_keys.toml\"");
         }
         return None;
     };

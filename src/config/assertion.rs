@@ -30,7 +30,7 @@ pub(super) fn of_route(section: &Section<'_>, id: &str) -> Option<AssertionRule>
     let claims = section.parsed_list("assertion_claims", ToldClaim::parse);
     if !wanted {
         for key in ["assertion_audience", "assertion_claims"].into_iter().filter(|key| section.has(key)) {
-            section.problem(key, "goes with assertion = true");
+            section.problem(key, "does nothing here: write assertion = true beside it, or remove it");
         }
         return None;
     }

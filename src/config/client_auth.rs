@@ -89,6 +89,10 @@ fn read_key(section: &Section<'_>) -> Option<ClientAssertion> {
         return None;
     }
     let file = section.file("key_file")?;
+    if let Err(error) = std::fs::File::open(&file) {
+        section.problem("key_file", format!("{} cannot be read: {error}", file.display()));
+        return None;
+    }
     secret_file::warn_if_open(section, "key_file", &file);
     match ClientAssertion::new(AssertionKey { file, key_id, algorithm }, audience) {
         Ok(assertion) => Some(assertion),

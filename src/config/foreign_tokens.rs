@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::gateway::is_loopback;
+use super::idle;
 use super::outgoing::read_outgoing_tls;
 use super::provider_claims::read_groups;
 use super::providers::{Provider, claim, parse_id, path};
@@ -173,12 +174,16 @@ fn read_one(section: &Section<'_>, providers: &[Provider]) -> Option<ForeignToke
             &[("required", EmailVerification::Required), ("if-present", EmailVerification::IfPresent)],
         ),
     };
+    idle::warn_of_email_claim(section, Some(mapping.email_verification));
     if is(Word::Exchange) {
         for key in ["user_claim", "email_claim", "groups_claim", "email_verified", "tls"].into_iter().filter(|key| section.has(key)) {
             section.problem(key, "is that of the provider, whose people these are; remove it");
         }
     }
     let tls = read_outgoing_tls(section);
+    let called = [("check_url", Word::Check), ("graph_url", Word::Facebook)].into_iter().filter(|(_, word)| is(*word));
+    let called: Vec<String> = called.filter(|(key, _)| section.has(key)).filter_map(|(key, _)| section.secret_text(key)).collect();
+    idle::tls_beside_http(section, called.iter().map(String::as_str));
     section.finish();
     let id = id?;
     let kind = match kind? {

@@ -3,7 +3,7 @@
 use super::gateway::Gateway;
 use super::reader::Section;
 use crate::endpoint::{ForwardAuthSettings, ForwardedSet, InlineRules};
-use crate::route::{PreflightRule, RouteTable};
+use crate::route::{LoginMode, PreflightRule, RouteTable};
 
 pub(super) fn read(root: &Section<'_>) -> ForwardAuthSettings {
     let section = root.section("forward_auth");
@@ -41,6 +41,18 @@ pub(super) fn hold_against_routes(root: &Section<'_>, gateway: &Gateway, routes:
                 format!(
                     "{:?} does not say which method a request has, and route {:?} goes by methods; have the front proxy send X-Original-Method and \
                      the others of \"nginx\" (deploy/nginx/doorward.conf), or take methods out of the route",
+                    set.word(),
+                    route.id
+                ),
+            );
+        }
+        if route.login == LoginMode::Always {
+            let counts = if route.upstream.is_some() { "counts only for what is proxied here" } else { "does nothing" };
+            root.warning(
+                "forward_auth.headers",
+                format!(
+                    "{:?} does not say which method a request has, so no question is known as one that reads: login = \"always\" of route {:?} {counts}; \
+                     have the front proxy send the headers of \"nginx\", or remove it",
                     set.word(),
                     route.id
                 ),

@@ -123,7 +123,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let listeners = listeners::read(root);
     let cookie_domain = root.parsed("cookie_domain", |text| match HostPattern::parse(text.trim_start_matches('.')) {
         Ok(HostPattern::Exact(name)) if name.contains('.') => Ok(name),
-        _ => Err("expected a domain such as \"example.com\""),
+        _ => Err(format!("expected a domain such as \"example.com\"; found {text:?}")),
     });
     if let (Some(domain), Some(public)) = (&cookie_domain, &public) {
         let under = |url: &Url| url.host_str().is_some_and(|host| host == domain || host.ends_with(&format!(".{domain}")));
@@ -144,11 +144,21 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
     let prefix = root.parsed("prefix", parse_prefix).unwrap_or_else(|| "/oauth2".to_owned());
     let suffix = root.parsed("cookie_suffix", |text| {
         let sound = text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if sound { Ok(text.to_owned()) } else { Err("expected at most 32 letters, digits and -, such as \"-staging\"") }
+        if sound {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("expected at most 32 letters, digits and -, such as \"-staging\"; found {text:?}"))
+        }
     });
     let underscore_names =
         root.choice("underscore_names", UnderscoreNames::Drop, &[("drop", UnderscoreNames::Drop), ("pass", UnderscoreNames::Pass)]);
     let leeway = root.duration("leeway", MINUTE, Duration::ZERO..=5 * MINUTE);
+    if leeway > MINUTE {
+        root.warning(
+            "leeway",
+            "is more than a minute: tokens count for so long after their end; let clocks be set by NTP, and leave it out",
+        );
+    }
     let health_path = serving::read_health_path(root, &prefix);
     let secure = public.as_ref().and_then(|public| public.first()).is_none_or(|url| url.scheme() == "https");
     let secure = if secure { Secure::Yes } else { Secure::No };

@@ -3,7 +3,7 @@
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
 //! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_parts`, `route_client`, `route_dry_run`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
-//! concerns that in several; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
+//! concerns that in several; `idle` tells what does nothing; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -15,6 +15,7 @@ mod foreign_tokens;
 mod forward_auth;
 mod gateway;
 mod header_file;
+mod idle;
 mod layers;
 mod limits;
 mod listeners;
@@ -55,6 +56,8 @@ mod token_issuers;
 mod token_places;
 mod traces;
 mod users;
+#[cfg(test)]
+mod wrong_values_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -163,8 +166,9 @@ pub fn admin_listen(sources: &Sources<'_>) -> Result<SocketAddr, Vec<Problem>> {
     let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
         return Err(problems.into_inner());
     };
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
+    let reading = Reading::new(&layers, &problems);
     let admin = admin::read(&reading.root());
+    reading.tell_strays();
     if problems.fatal() { Err(problems.into_inner()) } else { Ok(admin.listen) }
 }
 
@@ -177,7 +181,7 @@ pub fn admin_token(sources: &Sources<'_>) -> Result<Option<SecretSource>, Vec<Pr
     let Some(layers) = Layers::load(sources.file, &sources.environment, &sources.flags, &problems) else {
         return Err(problems.into_inner());
     };
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
+    let reading = Reading::new(&layers, &problems);
     let token = admin::read_token(&reading.root());
     if problems.fatal() { Err(problems.into_inner()) } else { Ok(token) }
 }
@@ -194,7 +198,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
         return (Err(problems.into_inner()), BTreeSet::new());
     };
     layers::refuse_foreign_variables(&sources.environment, &problems);
-    let reading = Reading { layers: &layers, problems: &problems, asked: Default::default(), files: Default::default() };
+    let reading = Reading::new(&layers, &problems);
     let root = reading.root();
     let gateway = gateway::read(&root);
     let proxy = provider_proxy::of_environment(&sources.environment, &problems);
@@ -221,6 +225,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     }
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
+    idle::warn_of_settings(&root, gateway.as_ref(), &session, &providers, store.as_ref());
     let keys = root.section("keys");
     let assertion = assertion::read_keys(&keys, routes.as_ref());
     let keys = storage::read_keys(&keys, store.as_ref());
@@ -228,8 +233,13 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     let tracing = traces::read(&root);
     let config = assemble(&root, gateway, providers, users, token_issuers, routes, session, store, keys);
     root.finish();
+    reading.tell_strays();
+    if let Some(config) = config.as_ref().filter(|_| !problems.fatal()) {
+        let (token_issuers, users) = (config.token_issuers.as_slice(), config.users.as_ref());
+        let (token, api_keys) = (token.as_ref(), api_keys.as_ref());
+        idle::warn_of_tables(&root, &config.routes, &idle::Tables { token_issuers, token, api_keys, users, certificates });
+    }
     let asked = reading.asked.take();
-    problems.point_to_the_top(&asked);
     let files = sources.file.map(Path::to_owned).into_iter().chain(reading.files.take()).collect();
     let fatal = problems.fatal();
     let found = problems.into_inner();

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
+use super::idle;
 use super::outgoing::read_outgoing_tls;
 use super::providers::{Provider, parse_id, parse_scope, read_issuer};
 use super::reader::Section;
@@ -74,7 +75,10 @@ impl Outbounds {
         let found = self.all.iter().position(|outbound| outbound.name == name);
         let Some((index, outbound)) = found.and_then(|index| Some((index, self.all.get(index)?))) else {
             let names = self.all.iter().map(|outbound| outbound.name.as_str()).collect::<Vec<_>>().join(", ");
-            section.problem("outbound", format!("names no [outbound.NAME]; there is {}", if names.is_empty() { "none" } else { &names }));
+            section.problem(
+                "outbound",
+                format!("{name:?} names no [outbound.NAME]; there is {}", if names.is_empty() { "none" } else { &names }),
+            );
             return None;
         };
         if let Some(used) = self.used.get(index) {
@@ -155,13 +159,17 @@ fn read_one(name: &str, section: &Section<'_>, providers: &[Provider]) -> Option
         let found = providers.iter().find(|provider| provider.id == *id);
         if found.is_none() {
             let ids = providers.iter().map(|provider| provider.id.as_str()).collect::<Vec<_>>().join(", ");
-            section.problem("provider", format!("names no [provider]; there is {}", if ids.is_empty() { "none" } else { &ids }));
+            let there = if ids.is_empty() { "none" } else { &ids };
+            section.problem("provider", format!("{id:?} is the id of no [provider]; there is {there}"));
         }
         found
     });
     let tls = read_outgoing_tls(section);
     if section.has("tls") && provider.is_some() {
         section.problem("tls", "stands beside provider, whose own tls counts; remove it here");
+    }
+    if provider.is_none() {
+        idle::tls_beside_http(section, issuer.as_deref().or(url.as_ref().map(Url::as_str)));
     }
     let tls = of.map_or(tls, |provider| provider.tls.clone());
     let at = issuer.as_deref().or(of.map(|provider| provider.issuer.as_str())).or(url.as_ref().map(Url::as_str));
@@ -208,14 +216,18 @@ fn read_registration(
 ) -> Option<(String, ClientAuthentication)> {
     const PROOF: [&str; 7] =
         ["client_auth", "client_secret", "client_secret_file", "key_file", "key_id", "key_algorithm", "assertion_audience"];
-    let proof = PROOF.into_iter().find(|key| section.has(key));
+    // All are asked for, so that none is taken for a stranger.
+    let there = PROOF.into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
+    let proof = there.first().copied();
     match (section.text("client_id"), proof) {
         (None, None) if by_provider => of.map(|provider| (provider.client_id.clone(), provider.client_auth.clone())),
         (Some(client_id), _) => Some((client_id, read_client_auth(section, tls, at))),
+        (None, Some(_)) if section.has("client_id") => None,
         (None, Some(key)) => {
             section.problem("client_id", format!("is missing beside {key}; for example: client_id = \"gateway\""));
             None
         }
+        (None, None) if section.has("client_id") => None,
         (None, None) => {
             section.problem("client_id", "is missing; for example: client_id = \"gateway\" (with provider, the provider's own counts)");
             None

@@ -38,8 +38,16 @@ fn read_certificate(tls: &Section<'_>) -> Option<OwnCertificate> {
         _ => return None,
     };
     secret_file::warn_if_open(tls, "key_file", &key_file);
+    let files = [("certificate_file", &certificate_file), ("key_file", &key_file)];
+    let mut sound = true;
+    for (key, file) in files {
+        if let Err(error) = std::fs::File::open(file) {
+            sound = false;
+            tls.problem(key, format!("{} cannot be read: {error}", file.display()));
+        }
+    }
     let own = OwnCertificate { certificate_file, key_file };
-    if let Err(error) = own.read() {
+    if sound && let Err(error) = own.read() {
         tls.problem("", error);
     }
     Some(own)

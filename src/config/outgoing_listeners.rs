@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::idle;
 use super::listeners::parse_unix;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
@@ -64,6 +65,11 @@ pub(super) fn read(root: &Section<'_>, outbounds: &Outbounds, mut routes: Option
                 "is a token_exchange, and a call that leaves shows no token to exchange; name one of kind \"client_credentials\"",
             );
         }
+        let schemes = hosts.iter().flatten().map(|(_, scheme, _)| match scheme {
+            OutgoingScheme::Http => "http://",
+            OutgoingScheme::Https => "https://",
+        });
+        idle::tls_beside_http(section, schemes);
         section.finish();
         let mut taken: Vec<OutgoingHost> = Vec::new();
         for (host, scheme, address) in hosts.into_iter().flatten() {

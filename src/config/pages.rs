@@ -23,7 +23,7 @@ pub(super) fn read(root: &Section<'_>) -> Pages {
     let title = section.text("title").unwrap_or_else(|| "Sign in".to_owned());
     let accent = section.parsed("accent", |text| {
         let sound = text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
-        if sound { Ok(text.to_ascii_lowercase()) } else { Err("expected a colour such as \"#3b5bdb\"") }
+        if sound { Ok(text.to_ascii_lowercase()) } else { Err(format!("expected a colour such as \"#3b5bdb\"; found {text:?}")) }
     });
     let logo = section.file_taken_now("logo_file").and_then(|path| {
         let kind = match path.extension().and_then(|ending| ending.to_str()) {
@@ -32,7 +32,7 @@ pub(super) fn read(root: &Section<'_>) -> Pages {
             Some("jpg" | "jpeg") => "image/jpeg",
             Some("webp") => "image/webp",
             _ => {
-                section.problem("logo_file", "expected a file ending in .svg, .png, .jpg or .webp");
+                section.problem("logo_file", format!("expected a file ending in .svg, .png, .jpg or .webp; found {}", path.display()));
                 return None;
             }
         };

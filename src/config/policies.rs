@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::api_keys::{API_KEY, ApiKeys};
+use super::providers::parse_scope;
 use super::reader::Section;
 use super::token_issuers::TokenIssuer;
 use super::users::SignInAt;
@@ -125,10 +126,13 @@ pub(super) fn read_allow(section: &Section<'_>, id: &str, sources: &Sources<'_>)
     let rule = if section.is_word("allow") {
         section.parsed("allow", |word| match word {
             "any-authenticated" => Ok(Rule::AnyAuthenticated),
-            other => Err(format!("expected a table or \"any-authenticated\"; found {other:?}")),
+            other => Err(format!("expected \"any-authenticated\", or a table such as {{ groups = [\"staff\"] }}; found {other:?}")),
         })
-    } else {
+    } else if section.is_table("allow") {
         read_table(&section.section("allow"), sources, Whose::Open)
+    } else {
+        section.problem("allow", format!("expected \"any-authenticated\", or a table such as {{ groups = [\"staff\"] }}, with {KEYS}"));
+        None
     };
     rule.map(|rule| Arc::new(Policy { id: id.to_owned(), rule }))
 }
@@ -178,9 +182,9 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, around: Whose) -> Op
         }
         rules.push(Rule::Provider(set(names.clone())));
     }
-    if let Some(addresses) =
-        section.parsed_list("emails", |text| EmailAddress::parse(text).ok_or(format!("expected an e-mail address; found {text:?}")))
-    {
+    if let Some(addresses) = section.parsed_list("emails", |text| {
+        EmailAddress::parse(text).ok_or(format!("expected an e-mail address such as \"ann@example.com\"; found {text:?}"))
+    }) {
         goes_by.push(Said::Email);
         rules.push(Rule::Emails(addresses.into_iter().collect()));
     }
@@ -198,7 +202,7 @@ fn read_table(section: &Section<'_>, sources: &Sources<'_>, around: Whose) -> Op
         goes_by.push(Said::Groups);
         rules.push(Rule::Groups(set(groups)));
     }
-    if let Some(scopes) = section.list("scopes") {
+    if let Some(scopes) = section.parsed_list("scopes", parse_scope) {
         rules.push(Rule::Scopes(set(scopes)));
     }
     for (name, values) in section.lists("claims") {

@@ -1,11 +1,7 @@
 //! What is wrong with a config, all of it at once.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt;
-
-/// How messages about keys that nobody asked for begin.
-pub const NO_KEY: &str = "is no key of the configuration";
 
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +47,6 @@ impl Problems {
     /// Notes one.
     pub fn push(&self, problem: Problem) {
         self.0.borrow_mut().push(problem);
-    }
-
-    /// A key of the top level that was found in a table: in TOML whatever is written below a `[table]` belongs to it, which is where keys that are
-    /// added at the end of a file go astray. `asked` is every key that the config knows.
-    pub fn point_to_the_top(&self, asked: &BTreeSet<String>) {
-        for problem in self.0.borrow_mut().iter_mut().filter(|problem| problem.message.starts_with(NO_KEY)) {
-            if let Some((table, key)) = problem.path.rsplit_once('.')
-                && asked.contains(key)
-            {
-                problem.message = format!("is no key of {table:?} but one of the top level: write it above the first [table]");
-            }
-        }
     }
 
     /// Whether any of them stops the start.

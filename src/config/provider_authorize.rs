@@ -10,7 +10,7 @@ pub(super) fn read_fixed(section: &Section<'_>) -> Vec<(String, String)> {
         if let Err(why) = may_be_sent(name) {
             section.problem("authorize", why);
         }
-        if value.is_empty() {
+        if value.trim().is_empty() {
             section.problem("authorize", format!("{name} is empty; leave it out"));
         }
     }

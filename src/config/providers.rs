@@ -6,6 +6,7 @@ use url::Url;
 
 use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
+use super::idle;
 use super::outgoing::read_outgoing_tls;
 use super::provider_places::{self, PlainHttp};
 use super::reader::Section;
@@ -107,6 +108,10 @@ fn read_provider(section: &Section<'_>, several: bool, plain: PlainHttp, environ
     let client_auth = read_client_auth(section, &tls, proven_at);
     let pushed = [("auto", Pushed::WhereRequired), ("always", Pushed::Always), ("never", Pushed::Never)];
     let pushed = section.choice("par", Pushed::WhereRequired, &pushed);
+    idle::of_provider(section, pushed);
+    let document = section.secret_text("discovery_url");
+    let called = [&places.inside].into_iter().flatten().chain(places.written.values()).map(Url::as_str);
+    idle::tls_beside_http(section, issuer.as_deref().into_iter().chain(called).chain(document.as_deref()));
     let binding = if section.flag("dpop", false) { Binding::Dpop } else { Binding::None };
     let mut scopes =
         section.parsed_list("scopes", parse_scope).unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
@@ -127,6 +132,7 @@ fn read_provider(section: &Section<'_>, several: bool, plain: PlainHttp, environ
             &[("required", EmailVerification::Required), ("if-present", EmailVerification::IfPresent)],
         ),
     };
+    idle::warn_of_email_claim(section, Some(mapping.email_verification));
     let authorize = provider_authorize::read_fixed(section);
     let authorize_from_start = provider_authorize::read_from_start(section);
     let claims_from = provider_claims::read_sources(section);
@@ -234,7 +240,7 @@ pub(super) fn parse_id(text: &str) -> Result<String, String> {
 pub(super) fn parse_scope(text: &str) -> Result<String, String> {
     // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
     let sound = text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-    if sound { Ok(text.to_owned()) } else { Err(format!("expected one scope an item; found {text:?}")) }
+    if sound { Ok(text.to_owned()) } else { Err(format!("expected scopes such as [\"orders:read\"], one an item; found {text:?}")) }
 }
 
 #[cfg(test)]

@@ -47,6 +47,17 @@ pub(super) fn read(section: &Section<'_>, access: Option<&Access>) -> Vec<Header
             section.problem("headers", format!("{name} is written by the gateway itself, after these; remove it"));
             continue;
         }
+        if template.trim().is_empty() {
+            section.problem("headers", format!("{name} is empty; write what is to be sent, or remove it"));
+            continue;
+        }
+        if rules.iter().any(|rule: &HeaderRule| rule.name == header) {
+            section.problem(
+                "headers",
+                format!("{name} is there twice, since capitals and small letters are the same in it; remove one of them"),
+            );
+            continue;
+        }
         if header == AUTHORIZATION && access.and_then(accept).is_some_and(|proof| proof == ProofFate::Forwarded) {
             section.problem(
                 "dpop_proof",

@@ -155,6 +155,13 @@ fn read_response_headers(section: &Section<'_>, access: Option<&Access>) -> Vec<
         }
         let value =
             HeaderValue::from_str(&text).ok().filter(|_| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text);
+        if found.iter().any(|known: &ResponseHeader| known.name == header) {
+            section.problem(
+                "response_headers",
+                format!("{name} is there twice, since capitals and small letters are the same in it; remove one of them"),
+            );
+            continue;
+        }
         match value {
             Some(value) => found.push(ResponseHeader { name: header, value: (!text.is_empty()).then_some(value) }),
             None => section.problem(

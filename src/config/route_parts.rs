@@ -11,7 +11,7 @@ pub(super) fn read_asks(section: &Section<'_>) -> Asked {
     if acr.as_ref().is_some_and(|names| names.is_empty() || names.iter().any(|name| !sound_acr(name))) {
         section.problem("acr", "expected names of what a login is worth, such as [\"mfa\"]: one at least, without spaces or quotes");
     }
-    let age = section.has("max_age").then(|| section.number("max_age", 0, 0..=MAX_AGE));
+    let age = section.has("max_age").then(|| section.number_of("max_age", "seconds as a whole number", 0, 0..=MAX_AGE));
     for (key, there) in [("acr", acr.is_some()), ("max_age", age.is_some())] {
         if there && section.has("access") {
             section.problem(key, "stands beside access, which lets people in who did not sign in at all; remove one of them");

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::api_keys::{API_KEY, ApiKeys};
 use super::assertion;
+use super::idle;
 use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
 use super::policies::{CERTIFICATE, Sources, read_allow, read_deny};
@@ -119,6 +120,12 @@ pub(super) fn read(
     }
 }
 
+/// What has no scheme is told as it was found; what has one may hold a password.
+fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
+    let bare = !text.contains("//") && !text.contains('@');
+    UpstreamAddress::parse(text).map_err(|error| if bare { format!("{error}; found {text:?}") } else { error.to_string() })
+}
+
 impl Known<'_> {
     const fn sources(&self) -> Sources<'_> {
         Sources::new(self.providers, self.token_issuers, self.api_keys, self.certificates)
@@ -184,6 +191,7 @@ impl Known<'_> {
         let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
         super::route_http2::refuse_websockets(section, address.as_ref());
         let leg = route_leg::read(section, path.as_ref(), address.as_ref(), access.as_ref());
+        idle::of_route(section, access.as_ref());
         section.finish();
         Some(Route {
             host: host?,
@@ -230,7 +238,7 @@ impl Known<'_> {
         // At the top `tls` is the listener's own table.
         let own = !section.path().is_empty();
         let tls = if own { read_outgoing_tls(section) } else { TlsSettings::default() };
-        let addresses = section.parsed_list("upstream", UpstreamAddress::parse)?;
+        let addresses = section.parsed_list("upstream", parse_upstream)?;
         let [address] = addresses.as_slice() else {
             section.problem("upstream", "expected one upstream for a route");
             return None;
@@ -289,7 +297,10 @@ impl Known<'_> {
             let found = self.policies.get(&name).cloned();
             if found.is_none() {
                 let names = self.policies.keys().cloned().collect::<Vec<_>>().join(", ");
-                section.problem("policy", format!("names no [policy.NAME]; there is {}", if names.is_empty() { "none" } else { &names }));
+                section.problem(
+                    "policy",
+                    format!("{name:?} names no [policy.NAME]; there is {}", if names.is_empty() { "none" } else { &names }),
+                );
             }
             found
         });

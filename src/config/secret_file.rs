@@ -32,9 +32,21 @@ pub fn read(section: &Section<'_>, key: &str, least: usize) -> Option<SecretSour
 
 /// Reads a secret that is taken from a file only. Problems are noted as by [`read`].
 pub fn read_from_file(section: &Section<'_>, file_key: &str, least: usize) -> Option<SecretSource> {
-    let path = section.file(file_key)?;
+    if !section.has(file_key) {
+        return None;
+    }
+    let example = format!("{file_key} = \"/run/secrets/{}\"", file_key.trim_end_matches("_file"));
+    // Somebody may have written the secret itself here.
+    let Some(path) = section.secret_text(file_key).filter(|path| !path.trim().is_empty()).map(PathBuf::from) else {
+        section.problem(file_key, format!("expected the path of a file that holds the secret, in quotes, such as {example}"));
+        return None;
+    };
     let text = match read_file(&path) {
         Ok(text) => text,
+        Err(error) if !path.is_absolute() && !path.starts_with(".") && !path.starts_with("..") => {
+            section.problem(file_key, format!("expected the path of a file that holds the secret, such as {example}; what is written here is none that could be read: {error}"));
+            return None;
+        }
         Err(error) => {
             section.problem(file_key, format!("{} cannot be read: {error}", path.display()));
             return None;
@@ -58,12 +70,12 @@ pub fn warn_if_open(section: &Section<'_>, key: &str, path: &Path) {
 }
 
 fn check(section: &Section<'_>, key: &str, text: &str, least: usize) -> bool {
-    if text.is_empty() {
-        section.problem(key, "is empty");
+    if text.trim().is_empty() {
+        section.problem(key, "is empty; a secret is expected there");
         return false;
     }
     if text.len() < least {
-        section.problem(key, format!("is too short: at least {least} characters are needed"));
+        section.problem(key, format!("is too short: expected {least} characters or more"));
         return false;
     }
     true

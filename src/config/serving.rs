@@ -12,6 +12,8 @@ use crate::request::CanonicalPath;
 use crate::route::PathPattern;
 
 const DAY: u64 = 24 * 60 * 60;
+/// Ten years: who writes more meant something else.
+const LONGEST: u64 = 10 * PRELOADED;
 /// What browsers want of whoever is to be on the list that they are built with (<https://hstspreload.org>).
 const PRELOADED: u64 = 365 * DAY;
 
@@ -26,10 +28,13 @@ pub(super) fn read_hsts(root: &Section<'_>, secure: Secure) -> Option<HeaderValu
 
 fn parse_hsts(text: &str) -> Result<HeaderValue, String> {
     let wrong = || {
-        format!("expected a time, and words after it where they are meant: \"365d\", \"365d includeSubDomains preload\"; found {text:?}")
+        format!(
+            "expected a time of ten years at most, and words after it where they are meant: \"365d\", \"365d includeSubDomains preload\"; found {text:?}"
+        )
     };
     let mut words = text.split_whitespace();
-    let time = words.next().and_then(|time| humantime::parse_duration(time).ok()).map(|time: Duration| time.as_secs()).ok_or_else(wrong)?;
+    let time = words.next().and_then(|time| humantime::parse_duration(time).ok()).map(|time: Duration| time.as_secs());
+    let time = time.filter(|time| *time <= LONGEST).ok_or_else(wrong)?;
     let mut value = format!("max-age={time}");
     let (mut subdomains, mut preload) = (false, false);
     for word in words {

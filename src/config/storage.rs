@@ -120,7 +120,7 @@ pub(super) fn read_session(root: &Section<'_>) -> SessionSettings {
     let revalidate = section.parsed("revalidate", |text| match (text, humantime::parse_duration(text)) {
         ("off", _) => Ok(None),
         (_, Ok(every)) if (MINUTE..=DAY).contains(&every) => Ok(Some(every)),
-        _ => Err(format!("expected \"off\" or a time such as \"15m\", from 1m to 1day; found {text:?}")),
+        _ => Err(format!("expected \"off\" or a time such as \"15m\", from 1m to 1d; found {text:?}")),
     });
     section.finish();
     SessionSettings {
@@ -213,7 +213,11 @@ fn read_redis(section: &Section<'_>) -> RedisKeys {
         cluster: section.parsed_list("cluster", parse_redis_url),
         username: section.text("username"),
         password: secret_file::read(section, "password", 1),
-        ca_file,
+        ca_file: ca_file.inspect(|file| {
+            if let Err(error) = std::fs::File::open(file) {
+                tls.problem("ca_file", format!("{} cannot be read: {error}", file.display()));
+            }
+        }),
         wait_replicas: u32::try_from(section.number("wait_replicas", 0, 0..=16)).unwrap_or(0),
     }
 }
@@ -223,7 +227,17 @@ fn redis_servers(section: &Section<'_>, keys: &RedisKeys) -> Option<RedisServers
     let said: Vec<&str> = ["url", "sentinels", "cluster"].into_iter().filter(|key| section.has(key)).collect();
     let sentinel_keys = ["master_name", "sentinel_username", "sentinel_password", "sentinel_password_file"];
     for key in sentinel_keys.iter().filter(|key| section.has(key) && !said.contains(&"sentinels")) {
-        section.problem(key, "goes with sentinels = [...]");
+        section.problem(key, "is for Redis Sentinel; write sentinels = [\"redis://10.0.0.1:26379\"] beside it, or remove it");
+    }
+    let servers = keys.url.iter().chain(keys.sentinels.iter().flatten()).chain(keys.cluster.iter().flatten());
+    if section.has("tls") && !said.is_empty() && servers.clone().next().is_some() && servers.clone().all(|url| url.starts_with("redis:")) {
+        section.problem("tls", "stands beside redis://, which is not encrypted; write rediss://, or remove it");
+    }
+    for (user, password) in [("username", "password"), ("sentinel_username", "sentinel_password")] {
+        let file = format!("{password}_file");
+        if section.has(user) && !section.has(password) && !section.has(&file) {
+            section.problem(user, format!("is told to Redis with a password only; write {file} beside it, or remove it"));
+        }
     }
     match *said {
         [] => {
@@ -258,7 +272,7 @@ fn several(section: &Section<'_>, key: &str, urls: Option<&Vec<String>>) -> Opti
 }
 
 fn parse_redis_url(text: &str) -> Result<String, String> {
-    let wrong = "expected redis://HOST:PORT or rediss://HOST:PORT";
+    let wrong = "expected redis://HOST:PORT, or rediss://HOST:PORT for TLS";
     let url = url::Url::parse(text).map_err(|_| wrong.to_owned())?;
     if !matches!(url.scheme(), "redis" | "rediss") || url.host_str().is_none() {
         return Err(wrong.to_owned());

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::*;
 
-struct File(PathBuf);
+pub(super) struct File(pub(super) PathBuf);
 
 impl File {
-    fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         let unique = crate::secret::encode(&crate::secret::random::<8>());
         let folder = std::env::temp_dir().join(format!("doorward-config-{unique}"));
         std::fs::create_dir(&folder).unwrap();
@@ -53,7 +53,7 @@ fn with_provider(top: &str, rest: &str) -> String {
 const TOP: &str = "public_url = \"https://app.test\"\n";
 
 /// What the example holds, its settings at rest awakened.
-fn awakened() -> String {
+pub(super) fn awakened() -> String {
     let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml.example")).unwrap();
     let at_rest = |line: &str| {
         line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[')).map(str::to_owned)
@@ -593,7 +593,7 @@ fn a_token_for_upstreams_says_who_gives_it_as_whom_and_for_whom() {
         assert!(found.iter().any(|(at, _)| at == path), "{table} {route}: {found:?}");
     }
     let found = problems(&with_provider(TOP, "[[route]]\nallow = \"any-authenticated\"\noutbound = \"orders\"\n"));
-    assert_eq!(found, [("route[0].outbound".to_owned(), "names no [outbound.NAME]; there is none".to_owned())]);
+    assert_eq!(found, [("route[0].outbound".to_owned(), "\"orders\" names no [outbound.NAME]; there is none".to_owned())]);
 }
 
 #[test]

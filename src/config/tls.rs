@@ -61,13 +61,20 @@ fn certificate(section: &Section<'_>) -> Option<CertificateFiles> {
             None
         }
         (Some(_), None) => {
-            section.problem("key_file", "is missing beside certificate_file");
+            missing(section, "key_file", "certificate_file");
             None
         }
         (None, Some(_)) => {
-            section.problem("certificate_file", "is missing beside key_file");
+            missing(section, "certificate_file", "key_file");
             None
         }
+    }
+}
+
+/// What is there and wrong is told already.
+fn missing(section: &Section<'_>, key: &str, beside: &str) {
+    if !section.has(key) {
+        section.problem(key, format!("is missing beside {beside}: a certificate and its private key go together"));
     }
 }
 

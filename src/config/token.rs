@@ -86,7 +86,7 @@ pub(super) fn read(root: &Section<'_>, prefix: Option<&str>, providers: &[Provid
     });
     let issue = section.choice("issue", Issue::Session, &[("session", Issue::Session), ("provider", Issue::Provider)]);
     let lifetime = section.duration("lifetime", LIFETIME, MINUTE..=366 * DAY);
-    let error_status = match section.number("error_status", 401, 400..=401) {
+    let error_status = match section.number_of("error_status", "a status", 401, 400..=401) {
         400 => ErrorStatus::BadRequest,
         _ => ErrorStatus::Unauthorized,
     };

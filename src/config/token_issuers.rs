@@ -8,6 +8,7 @@ use url::Url;
 
 use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
+use super::idle;
 use super::outgoing::read_outgoing_tls;
 use super::provider_claims::read_groups;
 use super::provider_proxy;
@@ -135,6 +136,12 @@ fn read_one(section: &Section<'_>, providers: &[Provider], environment: Option<&
     let bearer = secret_file::read_from_file(section, "bearer_file", 1);
     let tls = read_outgoing_tls(section);
     let introspection = read_introspection(section, &tls, &issuer);
+    let at = match &keys {
+        TokenKeys::At(url) => Some(url.as_str()),
+        TokenKeys::Discovered | TokenKeys::File(_) => None,
+    };
+    let asked = introspection.as_ref().and_then(|asked| asked.endpoint.as_ref()).map(Url::as_str);
+    idle::tls_beside_http(section, [Some(issuer.as_str()).filter(|issuer| !issuer.is_empty()), at, asked].into_iter().flatten());
     let discovers = introspection.as_ref().is_some_and(|asked| asked.endpoint.is_none());
     if bearer.is_some() && matches!(keys, TokenKeys::File(_)) && !discovers {
         section.problem("bearer_file", "stands beside jwks_file, where nothing is fetched; leave it out");
@@ -152,6 +159,7 @@ fn read_one(section: &Section<'_>, providers: &[Provider], environment: Option<&
         groups: read_groups(section),
         email_verification: EmailVerification::Required,
     };
+    idle::warn_of_email_claim(section, None);
     let scope_claim = claim(section, "scope_claim");
     let algorithms = read_algorithms(section);
     section.finish();
@@ -207,7 +215,10 @@ fn read_keys(section: &Section<'_>) -> TokenKeys {
 }
 
 fn read_introspection(section: &Section<'_>, tls: &TlsSettings, issuer: &str) -> Option<Introspection> {
-    let place = section.true_or("introspection", |text| parse_endpoint(text, "https://login.example.com/introspect"));
+    let place = section.true_or("introspection", |text| {
+        parse_endpoint(text, "https://login.example.com/introspect")
+            .map_err(|wrong| format!("{wrong}; or true, where the issuer's document says it"))
+    });
     let client_id = section.text("client_id");
     let cache = section.duration("introspection_cache", CACHE, Duration::ZERO..=CACHE_MOST);
     if !section.has("introspection") {

@@ -85,7 +85,14 @@ fn read_headers(section: &Section<'_>) -> Option<SecretSource> {
         return None;
     }
     if section.has("headers") {
-        let lines = given.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+        for (name, _) in given.iter().filter(|(_, value)| value.trim().is_empty()) {
+            section.problem("headers", format!("{name} is empty; write its value, or remove it"));
+        }
+        let lines = given
+            .iter()
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| format!("{name}: {value}\n"))
+            .collect::<String>();
         if given.iter().any(|(_, value)| value.contains(['\r', '\n'])) {
             section.problem("headers", "holds a line break in a value");
             return None;

@@ -109,7 +109,7 @@ fn read_user(section: &Section<'_>) -> Option<Account> {
     }
     let email = section.parsed("email", |text| match EmailAddress::parse(text) {
         Some(_) => Ok(text.to_owned()),
-        None => Err(format!("expected an e-mail address; found {text:?}")),
+        None => Err(format!("expected an e-mail address such as \"ann@example.com\"; found {text:?}")),
     });
     let groups = section.list("groups").unwrap_or_default();
     let totp = secret_file::read(section, "totp", 1);

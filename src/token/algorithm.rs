@@ -102,7 +102,7 @@ impl fmt::Display for UnknownAlgorithm {
         } else {
             write!(f, "{name:?} is not known")?;
         }
-        f.write_str("; take of: ")?;
+        f.write_str("; expected some of ")?;
         for (index, algorithm) in Algorithm::ALL.iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn the_config_is_told_what_would_be_right() {
         let said = |name: &str| name.parse::<Algorithm>().unwrap_err().to_string();
-        assert_eq!(said("RS255"), "\"RS255\" is not known; take of: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA");
+        assert_eq!(
+            said("RS255"),
+            "\"RS255\" is not known; expected some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"
+        );
         assert!(said("none").starts_with("\"none\" is no signature and is never allowed"));
         assert!(said("HS256").contains("shared secret"));
     }

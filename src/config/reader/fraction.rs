@@ -17,10 +17,7 @@ impl Section<'_> {
         };
         match number {
             Some(number) if (0.0..=1.0).contains(&number) => number,
-            _ => {
-                self.problem(key, "expected a number from 0 to 1, such as 0.1 for one in ten");
-                default
-            }
+            _ => self.expected(key, "a number from 0 to 1, such as 0.1 for one in ten, without quotes", value).unwrap_or(default),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Reading a table of the config key by key. Every key that is asked for is known; what is left over is a mistake. Nothing stops at the first
-//! problem. `scalar` and `fraction` read single values; lists and tables are here.
+//! problem. `scalar` and `fraction` read single values, `strays` tells what is left over; lists and tables are here.
 
 mod fraction;
 mod scalar;
+mod strays;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,9 +12,10 @@ use std::path::PathBuf;
 use figment::value::{Dict, Num, Value};
 
 pub use scalar::TrueOr;
+pub use strays::Stray;
 
 use super::layers::{Layers, Origin};
-use super::problem::{NO_KEY, Problem, Problems, Severity};
+use super::problem::{Problem, Problems, Severity};
 
 /// What all sections of one config share.
 pub struct Reading<'a> {
@@ -25,6 +27,8 @@ pub struct Reading<'a> {
     pub asked: RefCell<BTreeSet<String>>,
     /// Files whose content is taken now and not looked at again.
     pub files: RefCell<BTreeSet<PathBuf>>,
+    /// Keys that nobody asked for and that resemble none.
+    pub strays: RefCell<Vec<Stray>>,
 }
 
 /// One table.
@@ -56,6 +60,12 @@ impl TextOrList {
 }
 
 impl<'a> Reading<'a> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(layers: &'a Layers, problems: &'a Problems) -> Self {
+        Self { layers, problems, asked: RefCell::default(), files: RefCell::default(), strays: RefCell::default() }
+    }
+
     /// The whole config.
     #[must_use]
     pub fn root(&'a self) -> Section<'a> {
@@ -123,13 +133,19 @@ impl<'a> Section<'a> {
             Value::String(_, text) => Some(vec![text.clone()]),
             _ => None,
         };
-        let Some(texts) = texts else { return self.expected(key, "a list of texts", value) };
+        let Some(texts) = texts else {
+            if matches!(value, Value::Array(..)) {
+                self.problem(key, "holds something that is no text; expected texts in quotes, as [\"one\", \"other\"]");
+                return None;
+            }
+            return self.expected(key, "a text in quotes, or a list of such, as [\"one\", \"other\"]", value);
+        };
         if texts.is_empty() {
             self.problem(key, "is an empty list, which would allow nothing; leave the key out or name something");
             return None;
         }
         if texts.iter().any(|text| text.trim().is_empty()) {
-            self.problem(key, "holds an empty item");
+            self.problem(key, "holds an empty item; take it out, or write what is meant there");
             return None;
         }
         Some(texts)
@@ -162,11 +178,11 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn section(&self, key: &str) -> Section<'a> {
         let value = self.value(key);
-        let dict = match value.map(|value| self.as_table(value)) {
+        let dict = match value.map(|value| (value, self.as_table(value))) {
             None => Dict::new(),
-            Some(Some(dict)) => dict,
-            Some(None) => {
-                self.problem(key, "expected a table");
+            Some((_, Some(dict))) => dict,
+            Some((value, None)) => {
+                self.problem(key, not_a_table(key, value));
                 Dict::new()
             }
         };
@@ -185,13 +201,16 @@ impl<'a> Section<'a> {
                 for (index, item) in items.into_iter().enumerate() {
                     match item {
                         Value::Dict(_, dict) => sections.push(self.inner(key, Some(index), dict)),
-                        other => self.problem(key, format!("expected a list of tables; item {index} is {}", kind(&other))),
+                        other => self.problem(
+                            key,
+                            format!("expected tables, each a line [[{key}]] with its keys below; item {index} is {}", kind(&other)),
+                        ),
                     }
                 }
                 sections
             }
             other => {
-                self.problem(key, format!("expected a table or a list of tables; found {}", kind(&other)));
+                self.problem(key, format!("expected a table, or several: lines [[{key}]] with their keys below; found {}", kind(&other)));
                 Vec::new()
             }
         }
@@ -209,7 +228,7 @@ impl<'a> Section<'a> {
                     section.shape = format!("{}.NAME", table.shape);
                     out.push((name.clone(), section));
                 }
-                None => table.problem(name, "expected a table"),
+                None => table.problem(name, not_a_table(name, value)),
             }
         }
         out
@@ -223,7 +242,7 @@ impl<'a> Section<'a> {
         for (name, value) in &table.dict {
             match value.as_str() {
                 Some(text) => out.push((name.clone(), text.to_owned())),
-                None => table.problem(name, format!("expected a text; found {}", kind(value))),
+                None => table.problem(name, format!("expected a text in quotes; found {}", bare_kind(value))),
             }
         }
         out
@@ -279,22 +298,6 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn is_word(&self, key: &str) -> bool {
         matches!(self.value(key), Some(value @ Value::String(..)) if !matches!(self.parsed_json(value), Value::Dict(..)))
-    }
-
-    /// Says what is left over. Call it when every key was asked for.
-    pub fn finish(&self) {
-        for key in self.dict.keys() {
-            let known = self.known.borrow();
-            if !known.contains(key) {
-                let nearest = known.iter().map(|name| (distance(key, name), name)).min().filter(|(steps, _)| *steps <= 2);
-                let message = match nearest {
-                    Some((_, name)) => format!("{NO_KEY}; did you mean {name:?}?"),
-                    None => format!("{NO_KEY}; known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
-                };
-                drop(known);
-                self.problem(key, message);
-            }
-        }
     }
 
     fn inner(&self, key: &str, index: Option<usize>, dict: Dict) -> Section<'a> {
@@ -369,42 +372,30 @@ fn plain(value: &Value) -> Option<String> {
 fn kind(value: &Value) -> String {
     match value {
         Value::String(_, text) if text.len() <= 12 => format!("{text:?}"),
-        Value::String(..) | Value::Char(..) => "a text".to_owned(),
         Value::Bool(_, yes) => yes.to_string(),
-        Value::Num(_, number) => whole(*number).map_or_else(|| "a number that does not fit".to_owned(), |number| number.to_string()),
-        Value::Empty(..) => "nothing".to_owned(),
-        Value::Dict(..) => "a table".to_owned(),
-        Value::Array(..) => "a list".to_owned(),
+        Value::Num(_, number) => spelled(*number),
+        other => bare_kind(other).to_owned(),
     }
 }
 
-/// Edits between two words (Levenshtein), for "did you mean".
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (at, from) in left.chars().enumerate() {
-        let mut diagonal = at;
-        let mut before = at + 1;
-        let mut next = vec![before];
-        for (to, above) in right.iter().zip(row.iter().skip(1)) {
-            let step = (diagonal + usize::from(from != *to)).min(above + 1).min(before + 1);
-            diagonal = *above;
-            before = step;
-            next.push(step);
-        }
-        row = next;
+/// The same without a word of the content: where secrets stand.
+fn bare_kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(..) | Value::Char(..) => "a text",
+        Value::Bool(..) => "true or false",
+        Value::Num(..) => "a number",
+        Value::Empty(..) => "nothing",
+        Value::Dict(..) => "a table",
+        Value::Array(_, items) if items.is_empty() => "an empty list",
+        Value::Array(..) => "a list",
     }
-    row.last().copied().unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn spelled(number: Num) -> String {
+    let whole = number.to_u128().map(|number| number.to_string()).or_else(|| number.to_i128().map(|number| number.to_string()));
+    whole.or_else(|| number.to_f64().map(|number| number.to_string())).unwrap_or_else(|| "a number".to_owned())
+}
 
-    #[test]
-    fn words_a_slip_apart_are_near() {
-        assert_eq!(distance("client_secert", "client_secret"), 2);
-        assert_eq!(distance("isuer", "issuer"), 1);
-        assert_eq!(distance("", "abc"), 3);
-    }
+fn not_a_table(key: &str, value: &Value) -> String {
+    format!("expected a table, such as {key} = {{ … }}; found {}", bare_kind(value))
 }

@@ -17,7 +17,7 @@ pub enum TrueOr<T> {
 }
 
 impl Section<'_> {
-    /// `true`, or a text read by `parse`.
+    /// `true`, or a text read by `parse`, whose error says what else was expected.
     pub fn true_or<T, E: std::fmt::Display>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<TrueOr<T>> {
         let value = self.value(key)?;
         match value {
@@ -27,7 +27,12 @@ impl Section<'_> {
                 self.problem(key, "is false; leave it out instead");
                 None
             }
-            _ => self.parsed(key, parse).map(TrueOr::Other),
+            Value::String(_, text) if text == "true" => {
+                self.problem(key, format!("expected true without quotes: {key} = true"));
+                None
+            }
+            Value::String(..) => self.parsed(key, parse).map(TrueOr::Other),
+            other => self.expected(key, "true, or a text in quotes", other),
         }
     }
 
@@ -35,7 +40,7 @@ impl Section<'_> {
     pub fn text(&self, key: &str) -> Option<String> {
         match self.value(key)? {
             Value::String(_, text) if text.trim().is_empty() => {
-                self.problem(key, "expected a text; found an empty one");
+                self.problem(key, "is empty; expected a text: write what is meant, or leave the key out");
                 None
             }
             Value::String(_, text) => Some(text.clone()),
@@ -95,12 +100,17 @@ impl Section<'_> {
             Value::Bool(_, yes) => *yes,
             Value::String(_, text) if self.is_text(value) && text == "true" => true,
             Value::String(_, text) if self.is_text(value) && text == "false" => false,
-            other => self.expected(key, "true or false", other).unwrap_or(default),
+            other => self.expected(key, "true or false, without quotes", other).unwrap_or(default),
         }
     }
 
     /// A whole number between bounds.
     pub fn number(&self, key: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
+        self.number_of(key, "a whole number", default, bounds)
+    }
+
+    /// A whole number of something: `what` says of what.
+    pub fn number_of(&self, key: &str, what: &str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
         let Some(value) = self.value(key) else { return default };
         let number = match value {
             Value::Num(_, number) => whole(*number),
@@ -109,7 +119,10 @@ impl Section<'_> {
         };
         match number {
             Some(number) if bounds.contains(&number) => number,
-            _ => self.expected(key, &format!("a whole number from {} to {}", bounds.start(), bounds.end()), value).unwrap_or(default),
+            _ => {
+                let (least, most) = (bounds.start(), bounds.end());
+                self.expected(key, &format!("{what} from {least} to {most}, without quotes"), value).unwrap_or(default)
+            }
         }
     }
 
@@ -133,7 +146,8 @@ impl Section<'_> {
         match size {
             Some(size) if bounds.contains(&size) => size,
             _ => {
-                let what = format!("a size such as \"64KiB\", from {} to {} bytes", bounds.start(), bounds.end());
+                let what =
+                    format!("a size such as \"64KiB\" or \"1MiB\", from {} to {}", told_size(*bounds.start()), told_size(*bounds.end()));
                 self.expected(key, &what, value).unwrap_or(default)
             }
         }
@@ -149,7 +163,7 @@ impl Section<'_> {
         match time {
             Some(time) if bounds.contains(&time) => time,
             _ => {
-                let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound).to_string());
+                let [least, most] = [bounds.start(), bounds.end()].map(|bound| told_time(*bound));
                 let what = format!("a time with its unit, such as \"30s\", \"10m\", \"12h\" or \"7d\", from {least} to {most}");
                 self.expected(key, &what, value).unwrap_or(default)
             }
@@ -168,4 +182,20 @@ impl Section<'_> {
         self.reading.files.borrow_mut().insert(path.clone());
         Some(path)
     }
+}
+
+/// In the largest unit that leaves no rest.
+fn told_time(time: Duration) -> String {
+    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+    if millis > 0 {
+        return format!("{}ms", time.as_millis());
+    }
+    let units = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
+fn told_size(bytes: u64) -> String {
+    let unit = [(1 << 20, "MiB"), (1 << 10, "KiB")].into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
