@@ -289,6 +289,21 @@ const PKCS8_OF_P256: [u8; 21] =
     [0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_change_as_often_as_the_config_says_or_never() {
+    for (rotation, changed) in [("assertion_rotation = \"2d\"", true), ("assertion_rotation = \"off\"", false), ("", false)] {
+        let house = House::new();
+        let gateway = Gateway::start(&house.config("kind = \"memory\"", rotation));
+        let first = house.keys(&gateway).await;
+        // The next one is published some time before it signs.
+        for hours in [45, 2, 2] {
+            gateway.advance(Duration::from_secs(hours * 60 * 60));
+            house.keys(&gateway).await;
+        }
+        assert_eq!(names(&house.keys(&gateway).await) != names(&first), changed, "{rotation}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_files_keys_sign_and_change_while_the_gateway_runs() {
     let house = House::new();
     let p256 = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);

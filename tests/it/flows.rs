@@ -415,3 +415,22 @@ async fn eight_tabs_of_chromium_log_in_at_once_in_random_order() {
     assert!(world.tokens() > 1, "they were not at once: {}", world.tokens());
     assert_eq!((world.provider.complaints(), world.outcomes("success").await), (Vec::new(), world.tokens() as u64));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoints_lie_where_the_config_says_and_nowhere_else() {
+    let world = World::shaped(Shape { top: "prefix = \"/door/way\"", ..Shape::default() }, |provider| provider);
+    let mut browser = Browser::new();
+    let page = browser.get(&world.at("/app")).await;
+    let page = browser.follow_all(page).await;
+    assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, "/app"), "{}", page.text());
+    let asked = world.provider.authorizations();
+    assert_eq!(asked[0]["redirect_uri"], world.at("/door/way/callback"));
+    let reached = world.upstream.count();
+    let told = browser.get(&world.at("/door/way/userinfo")).await;
+    assert_eq!((told.status.as_u16(), world.upstream.count()), (200, reached), "{}", told.text());
+    // What lies there by itself is the app's.
+    for path in ["/oauth2/userinfo", "/oauth2/sign_out", "/door/waylaid"] {
+        let page = browser.get(&world.at(path)).await;
+        assert_eq!((page.status.as_u16(), world.upstream.last().target.as_str()), (200, path));
+    }
+}

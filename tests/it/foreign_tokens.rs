@@ -17,6 +17,7 @@ use crate::harness::http::pairs;
 use crate::harness::scene::reason;
 use crate::harness::server::{Listen, Server};
 use crate::harness::world::{Shape, World};
+use crate::local_accounts::CHEAP;
 use crate::token_endpoint::{get, granted, post};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -241,6 +242,31 @@ async fn two_things_at_once_or_a_grant_that_is_off_are_refused() {
     assert!(graph.asked().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_config_does_not_list_among_its_grants_is_off() {
+    for (grants, password, foreign) in
+        [("", true, true), ("grants = [\"foreign_token\"]\n", false, true), ("grants = [\"password\", \"foreign_token\"]\n", true, true)]
+    {
+        let graph = Graph::start();
+        graph.give("EAAB-ann", json!({}), json!({}));
+        let tables = format!(
+            "[[user]]\nname = \"ann\"\npassword = \"{CHEAP}\"\n[token]\n{grants}[[foreign_token]]\nid = \"facebook\"\nkind = \"facebook\"\n\
+             app_id = \"{APP_ID}\"\napp_secret = \"{APP_SECRET}\"\ngraph_url = \"{}/v23.0\"\n",
+            graph.url()
+        );
+        let world =
+            World::shaped(Shape { tables: &tables, routes: Some(&ROUTES.replace("@ID@", "facebook")), ..Shape::default() }, |kind| kind);
+        for (body, granted) in
+            [("grant_type=password&username=ann&password=correct%20horse", password), ("facebook_token=EAAB-ann", foreign)]
+        {
+            let answer = post(&world.at("/oauth2/token"), FORM, body).await;
+            let told: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((answer.status == 200, told.get("access_token").is_some()), (granted, granted), "{grants}{body}: {told}");
+            assert!(granted || told["error"] == "unsupported_grant_type", "{told}");
+        }
+    }
+}
+
 /// A place that says of each token what a test has put there, and remembers how it was asked.
 struct Checker {
     server: Server,
@@ -295,12 +321,12 @@ async fn any_place_that_says_for_whom_a_token_was_issued_will_do() {
         let checker = Checker::start();
         let table = format!(
             "id = \"other\"\nkind = \"check\"\ncheck_url = \"http://{}/info?v=3\"\ntoken_in = \"{token_in}\"\naudience_claim = \"app.id\"\n\
-             audience = [\"our-app\", \"our-other-app\"]\nsub_claim = \"user.id\"\nuser_claim = \"user.nick\"\ngroups_claim = \"user.teams\"\nexpires_claim = \"ends\"\n",
+             audience = [\"our-app\", \"our-other-app\"]\nsub_claim = \"user.id\"\nuser_claim = \"user.nick\"\ngroups_claim = \"user.teams\"\nexpires_claim = \"ends\"\nemail_claim = \"user.mail\"\nemail_verified = \"if-present\"\n",
             checker.server.address()
         );
         let world = shaped("limits.guesses_per_address = 1000", "other", &table, |provider| provider);
-        let good = json!({ "app": { "id": "our-app" }, "user": { "id": 7, "nick": "ann", "teams": ["red"] }, "ends": 4_102_444_800_u64,
-            "email": "ann@example.test", "email_verified": true });
+        let good = json!({ "app": { "id": "our-app" }, "user": { "id": 7, "nick": "ann", "teams": ["red"], "mail": "ann@example.test" }, "ends": 4_102_444_800_u64,
+            "email_verified": true });
         let but = |patch: Value| {
             let mut all = good.clone();
             for (name, value) in patch.as_object().unwrap() {
@@ -340,13 +366,13 @@ async fn any_place_that_says_for_whom_a_token_was_issued_will_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_exchanges_a_token_of_others_for_its_own() {
-    let table = "id = \"sdk\"\nkind = \"exchange\"\nprovider = \"default\"\nparameter = \"sdk_token\"\n\
+    let table = "id = \"sdk\"\nkind = \"exchange\"\nprovider = \"default\"\nparameter = \"sdk_grant\"\n\
          subject_token_type = \"urn:ietf:params:oauth:token-type:access_token\"\nparameters = { \"subject_issuer\" = \"facebook\" }\n";
     let world = shaped("limits.guesses_per_address = 1000", "default", table, |provider| provider.refresh(true));
     for exchanged in [Exchanged::Tokens, Exchanged::IdToken, Exchanged::AccessJwt] {
         world.provider.reset_counts();
         world.provider.take_foreign("sdk-1", exchanged);
-        let (token, _) = granted(&world.show("sdk_token", "sdk-1").await);
+        let (token, _) = granted(&world.show("sdk_grant", "sdk-1").await);
         let asked = &world.provider.token_requests()[0];
         for (name, value) in [
             ("grant_type", TOKEN_EXCHANGE),
@@ -364,34 +390,34 @@ async fn a_provider_exchanges_a_token_of_others_for_its_own() {
     let reached = world.upstream.count();
     for (exchanged, why) in [(Exchanged::Opaque, "token-response"), (Exchanged::ForeignJwt, "token-response")] {
         world.provider.take_foreign("sdk-1", exchanged);
-        world.turns_away("sdk_token", "sdk-1", 502, why).await;
+        world.turns_away("sdk_grant", "sdk-1", 502, why).await;
     }
     world.provider.take_foreign("sdk-1", Exchanged::AccessJwt);
     for (lie, why) in [(Lie::BadSignature, "token-response"), (Lie::AlgNone, "token-response"), (Lie::UserinfoOtherSub, "userinfo-subject")]
     {
         world.provider.set(lie.clone());
-        world.turns_away("sdk_token", "sdk-1", 502, why).await;
+        world.turns_away("sdk_grant", "sdk-1", 502, why).await;
     }
     world.provider.take_foreign("sdk-1", Exchanged::Tokens);
     for (lie, why) in [(Lie::WrongAud, "id-token-audience"), (Lie::BadSignature, "id-token-signature"), (Lie::WrongIss, "id-token-issuer")]
     {
         world.provider.set(lie.clone());
-        world.turns_away("sdk_token", "sdk-1", 502, why).await;
+        world.turns_away("sdk_grant", "sdk-1", 502, why).await;
     }
     world.provider.set(Lie::None);
-    world.turns_away("sdk_token", "sdk-of-nobody", 401, "foreign-token-refused").await;
+    world.turns_away("sdk_grant", "sdk-of-nobody", 401, "foreign-token-refused").await;
     for word in ["invalid_grant", "invalid_token", "invalid_request"] {
         world.provider.refuse_direct(Some(word));
-        world.turns_away("sdk_token", "sdk-1", 401, "foreign-token-refused").await;
+        world.turns_away("sdk_grant", "sdk-1", 401, "foreign-token-refused").await;
     }
     for word in ["invalid_client", "unauthorized_client", "invalid_target", "unsupported_grant_type"] {
         world.provider.refuse_direct(Some(word));
-        world.turns_away("sdk_token", "sdk-1", 503, "token-check-unreachable").await;
+        world.turns_away("sdk_grant", "sdk-1", 503, "token-check-unreachable").await;
     }
     world.provider.refuse_direct(None);
     for lie in [Lie::Status(Endpoint::Token, 500), Lie::Silent(Endpoint::Token)] {
         world.provider.set(lie);
-        world.turns_away("sdk_token", "sdk-1", 503, "token-check-unreachable").await;
+        world.turns_away("sdk_grant", "sdk-1", 503, "token-check-unreachable").await;
     }
     assert_eq!(world.upstream.count(), reached);
 }

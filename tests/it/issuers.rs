@@ -101,6 +101,20 @@ async fn keys_come_from_a_written_address_and_nothing_else_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_signed_by_an_algorithm_that_the_table_lists() {
+    let issuer = CannedIssuer::start();
+    let key = SigningKey::new(Algorithm::Es256, "k");
+    issuer.gives("/their/keys", Canned::json(&jwks(&[&key])));
+    let (name, keys) = ("https://login.example.test/realm", format!("jwks_uri = \"{}/their/keys\"\n", issuer.url()));
+    for (algorithms, taken) in [("", true), ("algorithms = [\"ES256\"]\n", true), ("algorithms = [\"RS256\", \"EdDSA\"]\n", false)] {
+        let world = World::start(&table(name, &format!("{keys}{algorithms}")));
+        let answer = world.show("api", &token(&key, name, world.now(), &json!({}))).await;
+        let status = if taken { 200 } else { 401 };
+        assert_eq!((answer.status.as_u16(), world.upstream.count()), (status, usize::from(taken)), "{algorithms}: {}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_is_no_openid_provider_is_found_by_its_oauth_document() {
     let issuer = CannedIssuer::start();
     let key = SigningKey::new(Algorithm::Es256, "k");

@@ -331,6 +331,59 @@ async fn guessing_is_slowed_by_name_the_same_for_names_that_nobody_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_say_whose_they_are_in_the_words_and_the_colour_of_the_config() {
+    for (pages, there) in [("[pages]\ntitle = \"Example Corp apps\"\naccent = \"#0b7285\"\n", true), ("", false)] {
+        let world = world_with("", CHEAP, pages);
+        let page = world.form(&mut Browser::new(), "").await;
+        let text = page.text();
+        assert_eq!(
+            (text.contains("Example Corp apps"), text.contains("#0b7285"), text.contains("#3b5bdb")),
+            (there, there, !there),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_are_forgotten_after_guess_window_and_not_before() {
+    let world = world_with("", CHEAP, "[limits]\nguesses_per_name = 2\nguess_window = \"2m\"\n");
+    let mut browser = Browser::new();
+    let page = world.form(&mut browser, "").await;
+    for _ in 0..2 {
+        try_password(&mut browser, &page, "bob", "wrong").await;
+    }
+    for (later, status) in [(0, 429), (60, 429), (61, 200)] {
+        world.gateway.advance(Duration::from_secs(later));
+        let mut browser = Browser::new();
+        let page = world.form(&mut browser, "").await;
+        assert_eq!(try_password(&mut browser, &page, "bob", "battery staple").await.status, status, "{later}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hash_and_code_secret_may_stand_in_files_and_count_as_they_are_now() {
+    let dir = TempDir::new("account");
+    let (hash, totp) = (dir.write_secret("hash", CHEAP), dir.write_secret("totp", TOTP));
+    let eve = format!("[[user]]\nname = \"eve\"\npassword_file = \"{}\"\ntotp_file = \"{}\"\n", hash.display(), totp.display());
+    let world = world_with("", CHEAP, &eve);
+    let gets_in = async |password: &str| {
+        let reached = world.upstream.count();
+        let mut browser = Browser::new();
+        let page = browser.get(&world.at("/vault/gold")).await;
+        let page = browser.follow_all(page).await;
+        let page = try_password(&mut browser, &page, "eve", password).await;
+        if page.visible_text().contains("Enter your code") {
+            try_code(&mut browser, &page, &world.code()).await;
+        }
+        world.upstream.count() > reached
+    };
+    assert!(!gets_in("battery staple").await && gets_in("correct horse").await);
+    dir.write_secret("hash", BCRYPT);
+    world.gateway.advance(MINUTE);
+    assert!(!gets_in("correct horse").await && gets_in("battery staple").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guessing_is_slowed_by_address_and_keeps_nobody_out_of_their_own_network() {
     let top = "trusted_proxies = [\"127.0.0.1\"]";
     let world = world_with(top, CHEAP, "[limits]\nguesses_per_name = 3\nguesses_per_address = 6\n");

@@ -52,6 +52,7 @@ mod ingress_nginx; // what that controller writes into its nginx for our annotat
 mod introspection; // opaque tokens: their issuer is asked, and believed where its answer can be read
 mod issuers; // issuers as they are: where their keys lie, ID tokens, keys mixed up and withdrawn
 mod kept_forms; // a form that its sender's session did not outlive
+mod limits; // bounds as the config sets them: what is cut, and when
 mod listening; // where it listens: lists, unix sockets, sockets of systemd; what it tells systemd
 mod local_accounts; // people who sign in on the gateway's own form: passwords, codes, guessing
 mod login; // a browser signs in through the real provider, comes back, signs out

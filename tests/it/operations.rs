@@ -201,6 +201,7 @@ async fn the_deadline_of_a_drain_ends_tunnels_and_whatever_is_left() {
     assert!(socket.echo("while it drains").await);
     assert!(socket.ends_within(PATIENCE).await, "the tunnel outlived the deadline");
     assert!(told.elapsed() >= Duration::from_secs(3), "the tunnel was cut before the deadline");
+    assert!(told.elapsed() < Duration::from_secs(7), "the deadline began after another delay than the config's");
     assert_eq!(gateway.process.wait(PATIENCE).await.code(), Some(0));
     assert!(left.await.expect("an end").is_err());
     world.upstream.streams_become(0).await;

@@ -291,6 +291,25 @@ async fn groups_may_stand_under_a_name_with_dots_and_userinfo_may_be_left_alone(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_taken_from_the_claim_that_the_config_names() {
+    for (provider, told) in
+        [("", "alice@example.test"), ("email_claim = \"contact.mail\"\nemail_verified = \"if-present\"\n", "a.liddell@company.test")]
+    {
+        let routes =
+            Some("[[route]]\nupstream = \"@UPSTREAM@\"\nallow = { emails = [\"alice@example.test\", \"a.liddell@company.test\"] }\n");
+        let world = World::shaped(Shape { provider, routes, ..Shape::default() }, |kind| kind);
+        world.provider.change_user(json!({ "contact": { "mail": "a.liddell@company.test" } }));
+        world.signed_in().await;
+        assert_eq!(world.upstream.last().header("x-forwarded-email").as_deref(), Some(told), "{provider}");
+        // An address in another claim is none.
+        let reached = world.upstream.count();
+        world.provider.change_user(json!({ "email": "x@elsewhere.test", "contact": { "mail": "x@elsewhere.test" } }));
+        let page = world.visit(&mut Browser::new(), "/app").await;
+        assert_eq!((page.status.as_u16(), world.upstream.count()), (403, reached), "{provider}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_comes_back_to_the_path_that_is_registered() {
     let port = free_port();
     let own = format!("http://127.0.0.1:{port}");

@@ -292,6 +292,17 @@ async fn a_provider_that_does_not_take_our_proof_signs_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_rsa_key_signs_with_what_the_config_says_where_the_document_says_nothing() {
+    let key = KeyFile::new(Algorithm::Rs256);
+    for (keys, algorithm) in [("", "PS256"), ("key_algorithm = \"RS256\"\n", "RS256")] {
+        let leg = hostile(&key, keys, |builder| builder);
+        leg.visit(&mut Browser::new()).await;
+        let assertion = leg.provider.token_requests().last().unwrap()["client_assertion"].clone();
+        assert_eq!(decode(&assertion).0["alg"], json!(algorithm));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pushed_request_leaves_nothing_for_the_browser_but_its_reference() {
     let key = KeyFile::new(Algorithm::Es256);
     let leg = hostile(&key, "par = \"auto\"\n", |builder| builder.discovery(json!({ "require_pushed_authorization_requests": true })));

@@ -27,6 +27,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::redis::Redis;
 use crate::harness::redis_groups::{GroupOptions, MASTER_NAME, RedisCluster, SentinelGroup, turn};
 use crate::harness::stalling::StallingProxy;
+use crate::harness::temp::TempDir;
 use crate::harness::wait::{PATIENCE, free_port, unix_now};
 use crate::stores::{World, documented_rights};
 
@@ -351,6 +352,79 @@ impl Crowd {
         assert!(wrong.is_empty(), "{hurting}, {hurt}: {wrong:#?}");
         assert!(outages > 0, "nobody noticed anything");
         assert!(normal < Duration::from_secs(5), "{normal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_and_data_have_each_their_own_user_in_the_config() {
+    let _turn = turn().await;
+    let world = World::new();
+    let rights = format!("{} {}", documented_rights(), further_rights("Behind sentinels also"));
+    let theirs = further_rights("The sentinels' own user needs");
+    let group = SentinelGroup::start(
+        0,
+        GroupOptions {
+            user: Some(("doorward", "password-of-the-data", &rights)),
+            sentinel_user: Some(("asker", "password-of-the-sentinels", &theirs)),
+            ..GroupOptions::default()
+        },
+    )
+    .await;
+    let dir = TempDir::new("passwords");
+    let (data, asker) = (dir.write_secret("data", "password-of-the-data"), dir.write_secret("asker", "password-of-the-sentinels"));
+    let by_file = [
+        "username = \"doorward\"".to_owned(),
+        format!("password_file = \"{}\"", data.display()),
+        "sentinel_username = \"asker\"".to_owned(),
+        format!("sentinel_password_file = \"{}\"", asker.display()),
+    ];
+    let by_value = [
+        "username = \"doorward\"".to_owned(),
+        "password = \"password-of-the-data\"".to_owned(),
+        "sentinel_username = \"asker\"".to_owned(),
+        "sentinel_password = \"password-of-the-sentinels\"".to_owned(),
+    ];
+    let other = |lines: &[String], wrong: &str, right: &str| lines.join("\n").replace(right, wrong);
+    for (keys, status) in [
+        (by_value.join("\n"), 303),
+        (by_file.join("\n"), 303),
+        (other(&by_value, "\"asked\"", "\"asker\""), 503),
+        (other(&by_value, "password-of-nobody", "password-of-the-sentinels"), 503),
+        (other(&by_value, "password-of-nobody", "password-of-the-data"), 503),
+        (by_value[..2].join("\n"), 503),
+    ] {
+        let public = format!("http://127.0.0.1:{}", free_port());
+        let gateway = Gateway::start(&world.with_redis_at(&public, &format!("{}\n{keys}", group.config())));
+        // A login is written down before anybody is sent to the provider.
+        let asked = || async {
+            let mut visit = crate::harness::http::get(&format!("{}/app", gateway.url));
+            visit.headers_mut().insert("host", public.trim_start_matches("http://").parse().unwrap());
+            visit.headers_mut().insert("accept", "text/html".parse().unwrap());
+            crate::harness::http::fetch(visit).await.status.as_u16()
+        };
+        if status == 303 {
+            crate::harness::wait::eventually_true("a login begins", async || asked().await == 303).await;
+        } else {
+            for _ in 0..3 {
+                assert_eq!(asked().await, status, "{keys}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_waits_for_as_many_replicas_as_the_config_says() {
+    let world = World::new();
+    let redis = Redis::start().await;
+    for (wait, status) in [("", 200), ("wait_replicas = 1", 503)] {
+        let public = format!("app.localhost:{}", free_port());
+        let store = format!("url = \"{}\"\n{wait}", redis.url());
+        let gateway = Gateway::start(&world.with_redis_at(&format!("http://{public}"), &store));
+        let mut browser = Browser::new().resolve(&public, gateway.address);
+        let reached = world.upstream.count();
+        let page = browser.get(&format!("http://{public}/app")).await;
+        let page = browser.follow_all(page).await;
+        assert_eq!((page.status.as_u16(), world.upstream.count() > reached), (status, status == 200), "{}", page.text());
     }
 }
 
