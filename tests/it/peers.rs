@@ -18,6 +18,7 @@ use crate::harness::held::{Held, How};
 use crate::harness::hostile::{Endpoint, HostileProvider, Lie, LogoutLie};
 use crate::harness::http::{Answer, HttpClient, fetch, get, post_form};
 use crate::harness::jose::{decode, random, s256, verify};
+use crate::harness::load::Outcome;
 use crate::harness::oidc_provider::{AcrMode, CLIENT_ID, CLIENT_SECRET, OidcProviderBuilder};
 use crate::harness::pair::{Pair, Side};
 use crate::harness::redis::Redis;
@@ -359,4 +360,13 @@ async fn the_real_provider_takes_every_switch() {
     for mode in [AcrMode::Ignored, AcrMode::Refused, AcrMode::Granted] {
         real.acr(mode).await;
     }
+}
+
+#[test]
+fn what_wrk_writes_is_read() {
+    let text = "Running 1s test @ http://x/\n  2 threads and 64 connections\n  12345 requests in 1.10s, 1.97MB read\n  Socket errors: connect 1, read 2, write 30, timeout 400\n  Non-2xx or 3xx responses: 56\nRequests/sec:   2201.01\n";
+    let told = Outcome::read(text.to_owned());
+    assert_eq!((told.answered, told.refused, told.broken), (12345, 56, 433));
+    let sound = Outcome::read("  7 requests in 1.10s, 1.97MB read\n".to_owned());
+    assert_eq!((sound.answered, sound.refused, sound.broken), (7, 0, 0));
 }
