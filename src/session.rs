@@ -39,7 +39,7 @@ impl SessionCookie {
         if value.len() != 64 {
             return None;
         }
-        let bytes = secret::decode(value)?;
+        let bytes = secret::decode_exactly::<{ ID + KEY }>(value)?;
         let (id, key) = bytes.split_at_checked(ID)?;
         Some(Self { id: id.try_into().ok()?, key: key.try_into().ok()? })
     }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use http::uri::Authority;
-
 /// A host name or address in lower case without its trailing dot, with the port where one was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
@@ -21,19 +19,12 @@ impl Host {
         if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')) {
             return None;
         }
-        let authority: Authority = text.parse().ok()?;
-        let name = authority.host();
-        let port = match text.strip_prefix(name)? {
-            "" => None,
-            rest => Some(rest.strip_prefix(':')?.parse::<u16>().ok()?),
-        };
+        // The colons of an IPv6 address stand in brackets (RFC 3986 §3.2.2).
+        let end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let (name, rest) = text.split_at_checked(end)?;
+        let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?.parse::<u16>().ok()?) };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-        let sound = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !name.is_empty() && !name.contains([':', '[', ']']) && name.split('.').all(|label| !label.is_empty()),
-        };
-        sound.then_some(Self { name, port })
+        is_sound(&name).then_some(Self { name, port })
     }
 
     /// Name or address, without the port; IPv6 keeps its brackets.
@@ -49,6 +40,14 @@ impl Host {
     }
 }
 
+/// Whether labels are there, or an address that is one in brackets.
+fn is_sound(name: &str) -> bool {
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && !name.contains([':', '[', ']']) && name.split('.').all(|label| !label.is_empty()),
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
@@ -60,7 +59,26 @@ impl fmt::Display for Host {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::Authority;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// By the parser of the `http` crate.
+    fn by_authority(text: &str) -> Option<Host> {
+        let whole: Authority = text.parse().ok()?;
+        let rest = text.strip_prefix(whole.host())?;
+        let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?.parse().ok()?) };
+        let name = whole.host().strip_suffix('.').unwrap_or(whole.host()).to_ascii_lowercase();
+        is_sound(&name).then_some(Host { name, port })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_read_as_the_parts_of_an_authority(text in r"(\[[0-9a-f:]{0,6}\]|[A-Za-z0-9._-]{0,8}|\[::1\])(:[0-9]{0,6}|[:\[\]a.]{0,3})") {
+            prop_assert_eq!(Host::parse(&text), by_authority(&text));
+        }
+    }
 
     #[test]
     fn one_spelling_of_a_host() {

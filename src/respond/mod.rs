@@ -115,27 +115,30 @@ impl Reply<'_> {
     }
 }
 
+/// The policy of what is no page.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
+
 /// An answer with an empty body, as forward-auth gives it.
 #[must_use]
 pub fn bare(status: StatusCode) -> Answer {
     let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = status;
-    harden(answer.headers_mut(), "default-src 'none'; frame-ancestors 'none'");
+    // Room for the identity, and for as much as requests bring: hyper reads the connection's next one into this map.
+    *answer.headers_mut() = HeaderMap::with_capacity(24);
+    harden(answer.headers_mut(), HeaderValue::from_static(NOTHING));
     answer
 }
 
 pub(crate) fn body(content_type: &'static str, csp: &str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(body.into());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    harden(answer.headers_mut(), csp);
+    harden(answer.headers_mut(), HeaderValue::try_from(csp).unwrap_or(HeaderValue::from_static(NOTHING)));
     answer
 }
 
 /// On every answer of ours, redirects included.
-fn harden(headers: &mut HeaderMap, csp: &str) {
-    if let Ok(csp) = HeaderValue::try_from(csp) {
-        headers.insert(http::header::CONTENT_SECURITY_POLICY, csp);
-    }
+fn harden(headers: &mut HeaderMap, csp: HeaderValue) {
+    headers.insert(http::header::CONTENT_SECURITY_POLICY, csp);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

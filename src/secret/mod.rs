@@ -96,6 +96,15 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
+/// The same where the length is known: exactly `N` bytes.
+#[must_use]
+pub fn decode_exactly<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // The buffer holds no more, so that nothing longer is read.
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    (length == N).then_some(bytes)
+}
+
 /// Standard base64 with padding, for `Authorization: Basic` and data URIs.
 #[must_use]
 pub fn encode_standard(bytes: &[u8]) -> String {
@@ -113,4 +122,21 @@ pub fn decode_standard(text: &str) -> Option<Vec<u8>> {
 pub fn same(left: &[u8], right: &[u8]) -> bool {
     use subtle::ConstantTimeEq as _;
     left.ct_eq(right).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decoded_exactly_has_that_length() {
+        assert_eq!(decode_exactly(&encode(&[7, 8])), Some([7, 8]));
+        assert_eq!(decode_exactly(&encode(&[7, 8, 9])), Some([7, 8, 9]));
+        assert_eq!(decode_exactly::<1>(&encode(&[7, 8])), None);
+        assert_eq!(decode_exactly::<3>(&encode(&[7, 8])), None);
+        // Padding, stray bits, another alphabet.
+        for other in ["Bwg=", "Bwh", "B+g"] {
+            assert_eq!(decode_exactly::<2>(other), None, "{other}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The sets of headers in which front proxies name the request that they ask about. Exactly one is read; the others may as well come from
 //! the browser.
 
-use http::header::{HeaderMap, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{Method, Request};
 
 use super::question::Question;
@@ -201,8 +201,7 @@ fn ambiguous(name: &str, what: &str) -> Fault {
 }
 
 fn one<'a>(set: ForwardedSet, headers: &'a HeaderMap, name: &str) -> Result<&'a str, Fault> {
-    let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::new(Reason::Internal, "no header name"))?;
-    let mut lines = headers.get_all(&key).iter();
+    let mut lines = headers.get_all(name).iter();
     let line = lines.next().ok_or_else(|| missing(set, headers, name))?;
     if lines.next().is_some() {
         return Err(ambiguous(name, "is there twice"));
