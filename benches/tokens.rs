@@ -19,19 +19,18 @@
     reason = "a measurement: it fails loudly, and tells what it found"
 )]
 
+mod signer;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair, ParsedPublicKey, RsaKeyPair, RsaPublicKeyComponents};
 use doorward::app::{App, Options};
 use doorward::clock::{Clock, SystemClock};
 use doorward::config::{self, Sources};
-use doorward::secret::encode;
-use serde_json::json;
+
+use signer::{ISSUER, Key, parts};
 
 /// Connections, each with one request under way.
 const CONNECTIONS: usize = 16;
@@ -41,13 +40,11 @@ const REQUESTS: usize = 16_000;
 /// Tokens seen for the first time a round. They have to be signed first, which costs many times their verification.
 const FRESH: usize = 1_600;
 
-const ISSUER: &str = "https://issuer.bench.test";
-
 fn main() {
     let keys = [Key::rs256(), Key::es256()];
     let gateway = Gateway::start(&keys);
     let public = request("/public", None);
-    let token = keys[0].token(0);
+    let token = keys[0].token(0, SystemClock.now().0);
     let repeated = request("/api", Some(&token));
     let same = request("/public", Some(&token));
     let mut load = Load::new(gateway.address);
@@ -91,9 +88,10 @@ fn main() {
     for (number, key) in keys.iter().enumerate() {
         let (mut ratios, mut first, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            let tokens: Vec<String> = (0..FRESH).map(|n| key.token(1 + (number * ROUNDS + round) * FRESH + n)).collect();
+            let tokens: Vec<String> =
+                (0..FRESH).map(|n| key.token(1 + (number * ROUNDS + round) * FRESH + n, SystemClock.now().0)).collect();
             let requests: Vec<Vec<u8>> = tokens.iter().map(|token| request("/api", Some(token))).collect();
-            let alone = key.bare(&tokens);
+            let alone = alone(key, &tokens);
             let before = load.run(std::iter::repeat_n(&public, FRESH), 200);
             let seen = load.run(requests.iter(), 200);
             let after = load.run(std::iter::repeat_n(&public, FRESH), 200);
@@ -133,75 +131,14 @@ fn own_cpu() -> u64 {
     told.split(' ').next().expect("three numbers").parse().expect("a number")
 }
 
-type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
-
-struct Key {
-    algorithm: &'static str,
-    jwk: serde_json::Value,
-    public: ParsedPublicKey,
-    sign: Sign,
-}
-
-impl Key {
-    fn rs256() -> Self {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        // PKCS#1: the modulus of 2048 bits stands after nine bytes of framing, the exponent is 65537.
-        let n = pair.public_key().as_ref()[9..9 + 256].to_vec();
-        let components = RsaPublicKeyComponents { n: n.as_slice(), e: &[1, 0, 1][..] };
-        Self {
-            algorithm: "RS256",
-            jwk: json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RS256", "n": encode(&n), "e": "AQAB"}),
-            public: components.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256).unwrap(),
-            sign: Box::new(move |message| {
-                let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut out).unwrap();
-                out
-            }),
-        }
+/// What the signatures of these tokens cost alone, in microseconds of CPU each.
+fn alone(key: &Key, tokens: &[String]) -> f64 {
+    let ready: Vec<(&str, Vec<u8>)> = tokens.iter().map(|token| parts(token)).collect();
+    let began = own_cpu();
+    for one in &ready {
+        key.check(one);
     }
-
-    fn es256() -> Self {
-        let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let point = pair.public_key().as_ref().to_vec();
-        Self {
-            algorithm: "ES256",
-            jwk: json!({
-                "kty": "EC", "use": "sig", "alg": "ES256", "kid": "ES256", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..]),
-            }),
-            public: ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &point).unwrap(),
-            sign: Box::new(move |message| pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()),
-        }
-    }
-
-    /// An access token as RFC 9068 has it, with what issuers usually add.
-    fn token(&self, number: usize) -> String {
-        let now = SystemClock.now().0;
-        let header = json!({"alg": self.algorithm, "typ": "at+jwt", "kid": self.algorithm});
-        let claims = json!({
-            "iss": ISSUER, "sub": "5ba552d67f1c4c0d9b3b1fe2", "aud": ["https://api.bench.test"], "client_id": "s6BhdRkqt3", "iat": now,
-            "exp": now + 3600, "jti": format!("dbe39bf3a3ba4238a513f51d6e{number:08}"), "scope": "orders:read orders:write profile",
-            "email": "ann@example.test", "email_verified": true, "groups": ["staff", "orders", "eu-west"],
-        });
-        let input = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
-        let signature = encode(&(self.sign)(input.as_bytes()));
-        format!("{input}.{signature}")
-    }
-
-    /// What the signatures of these tokens cost alone, in microseconds of CPU each.
-    fn bare(&self, tokens: &[String]) -> f64 {
-        let ready: Vec<(&str, Vec<u8>)> = tokens
-            .iter()
-            .map(|token| {
-                let (input, signature) = token.rsplit_once('.').unwrap();
-                (input, doorward::secret::decode(signature).unwrap())
-            })
-            .collect();
-        let began = own_cpu();
-        for (input, signature) in &ready {
-            self.public.verify_sig(input.as_bytes(), signature).unwrap();
-        }
-        (own_cpu() - began) as f64 / 1000.0 / tokens.len() as f64
-    }
+    (own_cpu() - began) as f64 / 1000.0 / tokens.len() as f64
 }
 
 struct Gateway {
@@ -215,8 +152,7 @@ impl Gateway {
         let folder = std::env::temp_dir().join(format!("doorward-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let jwks = folder.join("jwks.json");
-        let set = json!({ "keys": keys.iter().map(|key| &key.jwk).collect::<Vec<_>>() });
-        std::fs::write(&jwks, set.to_string()).unwrap();
+        std::fs::write(&jwks, Key::set(keys)).unwrap();
         let upstream = upstream();
         let text = format!(
             "public_url = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nstore.kind = \"memory\"\nadmin.listen = \"127.0.0.1:0\"\n\
