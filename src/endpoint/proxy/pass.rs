@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, UPGRADE};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
@@ -15,6 +15,7 @@ use super::{Known, Shown};
 use crate::authenticate::OpenSession;
 use crate::credential::CredentialKind;
 use crate::decision::Permit;
+use crate::endpoint::outbound::Addition;
 use crate::endpoint::{Body, Core, Served, UpstreamCall, Visit, assertion, outbound, token_places};
 use crate::fault::{Fault, Trouble};
 use crate::header::cookies::remove_set;
@@ -29,7 +30,7 @@ use crate::route::{ProofFate, Route};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::Ids;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, TraceOrigin, X_REQUEST_ID};
-use crate::upstream::{self, Ending};
+use crate::upstream::{self, Ending, UpstreamBody};
 use crate::verify::dpop::DPOP;
 
 /// Sends the request on; takes the permit that only a decision makes.
@@ -76,27 +77,23 @@ pub(super) async fn pass(
     if let Some(assertion) = assertion {
         outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
     }
-    let (upstreams, permit) = (&core.upstreams, &permit);
+    let permit = &permit;
     let began = gateway.clock.instant();
-    let answering = async {
-        match &addition {
-            None => upstream::forward(upstreams, permit, with_clean_trailers(core, outgoing), &ending).await.map_err(Trouble::from),
-            Some(addition) => {
-                let forward = async |request| upstream::forward(upstreams, permit, with_clean_trailers(core, request), &ending).await;
-                Box::pin(addition.send(outgoing, forward)).await
-            }
-        }
-    };
+    // Waiting for two things is kept out of the future of the many requests that wait for one.
     let answer = if unending {
-        let mut ending = ending.clone();
-        tokio::select! {
-            biased;
-            answer = Box::pin(answering) => answer, // seldom: not in every request's future
-            () = ending.ended() => return with_who(lasting::ended(visit, permit), permit),
-        }
+        Box::pin(async {
+            let mut over = ending.clone();
+            tokio::select! {
+                biased;
+                answer = answer_to(core, permit, addition.as_ref(), outgoing, &ending) => Some(answer),
+                () = over.ended() => None,
+            }
+        })
+        .await
     } else {
-        answering.await
+        Some(answer_to(core, permit, addition.as_ref(), outgoing, &ending).await)
     };
+    let Some(answer) = answer else { return with_who(lasting::ended(visit, permit), permit) };
     let took = gateway.clock.instant().saturating_duration_since(began);
     let status = answer.as_ref().ok().map(http::Response::status);
     let mut served = match answer {
@@ -123,6 +120,23 @@ pub(super) async fn pass(
     };
     served.upstream = Some(UpstreamCall { began, took, status });
     with_who(served, permit)
+}
+
+/// What the upstream answers, asked with the token that the route adds, if it adds one.
+async fn answer_to(
+    core: &Core,
+    permit: &Permit,
+    addition: Option<&Addition<'_>>,
+    outgoing: Request<RequestBody>,
+    ending: &Ending,
+) -> Result<Response<UpstreamBody>, Trouble> {
+    match addition {
+        None => upstream::forward(&core.upstreams, permit, with_clean_trailers(core, outgoing), ending).await.map_err(Trouble::from),
+        Some(addition) => {
+            let forward = async |request| upstream::forward(&core.upstreams, permit, with_clean_trailers(core, request), ending).await;
+            Box::pin(addition.send(outgoing, forward)).await
+        }
+    }
 }
 
 fn with_who(served: Served, permit: &Permit) -> Served {
