@@ -1,23 +1,32 @@
 //! Requests that last: calls and uploads whose end nobody knows beforehand.
 
-use http::Request;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
-use http_body::Body as _;
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
 
 use super::refused::unauthorized;
 use crate::decision::{Challenge, CookieFate, Permit, TokenProblem};
 use crate::endpoint::{Served, Visit};
+use crate::fault::Fault;
 use crate::reason::Reason;
 use crate::server::RequestBody;
+use crate::upstream::Ending;
 
 /// Whether it says nothing of its length: it may go on for days, in the name of a session that may end before it.
 pub(super) fn is_unending(request: &Request<RequestBody>) -> bool {
     request.body().size_hint().exact().is_none()
 }
 
-/// A gRPC call may be silent for as long as its two sides like: nothing but a deadline of theirs, or its connection's end, ends it.
+/// A gRPC call may be silent for as long as its two sides like: nothing but a deadline of theirs, or its connection's end, ends it. There is
+/// none over HTTP/1.1, where its content type is anybody's word.
 pub(super) fn patiently(request: Box<Request<RequestBody>>) -> Box<Request<RequestBody>> {
-    if is_grpc(request.headers()) { Box::new(request.map(RequestBody::lasting)) } else { request }
+    let may_last = request.version() == Version::HTTP_2 && is_grpc(request.headers());
+    if may_last { Box::new(request.map(RequestBody::lasting)) } else { request }
 }
 
 /// `application/grpc`, with a `+` and the messages' format or without; gRPC-Web is something else.
@@ -37,6 +46,47 @@ pub(super) fn ended(visit: &Visit<'_>, permit: &Permit) -> Served {
         asks: permit.route().asks.clone(),
     };
     unauthorized(visit, permit.route(), &HeaderMap::new(), &challenge)
+}
+
+/// A request's body that breaks off with its session, also while nobody takes the answer.
+pub(super) struct Tied<B> {
+    body: B,
+    ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl<B> Tied<B> {
+    pub(super) fn new(body: B, ending: &Ending) -> Self {
+        if ending.is_never() {
+            return Self { body, ended: None };
+        }
+        let mut ending = ending.clone();
+        Self { body, ended: Some(Box::pin(async move { ending.ended().await })) }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = Fault> + Unpin> Body for Tied<B> {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = self.get_mut();
+        if let Some(ended) = &mut this.ended
+            && ended.as_mut().poll(cx).is_ready()
+        {
+            // Whoever asks again hears the same: it never looks like an end.
+            *ended = Box::pin(std::future::ready(()));
+            return Poll::Ready(Some(Err(Fault::new(Reason::SessionEnded, "the session of this request has ended"))));
+        }
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]

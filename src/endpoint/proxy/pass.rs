@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, TE, TRAILER, UPGRADE};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -85,8 +85,8 @@ pub(super) async fn pass(
             let mut over = ending.clone();
             tokio::select! {
                 biased;
-                answer = answer_to(core, permit, addition.as_ref(), outgoing, &ending) => Some(answer),
                 () = over.ended() => None,
+                answer = answer_to(core, permit, addition.as_ref(), outgoing, &ending) => Some(answer),
             }
         })
         .await
@@ -108,7 +108,7 @@ pub(super) async fn pass(
             way.settle(answer.headers_mut());
             remove_set(answer.headers_mut(), |name| gateway.settings.style.is_ours(name));
             // A body of known length ends soon; one without may be an event stream or a call that lasts for days.
-            let lasts = !switched && session.is_some() && answer.body().size_hint().exact().is_none();
+            let lasts = !switched && session.is_some() && (unending || answer.body().size_hint().exact().is_none());
             let response = answer.map(|body| match lasts {
                 true if ending.is_never() => Body::until(body, stream()),
                 true => Body::until(body, ending),
@@ -131,9 +131,9 @@ async fn answer_to(
     ending: &Ending,
 ) -> Result<Response<UpstreamBody>, Trouble> {
     match addition {
-        None => upstream::forward(&core.upstreams, permit, with_clean_trailers(core, outgoing), ending).await.map_err(Trouble::from),
+        None => upstream::forward(&core.upstreams, permit, fit_to_leave(core, outgoing, ending), ending).await.map_err(Trouble::from),
         Some(addition) => {
-            let forward = async |request| upstream::forward(&core.upstreams, permit, with_clean_trailers(core, request), ending).await;
+            let forward = async |request| upstream::forward(&core.upstreams, permit, fit_to_leave(core, request, ending), ending).await;
             Box::pin(addition.send(outgoing, forward)).await
         }
     }
@@ -218,19 +218,28 @@ fn forwards_proof(route: &Route, headers: &HeaderMap) -> bool {
     route.accept().is_some_and(|accept| accept.binding.proof == ProofFate::Forwarded) && shown()
 }
 
-/// Trailers are headers that come late: the identity family goes there too (a server may merge them, RFC 9110 §6.5.1).
-fn with_clean_trailers<B>(core: &Core, request: Request<B>) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + use<B>>
+/// What frames, routes or authenticates has no place after the body (RFC 9110 §6.5.1); HTTP/2 would send all that is there.
+const NEVER_TRAILERS: [HeaderName; 7] = [AUTHORIZATION, COOKIE, DPOP, HOST, CONTENT_LENGTH, TE, TRAILER];
+
+/// Trailers are headers that come late: what is taken out of the one is taken out of the other (a server may merge them, RFC 9110 §6.5.1). And a
+/// body that may go on for days ends with the session it is sent for.
+fn fit_to_leave<B>(core: &Core, request: Request<B>, ending: &Ending) -> Request<impl http_body::Body<Data = Bytes, Error = Fault> + use<B>>
 where
-    B: http_body::Body<Data = Bytes, Error = Fault> + 'static,
+    B: http_body::Body<Data = Bytes, Error = Fault> + Unpin + 'static,
 {
     let (family, underscores) = (Rc::clone(&core.family), core.gateway.settings.underscore_names);
     request.map(|body| {
-        body.map_frame(move |mut frame| {
+        let clean = body.map_frame(move |mut frame| {
             if let Some(trailers) = frame.trailers_mut() {
+                remove_hop_by_hop(trailers);
+                for name in NEVER_TRAILERS {
+                    trailers.remove(name);
+                }
                 strip_identity(trailers, &family, underscores);
             }
             frame
-        })
+        });
+        lasting::Tied::new(clean, ending)
     })
 }
 

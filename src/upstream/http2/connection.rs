@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -76,7 +76,16 @@ impl Http2 {
     pub(super) fn has_room(&self) -> bool {
         // One that allows none at all is asked all the same: the request waits, and has its bound.
         let allowed = self.sender.current_max_send_streams().clamp(1, STREAMS as usize);
-        self.is_usable() && self.open.get() < allowed
+        self.is_usable() && self.open.get() < allowed && !self.is_leaving()
+    }
+
+    /// Whether the upstream has said goodbye, or the connection has failed, since it was last asked.
+    fn is_leaving(&self) -> bool {
+        let leaving = matches!(self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)));
+        if leaving {
+            self.retired.set(true);
+        }
+        leaving
     }
 
     /// Whether it may be asked at all.

@@ -25,8 +25,6 @@ const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 const SEND_BUFFER: usize = 128 * 1024;
 /// Answers that we reset because they are malformed, before the connection is given up.
 const OWN_RESETS: usize = 128;
-/// Small pieces of answers that wait to be read: each costs more than it holds. h2 would take half the window's number.
-const SMALL_PIECES: usize = 64 * 1024;
 
 /// When to ask whether the other end is there, and how long it may take to say so.
 #[derive(Clone, Copy)]
@@ -54,7 +52,8 @@ fn greeting(settings: &UpstreamSettings) -> h2::client::Builder {
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_local_error_reset_streams(Some(OWN_RESETS))
-        .data_frame_budget(SMALL_PIECES)
+        // Small frames that wait to be read are bounded by h2's own number, half the connection's window, of which each takes 256 bytes less
+        // its length. Less would end the connection of all for one burst of small messages: nobody reads before the whole socket is read.
         .initial_max_send_streams(connection::UNTOLD);
     builder
 }

@@ -14,6 +14,8 @@ use super::super::request_body::{Begun, RequestBody};
 
 /// So much of a body is kept until the answer begins: a request that the upstream has not looked at can be sent once more then.
 const KEPT: usize = 64 * 1024;
+/// What a piece costs beside its bytes: it holds on to the buffer that it was read into.
+const PIECE: usize = 512;
 
 /// The body, and the stream that takes it.
 pub(super) struct Upload {
@@ -101,7 +103,10 @@ impl Upload {
             kept.ended = true;
             kept.trailers = Some(trailers.clone());
         }
-        let _ = self.stream.send_trailers(trailers);
+        if self.stream.send_trailers(trailers).is_err() {
+            // Not sent for what they hold: the upstream must not wait for an end that never comes.
+            self.stream.send_reset(Reason::CANCEL);
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -111,7 +116,7 @@ impl Upload {
             kept.bytes += piece.len();
             kept.pieces.push_back(piece.clone());
         }
-        if self.kept.as_ref().is_some_and(|kept| kept.bytes > KEPT) {
+        if self.kept.as_ref().is_some_and(|kept| kept.bytes + kept.pieces.len() * PIECE > KEPT) {
             self.kept = None;
         }
     }

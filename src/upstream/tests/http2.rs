@@ -594,6 +594,26 @@ fn an_upstream_that_sends_too_much_or_the_wrong_thing_loses_its_connection_and_n
     }
 }
 
+#[test]
+fn a_burst_of_small_messages_comes_through_whole() {
+    on_a_core(async {
+        let (listener, address) = listen().await;
+        let core = core_with(&address.replace("http://", "h2c://"), settings());
+        let sent = sending(&core, get("/"));
+        let mut peer = raw::accept(&listener).await;
+        let stream = peer.head().await;
+        peer.write(raw::HEADERS, raw::END_HEADERS, stream, &[0x88]).await;
+        // All of them are read from the socket before anybody takes the first.
+        for _ in 0..2_000 {
+            peer.write(raw::DATA, 0, stream, &[7; 16]).await;
+        }
+        peer.write(raw::DATA, raw::END_STREAM, stream, b"").await;
+        let answer = sent.await.unwrap().unwrap();
+        sleep(SOON).await;
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 32_000);
+    });
+}
+
 /// The other end of an HTTP/2 connection, frame by frame.
 mod raw {
     use super::*;
