@@ -387,6 +387,8 @@ reasons! {
     UpstreamUnreachable = "upstream-unreachable",
     /// The upstream took longer than allowed.
     UpstreamTimeout = "upstream-timeout",
+    /// So many requests are under way at the upstream as it may have at once, and none ended in time.
+    UpstreamBusy = "upstream-busy",
     /// The upstream broke off or spoke no HTTP.
     UpstreamBroken = "upstream-broken",
     /// A name that Basic authentication cannot carry to the upstream.

@@ -32,7 +32,7 @@ use crate::server::{AdminSessions, ConnectionLimits};
 use crate::store::{LoginBounds, SessionStore, Sessions};
 use crate::telemetry::{RouteCounts, RouteLatencies};
 use crate::token::Issuer;
-use crate::upstream::{Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls};
+use crate::upstream::{Group, Neighbours, Upstream, UpstreamAddress, UpstreamSettings, UpstreamTls};
 use crate::verify::Verifiers;
 use crate::verify::dpop::DpopVerifier;
 
@@ -227,12 +227,17 @@ pub(super) const fn upstream_settings(config: &Config) -> UpstreamSettings {
 pub(super) type Trusts = Vec<(TlsSettings, Looks, Arc<rustls::ClientConfig>)>;
 
 /// The upstreams with whom each trusts. The system's roots are read only when an upstream speaks https, and again when a file of it has changed.
-pub(super) fn upstreams(config: &Config, before: Option<&Trusts>) -> Result<(Vec<Upstream>, Trusts), StartError> {
+pub(super) fn upstreams(
+    config: &Config,
+    before: Option<&Trusts>,
+    neighbours: &Neighbours,
+) -> Result<(Vec<Arc<Group>>, Trusts), StartError> {
+    neighbours.ask(&config.gateway.dns_servers);
     let mut trusts = Trusts::new();
     let mut upstreams = Vec::new();
     for upstream in &config.routes.upstreams {
-        let tls = match &upstream.address {
-            UpstreamAddress::Https { .. } | UpstreamAddress::H2 { .. } => {
+        let tls = match upstream.address() {
+            Some(address @ (UpstreamAddress::Https { .. } | UpstreamAddress::H2 { .. })) => {
                 let looks = upstream.tls.looks();
                 let is_same = |known: &&(TlsSettings, Looks, Arc<rustls::ClientConfig>)| known.0 == upstream.tls && known.1 == looks;
                 let known = trusts.iter().chain(before.into_iter().flatten()).find(is_same).map(|known| Arc::clone(&known.2));
@@ -240,7 +245,7 @@ pub(super) fn upstreams(config: &Config, before: Option<&Trusts>) -> Result<(Vec
                     Some(known) => known,
                     None => {
                         let made = upstream.tls.client_config();
-                        Arc::new(made.map_err(|error| StartError::new(format!("upstream {}: {error}", upstream.address)))?)
+                        Arc::new(made.map_err(|error| StartError::new(format!("upstream {address}: {error}")))?)
                     }
                 };
                 trusts.push((upstream.tls.clone(), looks, Arc::clone(&config)));
@@ -248,7 +253,9 @@ pub(super) fn upstreams(config: &Config, before: Option<&Trusts>) -> Result<(Vec
             }
             _ => None,
         };
-        upstreams.push(Upstream { address: upstream.address.clone(), tls });
+        let entries = upstream.entries.iter();
+        let entries = entries.map(|entry| (Upstream { address: entry.address.clone(), tls: tls.clone() }, entry.weight)).collect();
+        upstreams.push(neighbours.group(entries, upstream.settings.clone()));
     }
     Ok((upstreams, trusts))
 }

@@ -8,7 +8,7 @@ use http::Request;
 use super::StartError;
 use super::generation::{Generation, Standing};
 use crate::clock::SharedClock;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, StoreKind, Upstream};
 use crate::credential::{Authenticated, Authentication, CredentialKind};
 use crate::endpoint::Gateway;
 use crate::endpoint::explain::{self, Explained, Supposed};
@@ -24,6 +24,7 @@ use crate::store::{SessionStore, Sessions};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::token::{Audience, supposed};
+use crate::upstream::{Neighbours, UpstreamAddress};
 use crate::verify;
 
 /// What is asked.
@@ -65,7 +66,7 @@ pub fn explained(config: Config, clock: SharedClock, question: Question) -> Resu
     let runtime = runtime.map_err(StartError::new).map_err(NotExplained::Config)?;
     let tasks = Tasks::new(runtime.handle().clone());
     let entered = runtime.enter();
-    let upstreams: Vec<_> = config.routes.upstreams.iter().map(|upstream| upstream.address.clone()).collect();
+    let upstreams: Vec<_> = config.routes.upstreams.iter().map(leads).collect();
     let vouching = Vouching::of(&config);
     let gateway = at_rest(config, &clock, &tasks).map_err(NotExplained::Config)?;
     let Question { request, peer, supposition } = question;
@@ -78,6 +79,14 @@ pub fn explained(config: Config, clock: SharedClock, question: Question) -> Resu
     let explained = explain::explain(&gateway, &upstreams, request, peer, supposed.as_ref()).map_err(NotExplained::Question);
     drop(entered);
     explained
+}
+
+/// Where an upstream leads, as it is told.
+fn leads(upstream: &Upstream) -> explain::Leads {
+    match upstream.address() {
+        Some(UpstreamAddress::Static(status)) => explain::Leads::Answer(*status),
+        _ => explain::Leads::To(upstream.to_string()),
+    }
 }
 
 /// The first generation of a gateway, on a store that nothing is in and with a key that seals nothing.
@@ -97,6 +106,7 @@ fn at_rest(config: Config, clock: &SharedClock, tasks: &Tasks) -> Result<Arc<Gat
         sessions: Arc::new(sessions),
         ring,
         outgoing: config.outgoing.iter().map(|outgoing| (outgoing.id.clone(), outgoing.listen.clone())).collect(),
+        neighbours: Neighbours::new(Arc::clone(clock), tasks.clone(), Metrics::new()),
         start: config.marks.clone(),
     };
     Ok(Arc::clone(&Generation::make(config, &standing, None)?.gateway))

@@ -18,7 +18,7 @@ use crate::store::{SessionStore, Sessions};
 use crate::tasks::{Ongoing, Tasks};
 use crate::telemetry::Metrics;
 use crate::telemetry::otlp::Tracer;
-use crate::upstream::{Upstream, UpstreamSettings};
+use crate::upstream::{Group, Neighbours, UpstreamSettings};
 
 /// What outlives every config.
 pub(super) struct Standing {
@@ -35,6 +35,8 @@ pub(super) struct Standing {
     pub(super) ring: Arc<SealRing>,
     /// Listeners for calls that leave, as they were bound: connections name them by their place here.
     pub(super) outgoing: Vec<(String, LocalListen)>,
+    /// Upstreams' addresses, and how they do.
+    pub(super) neighbours: Neighbours,
     /// What the process began with.
     pub(super) start: Marks,
 }
@@ -44,7 +46,7 @@ pub(super) struct Generation {
     /// 1 is that of the start.
     pub(super) number: u64,
     pub(super) gateway: Arc<Gateway>,
-    pub(super) upstreams: Vec<Upstream>,
+    pub(super) upstreams: Vec<Arc<Group>>,
     pub(super) upstream_settings: UpstreamSettings,
     /// Listeners for calls that leave come after the routes.
     pub(super) route_names: Vec<String>,
@@ -85,7 +87,7 @@ impl Generation {
             verifiers: token_issuers::verifiers(&config, &keeping, clock, tasks, metrics),
             people,
         };
-        let (upstreams, trusts) = edge::upstreams(&config, before.map(|before| &before.trusts))?;
+        let (upstreams, trusts) = edge::upstreams(&config, before.map(|before| &before.trusts), &standing.neighbours)?;
         let upstream_settings = edge::upstream_settings(&config);
         let routes = config.routes.table.routes().iter().map(|route| route.id.clone());
         // Under the ids that they have by now; one that the config does not have any more keeps its old one.

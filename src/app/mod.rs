@@ -47,7 +47,7 @@ use crate::store::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::otlp::Tracer;
 use crate::telemetry::{self, AccessLog, LevelSwitch, LogLevel, Metrics};
-use crate::upstream::Tunnels;
+use crate::upstream::{Neighbours, Tunnels};
 
 pub use reload::{ReloadError, Reread};
 
@@ -191,6 +191,7 @@ impl App {
             sessions,
             ring,
             outgoing: config.outgoing.iter().map(|outgoing| (outgoing.id.clone(), outgoing.listen.clone())).collect(),
+            neighbours: Neighbours::new(Arc::clone(&clock), tasks.clone(), Arc::clone(&metrics)),
             start: config.marks.clone(),
         });
         let generation = Arc::new(Generation::make(config, &standing, None)?);

@@ -146,7 +146,7 @@ fn line(config: &Config, route: &Route) -> String {
         }
     };
     let upstream = route.upstream.and_then(|id| config.routes.upstreams.get(id.0));
-    let upstream = upstream.map_or_else(|| "forward-auth only".to_owned(), |upstream| upstream.address.to_string());
+    let upstream = upstream.map_or_else(|| "forward-auth only".to_owned(), ToString::to_string);
     let networks = route.networks.as_ref().map(|networks| format!("from {networks}  ")).unwrap_or_default();
     format!("{:<16} {}  {}  {methods}  {networks}[{whom}] -> {upstream}", route.id, route.host, route.path)
 }

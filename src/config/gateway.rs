@@ -1,5 +1,6 @@
 //! What concerns the whole gateway: hosts, listeners, limits, pages, logs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub drain: Drain,
     /// How certificates of those who connect count.
     pub client_certificates: ClientCertificates,
+    /// Who is asked for the names of upstreams; none: as `/etc/resolv.conf` says.
+    pub dns_servers: Vec<SocketAddr>,
     public: Vec<Url>,
     redirect_origins: Vec<Url>,
 }
@@ -188,6 +191,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
         limits,
         drain,
         client_certificates,
+        dns_servers: super::route_group::read_dns_servers(root),
         public,
         redirect_origins,
     })

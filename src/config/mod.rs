@@ -2,7 +2,7 @@
 //!
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
 //! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
-//! `routes` (with `route_parts`, `route_client`, `route_dry_run`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
+//! `routes` (with `route_group`, `route_parts`, `route_client`, `route_dry_run`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
 //! concerns that in several; `idle` tells what does nothing; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
 
 mod admin;
@@ -39,6 +39,7 @@ mod reader;
 mod route_answers;
 mod route_client;
 mod route_dry_run;
+mod route_group;
 mod route_headers;
 mod route_http2;
 mod route_leg;
@@ -78,6 +79,7 @@ pub use outgoing_listeners::{LocalListen, Outgoing};
 pub use pages::Pages;
 pub use problem::{Problem, Problems, Severity};
 pub use providers::{Provider, ResponseMode};
+pub use route_group::Entry;
 pub use routes::{Routes, Upstream};
 pub use storage::{Keys, RedisServers, RedisStore, SessionCookieKept, SessionSettings, Store, StoreKind, parse_keys};
 pub use token::{ErrorStatus, Issue, PasswordsAt, TokenEndpoint};

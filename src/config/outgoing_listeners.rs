@@ -10,9 +10,10 @@ use super::outbound::Outbounds;
 use super::outgoing::read_outgoing_tls;
 use super::providers::parse_id;
 use super::reader::Section;
+use super::route_group::Entry;
 use super::routes::{Routes, Upstream};
 use crate::route::{InNameOf, OutboundId, OutgoingHost, OutgoingHosts, OutgoingScheme, UpstreamId};
-use crate::upstream::UpstreamAddress;
+use crate::upstream::{GroupSettings, UpstreamAddress};
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,10 @@ pub(super) fn read(root: &Section<'_>, outbounds: &Outbounds, mut routes: Option
                 section.problem("hosts", format!("{}:{} is there twice", host.0, host.1));
             }
             if let Some(routes) = routes.as_deref_mut() {
-                let upstream = upstream_of(routes, Upstream { address, tls: tls.clone() });
+                let upstream = upstream_of(
+                    routes,
+                    Upstream { entries: vec![Entry { address, weight: 1 }], tls: tls.clone(), settings: GroupSettings::default() },
+                );
                 taken.push(OutgoingHost { name: host.0, port: host.1, scheme, upstream });
             }
         }

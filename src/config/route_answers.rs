@@ -54,7 +54,7 @@ pub(super) fn read_log(section: &Section<'_>) -> PermitLines {
 /// A proxy that asks at a route of its own whether a request may pass gets 200 about the wrong path: there are endpoints for such questions.
 pub(super) fn warn_of_static(root: &Section<'_>, routes: &[Arc<Route>], upstreams: &[super::Upstream]) {
     let answers_all = |route: &Route| {
-        let upstream = route.upstream.and_then(|id| upstreams.get(id.0)).map(|upstream| &upstream.address);
+        let upstream = route.upstream.and_then(|id| upstreams.get(id.0)).and_then(super::Upstream::address);
         matches!(upstream, Some(UpstreamAddress::Static(status)) if status.is_success()) && matches!(route.access, Access::Protected(..))
     };
     if !root.has("trusted_proxies") {

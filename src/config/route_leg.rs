@@ -3,6 +3,8 @@
 use http::header::{self as h, HeaderMap, HeaderName, HeaderValue};
 
 use super::reader::{Section, TrueOr};
+use super::route_group::Entry;
+use super::routes::Upstream;
 use crate::header::{IdentityFamily, is_for_shared_caches, keep_private};
 use crate::request::Host;
 use crate::route::{Access, Leg, PathPattern, PathRule, ResponseHeader, Rewrite, Route, RouteTable, UpstreamHost};
@@ -12,7 +14,14 @@ use crate::upstream::UpstreamAddress;
 const KEYS: [&str; 4] = ["upstream_host", "strip_prefix", "rewrite", "response_headers"];
 
 /// Reads them; `path`, `upstream` and `access` are what the route says of itself, where that was sound.
-pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, upstream: Option<&UpstreamAddress>, access: Option<&Access>) -> Leg {
+pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, entries: Option<&[Entry]>, access: Option<&Access>) -> Leg {
+    let upstream = entries.and_then(<[Entry]>::first).map(|entry| &entry.address);
+    if entries.is_some_and(|entries| entries.len() > 1) && section.text("upstream_host").as_deref() == Some("upstream") {
+        section.problem(
+            "upstream_host",
+            "is \"upstream\", and there are several; write \"keep\", or the name that all of them go by, such as \"app.internal\"",
+        );
+    }
     if !section.has("upstream") {
         for key in KEYS.into_iter().filter(|key| section.has(key)) {
             section.problem(key, "stands on a route without an upstream, which is for forward-auth only: nothing is sent on here; remove it, or write upstream");
@@ -24,12 +33,12 @@ pub(super) fn read(section: &Section<'_>, path: Option<&PathPattern>, upstream: 
         }
     }
     let host = read_host(section, upstream);
-    let of_address = upstream.and_then(host_of);
+    let of_addresses = entries.into_iter().flatten().filter_map(|entry| host_of(&entry.address));
     let told = match &host {
         UpstreamHost::Named(name) => name.to_str().ok().and_then(Host::parse),
         UpstreamHost::Keep => None,
     };
-    let mut names: Vec<Host> = told.into_iter().chain(of_address).collect();
+    let mut names: Vec<Host> = told.into_iter().chain(of_addresses).collect();
     names.dedup();
     Leg { host, names, path: read_path(section, path), response_headers: read_response_headers(section, access) }
 }
@@ -206,14 +215,16 @@ fn not_ours_to_set(name: &HeaderName, family: &IdentityFamily) -> Option<&'stati
 
 /// A route for everybody that takes its prefix off opens all of its upstream, also what another route protects; one that puts another in its
 /// place opens what lies there.
-pub(super) fn refuse_open_doors(root: &Section<'_>, routes: &RouteTable) {
+pub(super) fn refuse_open_doors(root: &Section<'_>, routes: &RouteTable, upstreams: &[Upstream]) {
     let routes = routes.routes();
+    let upstream = |route: &Route| route.upstream.and_then(|id| upstreams.get(id.0));
+    let meet = |one: &Route, other: &Route| upstream(one).zip(upstream(other)).is_some_and(|(one, other)| one.meets(other));
     let protected = |route: &Route| matches!(route.access, Access::Protected(..));
     for open in routes.iter().filter(|route| !protected(route) && route.leg.path != PathRule::AsItIs) {
         let Some(opened) = open.leg.path.reaches(&open.path) else { continue };
         let guards = |other: &&std::sync::Arc<Route>| {
             let below = || other.leg.path.reaches(&other.path).is_some_and(|guarded| lies_below(&guarded, &opened));
-            other.upstream.is_some() && other.upstream == open.upstream && protected(other) && (opened.is_empty() || below())
+            meet(other, open) && protected(other) && (opened.is_empty() || below())
         };
         if let Some(guarded) = routes.iter().find(guards) {
             let told = if opened.is_empty() {

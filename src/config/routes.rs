@@ -9,7 +9,6 @@ use super::api_keys::{API_KEY, ApiKeys};
 use super::assertion;
 use super::idle;
 use super::outbound::Outbounds;
-use super::outgoing::read_outgoing_tls;
 use super::policies::{CERTIFICATE, Sources, read_allow, read_deny};
 use super::providers::parse_id;
 use super::reader::Section;
@@ -19,7 +18,7 @@ use super::route_parts::read_asks;
 use super::token_issuers::TokenIssuer;
 use super::token_places::{self, Bearer};
 use super::users::SignInAt;
-use super::{route_headers, route_leg};
+use super::{route_group, route_headers, route_leg};
 use crate::authenticate::CertificateName;
 use crate::credential::CredentialKind;
 use crate::policy::{Policy, Rule};
@@ -28,7 +27,7 @@ use crate::provider::tls::TlsSettings;
 use crate::route::{
     Accept, Access, EncodedSlash, HostPattern, PathPattern, PreflightRule, Route, RouteAudience, RouteTable, TokenPlace, UpstreamId,
 };
-use crate::upstream::UpstreamAddress;
+use crate::upstream::{GroupSettings, UpstreamAddress};
 
 /// The routes and what they name.
 #[derive(Clone)]
@@ -44,10 +43,25 @@ pub struct Routes {
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Address and scheme.
-    pub address: UpstreamAddress,
+    /// Its addresses, of one kind; at least one.
+    pub entries: Vec<route_group::Entry>,
     /// Whom to trust there, and who we are; for https.
     pub tls: TlsSettings,
+    /// How requests are spread over them.
+    pub settings: GroupSettings,
+}
+
+impl Upstream {
+    /// The first of its addresses: what they are is of one kind.
+    #[must_use]
+    pub fn address(&self) -> Option<&UpstreamAddress> {
+        self.entries.first().map(|entry| &entry.address)
+    }
+
+    /// Whether requests to either may come to the same address.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.entries.iter().any(|entry| other.entries.iter().any(|known| known.address == entry.address))
+    }
 }
 
 struct Known<'a> {
@@ -105,8 +119,8 @@ pub(super) fn read(
     }
     match RouteTable::new(routes) {
         Ok(table) if sound => {
-            route_leg::refuse_open_doors(root, &table);
             let upstreams = known.upstreams.into_inner();
+            route_leg::refuse_open_doors(root, &table, &upstreams);
             route_answers::warn_of_static(root, table.routes(), &upstreams);
             Some(Routes { table, upstreams, policies: policies.clone() })
         }
@@ -118,12 +132,6 @@ pub(super) fn read(
             None
         }
     }
-}
-
-/// What has no scheme is told as it was found; what has one may hold a password.
-fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
-    let bare = !text.contains("//") && !text.contains('@');
-    UpstreamAddress::parse(text).map_err(|error| if bare { format!("{error}; found {text:?}") } else { error.to_string() })
 }
 
 impl Known<'_> {
@@ -170,7 +178,7 @@ impl Known<'_> {
             let method = Method::from_bytes(text.as_bytes()).ok().filter(|method| method.as_str() == method.as_str().to_ascii_uppercase());
             method.ok_or_else(|| format!("expected methods in capitals, such as [\"GET\", \"POST\"]; found {text:?}"))
         });
-        let upstream = if section.has("upstream") { self.upstream(section) } else { None };
+        let upstream = self.upstream(section);
         let access = self.access(section, &id);
         let asks = read_asks(section);
         let origins = section.parsed_list("origins", route_answers::parse_origin);
@@ -188,9 +196,11 @@ impl Known<'_> {
         let permit_lines = route_answers::read_log(section);
         let outbound = self.outbounds.of_route(section, access.as_ref(), &headers);
         let assertion = assertion::of_route(section, &id);
-        let address = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.address.clone()));
-        super::route_http2::refuse_websockets(section, address.as_ref());
-        let leg = route_leg::read(section, path.as_ref(), address.as_ref(), access.as_ref());
+        let addresses = upstream.and_then(|at| self.upstreams.borrow().get(at.0).map(|upstream| upstream.entries.clone()));
+        let address = addresses.as_deref().and_then(|entries| entries.first()).map(|entry| &entry.address);
+        super::route_http2::refuse_websockets(section, address);
+        let leg = route_leg::read(section, path.as_ref(), addresses.as_deref(), access.as_ref());
+        let timeouts = route_group::read_timeouts(section, address);
         idle::of_route(section, access.as_ref());
         section.finish();
         Some(Route {
@@ -215,6 +225,7 @@ impl Known<'_> {
             outbound,
             assertion,
             leg,
+            timeouts,
             ..Route::new(id, index, access?)
         })
     }
@@ -235,19 +246,7 @@ impl Known<'_> {
     }
 
     fn upstream(&self, section: &Section<'_>) -> Option<UpstreamId> {
-        // At the top `tls` is the listener's own table.
-        let own = !section.path().is_empty();
-        let tls = if own { read_outgoing_tls(section) } else { TlsSettings::default() };
-        let addresses = section.parsed_list("upstream", parse_upstream)?;
-        let [address] = addresses.as_slice() else {
-            section.problem("upstream", "expected one upstream for a route");
-            return None;
-        };
-        if own && section.has("tls") && !address.is_tls() {
-            section
-                .problem("tls", "stands beside an upstream that is not https:// (or h2://); remove it, or write upstream = \"https://…\"");
-        }
-        let upstream = Upstream { address: address.clone(), tls };
+        let upstream = route_group::read(section, !section.path().is_empty())?;
         let mut upstreams = self.upstreams.borrow_mut();
         let at = upstreams.iter().position(|known| *known == upstream).unwrap_or_else(|| {
             upstreams.push(upstream);

@@ -298,7 +298,7 @@ fn routes_say_what_does_not_fit_together() {
         ("allow = \"any-authenticated\"\nheaders = { \"Host\" = \"{claims.x}\" }", "headers"),
         ("allow = \"any-authenticated\"\nheaders = { \"X-A\" = \"{name}\" }", "headers"),
         ("allow = \"any-authenticated\"\norigins = [\"https://a.test/path\"]", "origins"),
-        ("allow = \"any-authenticated\"\nupstream = [\"http://a:1\", \"http://b:1\"]", "upstream"),
+        ("allow = \"any-authenticated\"\nupstream = [\"http://a:1\", \"https://b:1\"]", "upstream"),
         ("", "allow"),
     ] {
         let found = paths(&with_provider(TOP, &format!("[[route]]\n{route}\n")));

@@ -97,16 +97,20 @@ fn of_upstream(core: &Core, ended: &Ended<'_>, upstream: UpstreamCall) -> Option
     let line = ended.line;
     let mut attributes = with_method(&line.method);
     match line.route.and_then(|route| core.gateway.routes.routes().get(route)) {
-        Some(route) => match core.upstreams.address(route.upstream?)? {
-            UpstreamAddress::Http { host, port }
-            | UpstreamAddress::Https { host, port }
-            | UpstreamAddress::H2c { host, port }
-            | UpstreamAddress::H2 { host, port } => {
+        Some(route) if core.upstreams.is_static(route.upstream?) => return None,
+        // Of several the span names none.
+        Some(route) => match core.upstreams.address(route.upstream?) {
+            Some(
+                UpstreamAddress::Http { host, port }
+                | UpstreamAddress::Https { host, port }
+                | UpstreamAddress::H2c { host, port }
+                | UpstreamAddress::H2 { host, port },
+            ) => {
                 attributes.push(("server.address", host.as_str().into()));
                 attributes.push(("server.port", u64::from(*port).into()));
             }
-            UpstreamAddress::Unix(path) => attributes.push(("server.address", path.display().to_string().as_str().into())),
-            UpstreamAddress::Static(_) => return None,
+            Some(UpstreamAddress::Unix(path)) => attributes.push(("server.address", path.display().to_string().as_str().into())),
+            Some(UpstreamAddress::Static(_)) | None => {}
         },
         // A call that leaves names its host itself.
         None => attributes.extend(place(&line.host)),

@@ -175,6 +175,7 @@ pub const fn status_of(reason: Reason) -> StatusCode {
         | Reason::TokenCheckUnreachable
         | Reason::UpstreamTokenUnreachable
         | Reason::HeaderFileUnreadable
+        | Reason::UpstreamBusy
         | Reason::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::PasswordQueue => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -433,6 +433,11 @@ pub const fn words_of(reason: Reason) -> Words {
         ),
         Reason::UpstreamUnreachable => words("The app does not answer", "Your sign-in is not affected. Try again shortly.", "bad_gateway"),
         Reason::UpstreamTimeout => words("The app takes too long", "Your sign-in is not affected. Try again shortly.", "gateway_timeout"),
+        Reason::UpstreamBusy => words(
+            "The app is busy",
+            "More ask for it than it can serve at once. Your sign-in is not affected. Try again shortly.",
+            "temporarily_unavailable",
+        ),
         Reason::UpstreamBroken => words("The app broke off", "Your sign-in is not affected. Try again shortly.", "bad_gateway"),
         Reason::Internal => words("Something went wrong here", "It has been noted under the number below. Try again.", "server_error"),
     }

@@ -2,7 +2,7 @@
 //!
 //! `pattern` holds the laws of hosts and paths, `table` the precedence between routes and the ties that stop a start; `binding` says what tokens have
 //! to be bound to, `token_place` where they are read, `outgoing` where calls that leave may go; `leg` is the way to the upstream, `path_rule` what
-//! becomes of the path on it; `networks` is from where, `manner` how it answers for itself, `dry_run` that its policy is on trial, `trace` why a
+//! becomes of the path on it, `timeouts` how long it may take; `networks` is from where, `manner` how it answers for itself, `dry_run` that its policy is on trial, `trace` why a
 //! route was not taken.
 
 mod binding;
@@ -14,6 +14,7 @@ mod outgoing;
 mod path_rule;
 mod pattern;
 mod table;
+mod timeouts;
 mod token_place;
 mod trace;
 
@@ -32,6 +33,7 @@ pub use outgoing::{Listed, OutgoingHost, OutgoingHosts, OutgoingScheme};
 pub use path_rule::{Moved, PathRule, Places, Rewrite, Unsteady};
 pub use pattern::{HostPattern, PathPattern, PatternError};
 pub use table::{RouteTable, Tie};
+pub use timeouts::Timeouts;
 pub use token_place::{ACCESS_TOKEN, SUBPROTOCOL_PREFIX, TokenPlace};
 pub use trace::Fit;
 
@@ -99,6 +101,8 @@ pub struct Route {
     pub assertion: Option<AssertionRule>,
     /// Its way to the upstream.
     pub leg: Leg,
+    /// How long the upstream may take.
+    pub timeouts: Timeouts,
 }
 
 /// Which `[outbound.NAME]` of the config: an index into the table that `app` gives to the endpoints.
@@ -250,6 +254,7 @@ impl Route {
             outbound: None,
             assertion: None,
             leg: Leg::default(),
+            timeouts: Timeouts::default(),
         }
     }
 

@@ -18,6 +18,7 @@ use super::current;
 use super::latency::{Latencies as RouteTimes, RouteLatencies};
 use super::otlp::Tracer;
 use super::request_counts::{RequestCounts, RouteCounts};
+use super::upstreams::{AddressCounts, UpstreamCounts};
 use crate::fault::Dependency;
 use crate::reason::Reason;
 
@@ -96,6 +97,7 @@ pub struct Metrics {
     config_generations_in_use: Gauge,
     config_reloads: Family<[Name; 1], Counter>,
     config_refused: Gauge,
+    upstreams: UpstreamCounts,
 }
 
 /// What became of a config that was to be taken while running.
@@ -141,6 +143,7 @@ impl Metrics {
             config_generations_in_use: Gauge::default(),
             config_reloads: Family::default(),
             config_refused: Gauge::default(),
+            upstreams: UpstreamCounts::default(),
             registry,
         };
         metrics.registered()
@@ -148,6 +151,7 @@ impl Metrics {
 
     fn registered(mut self) -> Arc<Self> {
         let registry = &mut self.registry;
+        self.upstreams.register(registry);
         registry.register("logins", "Logins that came back from a provider, by outcome", self.logins.clone());
         registry.register("session_renewals", "Sessions that were renewed at their provider, by outcome", self.renewals.clone());
         registry.register(
@@ -321,6 +325,17 @@ impl Metrics {
     /// Forwarded headers came from a peer that is not listed.
     pub fn forwarded_by_unlisted(&self) {
         self.forwarded_by_unlisted.inc();
+    }
+
+    /// One more address of an upstream, by its entry in the config, for as long as what is returned lives.
+    #[must_use]
+    pub fn upstream_address(&self, entry: &str) -> AddressCounts {
+        self.upstreams.address(entry)
+    }
+
+    /// An upstream's name could not be looked up.
+    pub fn upstream_lookup_failed(&self, name: &str) {
+        self.upstreams.lookup_failed(name);
     }
 
     /// A file that was changed cannot be used; `key` is that of the config.

@@ -2,7 +2,7 @@
 //!
 //! - `access_log`: one line per request, on **stdout**; dropped and counted when nobody takes them, so that requests never wait.
 //! - `audit`: security events, on **stderr**, never dropped; `events` is where all `tracing` output goes, `named` adds whose request it is.
-//! - `metrics` and `request_counts`: what `/metrics` shows.
+//! - `metrics`, `request_counts` and `upstreams`: what `/metrics` shows.
 //! - `trace`: request ids and W3C trace context; `current`: which request a thread is at work for.
 //! - `latency`: how long upstreams and the gateway itself take. `otlp`: spans for a collector.
 //! - `line`: how values are written so that no input can break a line.
@@ -12,6 +12,7 @@ pub mod current;
 pub mod metrics;
 pub mod otlp;
 pub mod trace;
+pub mod upstreams;
 
 mod access_log;
 mod events;

@@ -11,7 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use super::BoxError;
 use super::connection::Connection;
 use super::frames::Frames;
+use super::idle::Idle;
+use super::peer::Held;
 use super::pool::Pool;
+use crate::fault::Fault;
+use crate::reason::Reason;
 
 /// How long an upload may go on after its answer is complete (a `413` that came early); then the connection is cut.
 const UPLOAD_AFTER_ANSWER: Duration = Duration::from_secs(5);
@@ -22,6 +26,10 @@ const UPLOAD_AFTER_ANSWER: Duration = Duration::from_secs(5);
 pub struct UpstreamBody {
     frames: Option<Frames>,
     lease: Option<Lease>,
+    /// What counts it as under way, where that is counted.
+    held: Option<Held>,
+    /// Where the route bounds how long nothing may come.
+    idle: Option<Idle>,
 }
 
 /// A connection that belongs to an answer until that has come through.
@@ -33,13 +41,20 @@ pub(super) struct Lease {
 
 impl UpstreamBody {
     pub(super) const fn empty() -> Self {
-        Self { frames: None, lease: None }
+        Self { frames: None, lease: None, held: None, idle: None }
     }
 
     pub(super) fn new(frames: Frames, lease: Lease) -> Self {
-        let mut body = Self { frames: Some(frames), lease: Some(lease) };
+        let mut body = Self { frames: Some(frames), lease: Some(lease), held: None, idle: None };
         body.settle();
         body
+    }
+
+    /// It is under way until its end, and broken off when nothing comes for too long.
+    pub(super) fn keep(&mut self, held: Option<Held>, idle: Option<Idle>) {
+        if self.frames.is_some() {
+            (self.held, self.idle) = (held, idle);
+        }
     }
 
     /// Lets go of the connection once nothing more comes on it.
@@ -49,8 +64,15 @@ impl UpstreamBody {
         }
     }
 
+    fn break_off(&mut self) {
+        self.frames = None;
+        self.lease = None;
+        self.held = None;
+    }
+
     fn ended(&mut self) {
         self.frames = None;
+        self.held = None;
         if let Some(lease) = self.lease.take() {
             lease.finish();
         }
@@ -64,14 +86,25 @@ impl Body for UpstreamBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Some(frames) = &mut this.frames else { return Poll::Ready(None) };
-        match ready!(Pin::new(frames).poll_frame(cx)) {
+        let polled = Pin::new(frames).poll_frame(cx);
+        if let Some(idle) = &mut this.idle {
+            match &polled {
+                Poll::Ready(_) => idle.moved(),
+                Poll::Pending if idle.is_over(cx) => {
+                    let fault = Fault::new(Reason::UpstreamTimeout, format!("the upstream sent nothing for {:?}", idle.limit()));
+                    this.break_off();
+                    return Poll::Ready(Some(Err(fault.into())));
+                }
+                Poll::Pending => {}
+            }
+        }
+        match ready!(polled) {
             Some(Ok(frame)) => {
                 this.settle();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.frames = None;
-                this.lease = None;
+                this.break_off();
                 Poll::Ready(Some(Err(error)))
             }
             None => {

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::BoxError;
 use super::frames::Frames;
+use super::heard::Heard;
 use super::http2::Place;
 use super::request_body::RequestBody;
 
@@ -26,6 +27,7 @@ pub(super) enum Connection {
 pub(super) struct Http1 {
     sender: SendRequest<RequestBody>,
     task: AbortHandle,
+    heard: Heard,
 }
 
 /// What became of a request.
@@ -55,20 +57,24 @@ impl Connection {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http.handshake(TokioIo::new(io)).await?;
+        let heard = Heard::default();
+        let (sender, connection) = http.handshake(TokioIo::new(heard.clone().listening(io))).await?;
         let task = tokio::task::spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Self::Http1(Http1 { sender, task: task.abort_handle() }))
+        Ok(Self::Http1(Http1 { sender, task: task.abort_handle(), heard }))
     }
 
     /// Hands the request to the connection at once; what is returned only waits. The error holds the request, untouched, when the upstream
     /// had closed before anything of it was sent, or has said that it did not look at it.
     pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
         let sending = match self {
-            Self::Http1(connection) => Sending::Http1(connection.sender.try_send_request(request)),
+            Self::Http1(connection) => {
+                connection.heard.begin();
+                Sending::Http1(connection.sender.try_send_request(request))
+            }
             Self::Http2(place) => Sending::Http2(place.send(request)),
         };
         async move {
@@ -82,6 +88,15 @@ impl Connection {
                 },
                 Sending::Http2(sending) => sending.await,
             }
+        }
+    }
+
+    /// Whether anything has come since the last request was handed over. What others hear on a shared connection is not told apart: there a
+    /// request that may go elsewhere is one that was given back.
+    pub(super) fn has_heard(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.heard.anything(),
+            Self::Http2(_) => true,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// So many times within the limit the waits are looked at; by one part in so many a wait may end late.
@@ -96,20 +96,22 @@ impl Deadline {
 
     /// Until the time is over.
     pub(super) async fn over(&self) {
-        poll_fn(|cx| {
-            let mut slots = self.of.slots.borrow_mut();
-            match slots.all.get_mut(self.slot) {
-                Some(slot) if self.of.now.get() < slot.over_at => {
-                    match &mut slot.waker {
-                        Some(waker) => waker.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
-                    Poll::Pending
+        poll_fn(|cx| self.poll_over(cx)).await;
+    }
+
+    /// Whether it is; who asks is woken when it becomes so.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut slots = self.of.slots.borrow_mut();
+        match slots.all.get_mut(self.slot) {
+            Some(slot) if self.of.now.get() < slot.over_at => {
+                match &mut slot.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
                 }
-                _ => Poll::Ready(()),
+                Poll::Pending
             }
-        })
-        .await;
+            _ => Poll::Ready(()),
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! A connection to an upstream: TCP, TLS over it, or a unix socket; HTTP/1.1 or HTTP/2 on it.
 
+use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::Scheme;
 use hyper::client::conn::http1;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -39,6 +43,8 @@ pub(super) enum Bearing {
 pub(super) struct Dial {
     address: UpstreamAddress,
     way: Way,
+    /// Where its name leads, each tried in turn; empty: looked up at each connection.
+    at: Box<[SocketAddr]>,
 }
 
 enum Way {
@@ -71,7 +77,12 @@ impl Dial {
             UpstreamAddress::Unix(path) => Way::Unix(path.clone()),
             UpstreamAddress::Static(_) => Way::Nowhere,
         };
-        Ok(Self { address, way })
+        Ok(Self { address, way, at: Box::default() })
+    }
+
+    /// The same, at these addresses. The certificate is still to be for the name.
+    pub(super) fn at(self, at: Box<[SocketAddr]>) -> Self {
+        Self { at, ..self }
     }
 
     /// A connection with HTTP on it: a fresh one, or for HTTP/2 a place on one that others use too.
@@ -92,17 +103,17 @@ impl Dial {
     async fn in_time<T>(&self, opened: impl Future<Output = Result<T, BoxError>>, limit: Duration) -> Result<T, Fault> {
         match tokio::time::timeout(limit, opened).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Fault::new(Reason::UpstreamUnreachable, format!("{}: {error}", self.address))),
-            Err(_) => Err(Fault::new(Reason::UpstreamTimeout, format!("{}: no connection within {limit:?}", self.address))),
+            Ok(Err(error)) => Err(Fault::new(Reason::UpstreamUnreachable, format!("{self}: {error}"))),
+            Err(_) => Err(Fault::new(Reason::UpstreamTimeout, format!("{self}: no connection within {limit:?}"))),
         }
     }
 
     /// HTTP/1.1.
     async fn open(&self, http: &http1::Builder) -> Result<Connection, BoxError> {
         match &self.way {
-            Way::Tcp(host, port) => Connection::open(tcp(host, *port).await?, http).await,
+            Way::Tcp(host, port) => Connection::open(self.tcp(host, *port).await?, http).await,
             Way::Tls(host, port, name, connector) | Way::H2(host, port, name, [_, connector]) => {
-                let tls = connector.connect(name.clone(), tcp(host, *port).await?).await?;
+                let tls = connector.connect(name.clone(), self.tcp(host, *port).await?).await?;
                 Connection::open(tls, http).await
             }
             Way::Unix(path) => Connection::open(UnixStream::connect(path).await?, http).await,
@@ -113,9 +124,9 @@ impl Dial {
 
     async fn open_http2(&self, pool: &Pool) -> Result<Http2, BoxError> {
         match &self.way {
-            Way::H2c(host, port) => Http2::open(tcp(host, *port).await?, Scheme::HTTP, pool.shared().manner(), pool.clock()).await,
+            Way::H2c(host, port) => Http2::open(self.tcp(host, *port).await?, Scheme::HTTP, pool.shared().manner(), pool.clock()).await,
             Way::H2(host, port, name, [connector, _]) => {
-                let tls = connector.connect(name.clone(), tcp(host, *port).await?).await?;
+                let tls = connector.connect(name.clone(), self.tcp(host, *port).await?).await?;
                 if tls.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
                     return Err("the upstream does not offer HTTP/2 in its TLS handshake; write https:// in the config for HTTP/1.1".into());
                 }
@@ -130,18 +141,51 @@ impl Dial {
         !matches!(self.way, Way::H2c(..))
     }
 
+    /// A fresh connection with nothing on it.
+    pub(super) async fn open_io(&self) -> Result<Box<dyn Io>, BoxError> {
+        match &self.way {
+            Way::Tcp(host, port) | Way::H2c(host, port) => Ok(Box::new(self.tcp(host, *port).await?)),
+            Way::Tls(host, port, name, connector) | Way::H2(host, port, name, [connector, _]) => {
+                Ok(Box::new(connector.connect(name.clone(), self.tcp(host, *port).await?).await?))
+            }
+            Way::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Way::Nowhere => Err("the address names no peer".into()),
+        }
+    }
+
+    /// Every address in turn, until one takes the connection.
+    async fn tcp(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
+        let stream = if self.at.is_empty() { TcpStream::connect((host, port)).await? } else { TcpStream::connect(&*self.at).await? };
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        Ok(stream)
+    }
+
     pub(super) const fn address(&self) -> &UpstreamAddress {
         &self.address
     }
+
+    /// Its own name for `Host`.
+    pub(super) fn host_header(&self) -> HeaderValue {
+        let text = self.address.to_string();
+        let authority = text.split_once("://").map_or("localhost", |(_, authority)| authority);
+        HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+    }
 }
 
-/// Every address of the name in turn, until one takes the connection.
-async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    Ok(stream)
+impl fmt::Display for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at.first() {
+            Some(at) => write!(f, "{} at {at}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
 }
+
+/// A connection's bytes, whatever carries them.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// The given trust, and one protocol offered. The clone shares the store of TLS sessions.
 fn connector(tls: &ClientConfig, protocol: &[u8]) -> TlsConnector {

@@ -1,8 +1,6 @@
 //! One request to its upstream and the answer back.
 
-use std::error::Error;
-use std::future::Future;
-use std::pin::pin;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -10,24 +8,33 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use rustls::AlertDescription;
 
 use super::body::Lease;
-use super::connection::{Connection, Sent};
-use super::dial::{Bearing, Dial};
+use super::connection::Connection;
+use super::dial::Bearing;
+use super::exchange::{Exchange, Failure, Start, Terms};
 use super::frames::Frames;
 use super::framing::{frame_request, frame_response};
+use super::idle::Idle;
+use super::peer::Held;
 use super::pool::Pool;
 use super::request_body::{RequestBody, Turn};
+use super::several::{Member, Several};
 use super::upgrade::Offer;
-use super::{BoxError, Ending, Target, UpstreamBody, Upstreams};
+use super::{BoxError, Ending, Stick, Target, UpstreamBody, Upstreams};
 use crate::decision::Permit;
 use crate::fault::Fault;
 use crate::reason::Reason;
-use crate::route::{Listed, UpstreamId};
+use crate::route::{Listed, Timeouts, UpstreamId};
 
-/// Connections on which one request may be tried. Each but the last closed before anything of it was sent.
-const CONNECTIONS: usize = 3;
+/// What goes with a request beside itself.
+#[derive(Clone, Copy)]
+pub struct Passage<'a> {
+    /// Ends a tunnel that it opens.
+    pub ending: &'a Ending,
+    /// By what it stays with one of several addresses.
+    pub stick: Stick<'a>,
+}
 
 /// Forwards a request that may pass to the upstream of its route.
 ///
@@ -36,20 +43,28 @@ const CONNECTIONS: usize = 3;
 /// `Trailer` and `TE: trailers` pass as they are: hyper sends only trailers that `Trailer` announces.
 ///
 /// Of the answer the caller removes hop-by-hop headers, except of a `101`, which is complete as it is. A tunnel that follows it ends when
-/// either side ends it, or by `ending`.
+/// either side ends it, or by the passage's `ending`.
+///
+/// Where there are several addresses one is chosen. A request whose connection failed before anything of it was sent goes to another one, once;
+/// so does one without a body whose method is idempotent (RFC 9110 §9.2.2) when the connection broke off before anything of the answer came.
 ///
 /// # Errors
 /// [`Reason::UpstreamUnreachable`], [`Reason::UpstreamTimeout`], [`Reason::UpstreamBroken`] by what went wrong there;
-/// [`Reason::UpstreamAbsent`] where the route names none; [`Reason::UpgradeUnsupported`] where it takes no upgrade;
-/// [`Reason::MethodNotAllowed`] for `CONNECT`; a [`Fault`] that `request`'s body failed with, as it is; [`Reason::Internal`] for a request
-/// that no caller may bring.
-pub async fn forward<B>(core: &Upstreams, permit: &Permit, request: Request<B>, ending: &Ending) -> Result<Response<UpstreamBody>, Fault>
+/// [`Reason::UpstreamBusy`] where its limit is reached; [`Reason::UpstreamAbsent`] where the route names none;
+/// [`Reason::UpgradeUnsupported`] where it takes HTTP/2 alone;
+/// [`Reason::MethodNotAllowed`] for `CONNECT`; a [`Fault`] that `request`'s body failed with, as it is; [`Reason::Internal`] for a request that no caller may bring.
+pub async fn forward<B>(
+    core: &Upstreams,
+    permit: &Permit,
+    request: Request<B>,
+    passage: Passage<'_>,
+) -> Result<Response<UpstreamBody>, Fault>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
 {
     match permit.route().upstream {
-        Some(upstream) => forward_to(core, upstream, request, ending).await,
+        Some(upstream) => forward_with(core, upstream, request, passage, permit.route().timeouts).await,
         None => Err(Fault::new(Reason::UpstreamAbsent, "the route is for forward-auth only")),
     }
 }
@@ -74,16 +89,31 @@ where
 pub(super) async fn forward_to<B>(
     core: &Upstreams,
     upstream: UpstreamId,
-    mut request: Request<B>,
+    request: Request<B>,
     ending: &Ending,
 ) -> Result<Response<UpstreamBody>, Fault>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
 {
-    let (dial, pool) = match core.targets.get(upstream.0) {
-        Some(Target::Reached(dial, pool)) => (dial, pool),
+    let passage = Passage { ending, stick: Stick::Address(Ipv4Addr::UNSPECIFIED.into()) };
+    forward_with(core, upstream, request, passage, Timeouts::default()).await
+}
+
+pub(super) async fn forward_with<B>(
+    core: &Upstreams,
+    upstream: UpstreamId,
+    mut request: Request<B>,
+    passage: Passage<'_>,
+    timeouts: Timeouts,
+) -> Result<Response<UpstreamBody>, Fault>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
+    let target = match core.targets.get(upstream.0) {
         Some(Target::Static(status)) => return Ok(known_answer(*status)),
+        Some(target) => target,
         None => return Err(Fault::new(Reason::Internal, format!("no upstream {}", upstream.0))),
     };
     if request.method() == Method::CONNECT {
@@ -93,8 +123,8 @@ where
         return Err(Fault::new(Reason::Internal, "a request without Host was to be forwarded"));
     }
     let offer = Offer::take(&mut request);
-    if offer.is_some() && !dial.takes_upgrades() {
-        let detail = format!("{}: HTTP/2 without TLS has no upgrades; write http:// in the config for WebSockets", dial.address());
+    if offer.is_some() && !target.takes_upgrades() {
+        let detail = format!("{}: HTTP/2 without TLS has no upgrades; write http:// in the config for WebSockets", core.told(upstream));
         return Err(Fault::new(Reason::UpgradeUnsupported, detail));
     }
     let (mut parts, body) = request.into_parts();
@@ -103,16 +133,105 @@ where
     parts.uri = origin_form(parts.uri);
     parts.version = Version::HTTP_11;
 
-    let bearing = if offer.is_some() { Bearing::Upgrade } else { Bearing::Request };
-    let exchange = Exchange { core, dial, pool, bearing };
-    let (connection, answer) = exchange.run(Request::from_parts(parts, body), &turn).await?;
+    let terms = Terms { timeouts, bearing: if offer.is_some() { Bearing::Upgrade } else { Bearing::Request } };
+    let request = Request::from_parts(parts, body);
+    let through = match target {
+        Target::Reached(dial, pool) => alone(&Exchange::new(core, dial, pool, terms), request, &turn).await?,
+        Target::Several(several) => {
+            let members = several.members(timeouts.connect.unwrap_or(core.connect_timeout)).await?;
+            match &*members {
+                // A name that leads to one place: nothing to choose, nothing to count.
+                [member] if !member.peer.is_limited() => {
+                    alone(&Exchange::new(core, &member.dial, &member.pool, terms), request, &turn).await?
+                }
+                members => Box::pin(one_of(core, (several, members), request, &turn, (passage.stick, terms))).await?,
+            }
+        }
+        Target::Static(status) => return Ok(known_answer(*status)),
+    };
+    let Through { connection, answer, pool, held } = through;
+    let idle = timeouts.idle.map(|limit| core.deadlines(limit));
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match offer {
-            Some(offer) => offer.accept(answer, connection, &core.tunnels, ending),
-            None => Err(Fault::new(Reason::UpstreamBroken, format!("{}: switched protocols unasked", dial.address()))),
+            Some(offer) => offer.accept(answer, connection, &core.tunnels, passage.ending, (held, idle)),
+            None => Err(Fault::new(Reason::UpstreamBroken, format!("{}: switched protocols unasked", core.told(upstream)))),
         };
     }
-    stream_back(answer, connection, pool)
+    let mut answer = stream_back(answer, connection, pool)?;
+    if held.is_some() || idle.is_some() {
+        answer.body_mut().keep(held, idle.map(|deadlines| Idle::new(&deadlines)));
+    }
+    Ok(answer)
+}
+
+/// An answer's head, and the connection that the rest comes on.
+struct Through {
+    connection: Connection,
+    answer: Response<Frames>,
+    pool: Rc<Pool>,
+    /// Counts it as under way.
+    held: Option<Held>,
+}
+
+/// Where there is one address.
+async fn alone(exchange: &Exchange<'_>, request: Request<RequestBody>, turn: &Turn) -> Result<Through, Fault> {
+    let through = |(connection, answer)| Through { connection, answer, pool: Rc::clone(exchange.pool), held: None };
+    match exchange.run(request, turn, Start::Pooled).await {
+        Ok(got) => Ok(through(got)),
+        Err(Failure::Lost(fault, Some(copy))) => match Box::pin(exchange.run(*copy, turn, Start::Fresh)).await {
+            Ok(got) => Ok(through(got)),
+            // Why it failed first is what somebody has to mend.
+            Err(_) => Err(fault),
+        },
+        Err(failure) => Err(failure.into_fault()),
+    }
+}
+
+/// Where there are several: one is chosen, and another one where that may be.
+async fn one_of(
+    core: &Upstreams,
+    (several, members): (&Several, &[Member]),
+    request: Request<RequestBody>,
+    turn: &Turn,
+    (stick, terms): (Stick<'_>, Terms),
+) -> Result<Through, Fault> {
+    let none = || Fault::new(Reason::Internal, "an upstream without addresses");
+    let (place, member) = several.choose(members, stick).ok_or_else(none)?;
+    // Whoever is alone is not left out, whatever it does.
+    let alone = members.len() == 1;
+    let (fault, again) = match at(core, (member, alone), request, turn, (terms, Start::Copied)).await {
+        Ok(through) => return Ok(through),
+        Err(Failure::Unsent(fault, request)) => (fault, several.other(members, place, stick).map(|other| (other, request, Start::Pooled))),
+        Err(Failure::Lost(fault, Some(copy))) => {
+            let (other, start) = match several.other_that_counts(members, place, stick) {
+                Some(other) => (other, Start::Pooled),
+                None => (member, Start::Fresh),
+            };
+            (fault, Some((other, copy, start)))
+        }
+        Err(failure) => return Err(failure.into_fault()),
+    };
+    let Some((other, request, start)) = again else { return Err(fault) };
+    tracing::debug!(%fault, "a request goes to another address");
+    at(core, (other, alone), *request, turn, (terms, start)).await.map_err(Failure::into_fault)
+}
+
+/// At one of several.
+async fn at(
+    core: &Upstreams,
+    (member, alone): (&Member, bool),
+    request: Request<RequestBody>,
+    turn: &Turn,
+    (terms, start): (Terms, Start),
+) -> Result<Through, Failure> {
+    let held = member.peer.held(terms.timeouts.connect.unwrap_or(core.connect_timeout)).await.map_err(Failure::Final)?;
+    let exchanged = Exchange::new(core, &member.dial, &member.pool, terms).run(request, turn, start).await;
+    match &exchanged {
+        Ok(_) => member.peer.worked(),
+        Err(Failure::Unsent(..) | Failure::Lost(..) | Failure::Broken(_)) if !alone => member.peer.failed(),
+        Err(_) => {}
+    }
+    exchanged.map(|(connection, answer)| Through { connection, answer, pool: Rc::clone(&member.pool), held: Some(held) })
 }
 
 fn known_answer(status: StatusCode) -> Response<UpstreamBody> {
@@ -129,104 +248,12 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from(uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
-fn stream_back(answer: Response<Frames>, connection: Connection, pool: &Rc<Pool>) -> Result<Response<UpstreamBody>, Fault> {
+fn stream_back(answer: Response<Frames>, connection: Connection, pool: Rc<Pool>) -> Result<Response<UpstreamBody>, Fault> {
     let (mut parts, frames) = answer.into_parts();
     frame_response(&mut parts)?;
     // A body without a length cannot be sent to a peer that speaks HTTP/1.0, and only its first answer says that it does: such a peer has
     // a fresh connection for each request.
-    let pool = (parts.version >= Version::HTTP_11).then(|| Rc::clone(pool));
+    let pool = (parts.version >= Version::HTTP_11).then_some(pool);
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, UpstreamBody::new(frames, Lease { connection, pool })))
-}
-
-struct Exchange<'a> {
-    core: &'a Upstreams,
-    dial: &'a Dial,
-    pool: &'a Rc<Pool>,
-    bearing: Bearing,
-}
-
-impl Exchange<'_> {
-    /// Sends the request on a waiting connection, else on a fresh one. A connection that had closed meanwhile gives the request back
-    /// untouched; nothing of it was sent, so it may be sent elsewhere whatever its method.
-    async fn run(&self, mut request: Request<RequestBody>, turn: &Turn) -> Result<(Connection, Response<Frames>), Fault> {
-        let shares = self.dial.address().is_http2() && self.bearing == Bearing::Request;
-        let mut waiting = if shares { None } else { self.pool.take().await };
-        for _ in 0..CONNECTIONS {
-            let mut connection = match waiting.take() {
-                Some(connection) => connection,
-                None => {
-                    self.pool.keep_swept();
-                    Box::pin(self.dial.connect(self.pool, (&self.core.http, self.bearing), self.core.connect_timeout)).await?
-                }
-            };
-            let sent = connection.send(request);
-            let mut failed = match self.in_time(sent, turn).await? {
-                Ok(answer) => return Ok((connection, answer)),
-                Err(failed) => failed,
-            };
-            match failed.take_message() {
-                Some(back) => request = back,
-                None => return Err(self.broken(&*failed.into_error())),
-            }
-        }
-        Err(Fault::new(Reason::UpstreamUnreachable, format!("{}: closes connections before a request", self.dial.address())))
-    }
-
-    /// Waits for the head of the answer. Time in which the downstream is to send more of the request does not count: that bound is the
-    /// server's.
-    async fn in_time(&self, sent: impl Future<Output = Sent>, turn: &Turn) -> Result<Sent, Fault> {
-        let Some(deadlines) = &self.core.response_deadlines else { return Ok(sent.await) };
-        let deadline = deadlines.wait();
-        let mut sent = pin!(sent);
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut sent => return Ok(sent),
-                () = deadline.over() => {}
-            }
-            let limit = deadlines.limit();
-            match turn.left(limit, self.core.clock.instant()) {
-                Some(left) => deadline.restart(left),
-                None => return Err(Fault::new(Reason::UpstreamTimeout, format!("{}: no answer within {limit:?}", self.dial.address()))),
-            }
-        }
-    }
-
-    fn broken(&self, error: &(dyn Error + 'static)) -> Fault {
-        let mut detail = self.dial.address().to_string();
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(fault) = error.downcast_ref::<Fault>() {
-                return fault.clone();
-            }
-            if let Some(alert) = refusal_of_us(error) {
-                let detail = format!("{}: the upstream does not take our certificate, or wants one: {alert:?}", self.dial.address());
-                return Fault::new(Reason::UpstreamUnreachable, detail);
-            }
-            detail = format!("{detail}: {error}");
-            cause = error.source();
-        }
-        Fault::new(Reason::UpstreamBroken, detail)
-    }
-}
-
-/// A peer that speaks TLS 1.3 looks at our certificate when we believe the handshake done (RFC 8446 §4.4.2.4): its refusal comes in place of an
-/// answer, and is one of the connection all the same.
-fn refusal_of_us(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
-    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
-    match inner.downcast_ref::<rustls::Error>()? {
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError),
-        ) => Some(*alert),
-        _ => None,
-    }
 }

@@ -1,32 +1,50 @@
 //! The way to the upstreams: connections of this core, requests sent on them, answers that stream back.
 //!
-//! Everything here belongs to one core and its single-threaded runtime: pools, bodies and tunnels are `Rc` and stay where they were made.
+//! Most of it belongs to one core and its single-threaded runtime: pools, bodies and tunnels are `Rc` and stay where they were made. What all
+//! cores know of an address is in `group` and what that names.
 //!
 //! - `address`: what an upstream's address is. `dial`: a connection to it. `connection`: what one request is sent on; `http2` where others
 //!   share it.
 //! - `pool`: connections that wait for their next request.
-//! - `forward`: one request there, one answer back. `framing`: where a message ends, the same for both hops.
-//! - `request_body`, `body`: the two bodies on their way; `frames`: what the second is made of. `deadlines`: when to give up waiting.
+//! - `forward`: one request there, one answer back; `exchange`: on one address. `heard`: whether a connection brought anything. `framing`: where a
+//!   message ends, the same for both hops.
+//! - `request_body`, `body`: the two bodies on their way; `frames`: what the second is made of. `deadlines`: when to give up waiting; `idle`: for
+//!   the next piece.
+//! - `group`: the addresses of a route; `peer`: one of them; `several`: as a core sees them; `balance`: the choice; `ejection` and `health`: which
+//!   count; `names` and `lookup`: where a name leads.
 //! - `upgrade`: what follows a `101`.
 
 mod address;
+mod balance;
 mod body;
 mod connection;
 mod deadlines;
 mod dial;
+mod ejection;
+mod exchange;
 mod forward;
 mod frames;
 mod framing;
+mod group;
+mod health;
+mod heard;
 mod http2;
+mod idle;
+mod lookup;
+mod names;
+mod peer;
 mod pool;
 mod request_body;
+mod several;
 mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +54,12 @@ use hyper::client::conn::http1;
 
 pub use crate::tasks::{Ender, Ending};
 pub use address::{AddressError, UpstreamAddress};
+pub use balance::{Balance, Stick};
 pub use body::UpstreamBody;
-pub use forward::{forward, forward_listed};
+pub use ejection::Ejection;
+pub use forward::{Passage, forward, forward_listed};
+pub use group::{Group, GroupSettings, Neighbours};
+pub use health::HealthCheck;
 pub use upgrade::Tunnels;
 
 use crate::clock::SharedClock;
@@ -45,6 +67,7 @@ use crate::route::UpstreamId;
 use deadlines::Deadlines;
 use dial::Dial;
 use pool::Pool;
+use several::{Known, Several};
 
 /// What a body's stream may fail with.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -126,12 +149,14 @@ impl Upstream {
 /// All upstreams as one core sees them. Held as `Rc`; a reload makes a new one, and what runs on the old one ends by itself.
 pub struct Upstreams {
     /// What they were made of, in the same order.
-    made_of: (Vec<Upstream>, UpstreamSettings),
+    made_of: (Vec<Arc<Group>>, UpstreamSettings),
     /// By [`crate::route::UpstreamId`].
     targets: Vec<Target>,
     http: http1::Builder,
     connect_timeout: Duration,
     response_deadlines: Option<Rc<Deadlines>>,
+    /// Of routes with bounds of their own, by their length.
+    own_deadlines: RefCell<Vec<Rc<Deadlines>>>,
     clock: SharedClock,
     tunnels: Tunnels,
 }
@@ -140,6 +165,19 @@ enum Target {
     /// Needs no connection: the answer is known.
     Static(StatusCode),
     Reached(Dial, Rc<Pool>),
+    /// Several, or one that may change or has a limit.
+    Several(Box<Several>),
+}
+
+impl Target {
+    /// Whether a tunnel for another protocol can be opened there.
+    fn takes_upgrades(&self) -> bool {
+        match self {
+            Self::Static(_) => true,
+            Self::Reached(dial, _) => dial.takes_upgrades(),
+            Self::Several(several) => several.takes_upgrades(),
+        }
+    }
 }
 
 impl Upstreams {
@@ -147,40 +185,47 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`TlsMissing`] for an https upstream without TLS config.
-    pub fn new(upstreams: Vec<Upstream>, settings: UpstreamSettings, tunnels: Tunnels, clock: SharedClock) -> Result<Self, TlsMissing> {
-        Self::made(upstreams, settings, tunnels, clock, |_| None)
+    pub fn new(upstreams: Vec<Arc<Group>>, settings: UpstreamSettings, tunnels: Tunnels, clock: SharedClock) -> Result<Self, TlsMissing> {
+        Self::made(upstreams, settings, tunnels, clock, &|_, _| None)
     }
 
     /// The upstreams of another config. Connections that wait here are taken over where the upstream is the same.
     ///
     /// # Errors
     /// As [`Upstreams::new`].
-    pub fn taken_over(&self, upstreams: Vec<Upstream>, settings: UpstreamSettings) -> Result<Self, TlsMissing> {
+    pub fn taken_over(&self, upstreams: Vec<Arc<Group>>, settings: UpstreamSettings) -> Result<Self, TlsMissing> {
         let (known, bounds) = &self.made_of;
         // A pool keeps its bounds.
         let same_bounds = *bounds == settings;
-        let pool = |upstream: &Upstream| {
-            let place = known.iter().position(|known| same_bounds && known.is_same(upstream))?;
-            match self.targets.get(place)? {
-                Target::Reached(_, pool) => Some(Rc::clone(pool)),
-                Target::Static(_) => None,
-            }
+        let pool = |upstream: &Upstream, at: &[SocketAddr]| {
+            let mut targets = known.iter().zip(&self.targets).filter(|_| same_bounds);
+            targets.find_map(|(group, target)| match target {
+                Target::Reached(_, pool) if at.is_empty() && group.alone().is_some_and(|known| known.is_same(upstream)) => {
+                    Some(Rc::clone(pool))
+                }
+                Target::Several(several) => several.pool_of(upstream, at),
+                Target::Reached(..) | Target::Static(_) => None,
+            })
         };
-        Self::made(upstreams, settings, self.tunnels.clone(), Arc::clone(&self.clock), pool)
+        Self::made(upstreams, settings, self.tunnels.clone(), Arc::clone(&self.clock), &pool)
     }
 
     fn made(
-        upstreams: Vec<Upstream>,
+        upstreams: Vec<Arc<Group>>,
         settings: UpstreamSettings,
         tunnels: Tunnels,
         clock: SharedClock,
-        known: impl Fn(&Upstream) -> Option<Rc<Pool>>,
+        known: &Known<'_>,
     ) -> Result<Self, TlsMissing> {
-        let target = |upstream: &Upstream| {
+        let target = |group: &Arc<Group>| {
+            let Some(upstream) = group.alone() else {
+                let several = Several::new(Arc::clone(group), settings.clone(), Arc::clone(&clock), known)?;
+                return Ok(Target::Several(Box::new(several)));
+            };
             Ok(match upstream.address.clone() {
                 UpstreamAddress::Static(status) => Target::Static(status),
                 address => {
-                    let pool = known(upstream).unwrap_or_else(|| Pool::new(&settings, Arc::clone(&clock)));
+                    let pool = known(upstream, &[]).unwrap_or_else(|| Pool::new(&settings, Arc::clone(&clock)));
                     Target::Reached(Dial::new(address, upstream.tls.clone())?, pool)
                 }
             })
@@ -191,19 +236,44 @@ impl Upstreams {
             http: http_builder(&settings),
             connect_timeout: settings.connect_timeout,
             response_deadlines: settings.response_timeout.map(Deadlines::new),
+            own_deadlines: RefCell::default(),
             made_of: (upstreams, settings),
             clock,
             tunnels,
         })
     }
 
-    /// Where an upstream is; `None` where the answer is known without asking.
+    /// Where an upstream is, where the config names one place; `None` too where the answer is known without asking.
     #[must_use]
     pub fn address(&self, upstream: UpstreamId) -> Option<&UpstreamAddress> {
         match self.targets.get(upstream.0)? {
             Target::Static(_) => None,
             Target::Reached(dial, _) => Some(dial.address()),
+            Target::Several(several) => several.address(),
         }
+    }
+
+    /// Whether its answer is known without asking anybody.
+    #[must_use]
+    pub fn is_static(&self, upstream: UpstreamId) -> bool {
+        matches!(self.targets.get(upstream.0), Some(Target::Static(_)))
+    }
+
+    /// Its addresses as the config writes them.
+    fn told(&self, upstream: UpstreamId) -> String {
+        let group = self.made_of.0.get(upstream.0);
+        group.map_or_else(String::new, |group| group.addresses().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Waits of this length.
+    fn deadlines(&self, limit: Duration) -> Rc<Deadlines> {
+        let mut own = self.own_deadlines.borrow_mut();
+        if let Some(known) = own.iter().find(|known| known.limit() == limit) {
+            return Rc::clone(known);
+        }
+        let made = Deadlines::new(limit);
+        own.push(Rc::clone(&made));
+        made
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Pool {
     swept: Cell<bool>,
     /// Connections that carry several requests at a time, where the upstream speaks HTTP/2.
     shared: Shared,
+    /// Whether the last one taken had waited for long.
+    rested: Cell<bool>,
 }
 
 struct Idle {
@@ -41,6 +43,7 @@ impl Pool {
             clock,
             swept: Cell::new(false),
             shared: Shared::new(settings),
+            rested: Cell::new(false),
         })
     }
 
@@ -62,6 +65,7 @@ impl Pool {
                 self.idle.borrow_mut().clear();
                 return None;
             }
+            self.rested.set(waited >= RESTED);
             if waited >= RESTED {
                 // The runtime looks at its sockets before we go on, so an upstream's closing that has arrived is seen and the request is
                 // never written into a dead connection.
@@ -71,6 +75,11 @@ impl Pool {
                 return Some(connection);
             }
         }
+    }
+
+    /// Whether the one just taken had waited so long that its upstream may be about to close it.
+    pub(super) fn gave_rested(&self) -> bool {
+        self.rested.get()
     }
 
     /// Takes back one that is ready. A place on a shared connection just falls free.

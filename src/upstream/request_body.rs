@@ -67,6 +67,11 @@ impl Body for RequestBody {
 pub(super) struct Turn(Option<Rc<Cell<Option<Instant>>>>);
 
 impl Turn {
+    /// Whether there is no body at all.
+    pub(super) const fn is_without_body(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Of a time `limit` that has run out once: what the upstream still has, when it was not its turn throughout.
     pub(super) fn left(&self, limit: Duration, now: Instant) -> Option<Duration> {
         match self.0.as_ref()?.get() {

@@ -57,7 +57,7 @@ fn settings() -> UpstreamSettings {
 
 fn core_with(address: &str, settings: UpstreamSettings) -> Rc<Upstreams> {
     let upstream = Upstream { address: UpstreamAddress::parse(address).unwrap(), tls: None };
-    Rc::new(Upstreams::new(vec![upstream], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap())
+    Rc::new(Upstreams::new(vec![Group::single(upstream)], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap())
 }
 
 async fn listen() -> (TcpListener, String) {

@@ -10,7 +10,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::connection::Connection;
+use super::deadlines::Deadlines;
 use super::frames::Frames;
+use super::idle::Moving;
+use super::peer::Held;
 use super::{BoxError, Ender, Ending, UpstreamBody};
 use crate::fault::Fault;
 use crate::header::remove_hop_by_hop;
@@ -94,6 +97,7 @@ impl Offer {
         connection: Connection,
         tunnels: &Tunnels,
         ending: &Ending,
+        (held, idle): (Option<Held>, Option<Rc<Deadlines>>),
     ) -> Result<Response<UpstreamBody>, Fault> {
         let chosen = protocols(answer.headers());
         // RFC 9110 §7.8: only to what was offered.
@@ -102,8 +106,14 @@ impl Offer {
             return Err(Fault::new(Reason::UpstreamBroken, "the upstream switched to a protocol that was not offered"));
         }
         let value = HeaderValue::from_str(&chosen.join(", ")).map_err(|error| Fault::new(Reason::UpstreamBroken, error.to_string()))?;
-        let tunnel =
-            Tunnel { downstream: self.downstream, upstream: hyper::upgrade::on(&mut answer), connection, open: Open::new(tunnels) };
+        let tunnel = Tunnel {
+            downstream: self.downstream,
+            upstream: hyper::upgrade::on(&mut answer),
+            connection,
+            open: Open::new(tunnels),
+            held,
+            idle,
+        };
         tokio::task::spawn_local(tunnel.run(ending.clone()));
         remove_hop_by_hop(answer.headers_mut());
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -128,6 +138,8 @@ struct Tunnel {
     upstream: OnUpgrade,
     connection: Connection,
     open: Open,
+    held: Option<Held>,
+    idle: Option<Rc<Deadlines>>,
 }
 
 impl Tunnel {
@@ -145,13 +157,20 @@ impl Tunnel {
     }
 
     async fn copy(self) -> Result<(), BoxError> {
-        let Self { downstream, upstream, connection, open: _open } = self;
+        let Self { downstream, upstream, connection, open: _open, held: _held, idle } = self;
         let (downstream, upstream) = tokio::try_join!(downstream, upstream)?;
         // Its socket is the tunnel's now.
         drop(connection);
         let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-        copy_bidirectional_with_sizes(&mut downstream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await?;
-        Ok(())
+        let Some(idle) = idle else {
+            copy_bidirectional_with_sizes(&mut downstream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await?;
+            return Ok(());
+        };
+        let (mut upstream, still) = Moving::new(upstream, &idle);
+        tokio::select! {
+            through = copy_bidirectional_with_sizes(&mut downstream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER) => through.map(|_| ()).map_err(Into::into),
+            () = still.over() => Err(format!("nothing went through the tunnel for {:?}", idle.limit()).into()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod harness;
 mod api_keys; // programs show keys of the gateway's own: scopes, ends, floods, a file that changes
 mod architecture; // the five floors, held against the code
 mod assertion; // who somebody is, signed for one upstream: what it says, whose keys, how they change
+mod balancing; // several upstream addresses: shares, names that move, those that fail, what is sent twice, limits and times
 mod basic; // programs and browsers show a name and a password with each request
 mod bearer; // programs show tokens: RFC 6750, issuers, keys that change or cannot be had
 mod bearer_places; // tokens in query, form, other headers and subprotocols: where the route says so, and never further

@@ -27,8 +27,9 @@ pub(super) fn of(config: &Config) -> Vec<Peer> {
         .routes
         .upstreams
         .iter()
-        .filter_map(|upstream| {
-            let place = match &upstream.address {
+        .flat_map(|upstream| upstream.entries.iter().map(move |entry| (upstream, &entry.address)))
+        .filter_map(|(upstream, address)| {
+            let place = match address {
                 UpstreamAddress::Http { host, port } | UpstreamAddress::H2c { host, port } => Place::Tcp(host.clone(), *port),
                 UpstreamAddress::Https { host, port } | UpstreamAddress::H2 { host, port } => {
                     Place::Tls(host.clone(), *port, upstream.tls.clone())
@@ -36,7 +37,7 @@ pub(super) fn of(config: &Config) -> Vec<Peer> {
                 UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
                 UpstreamAddress::Static(_) => return None,
             };
-            Some(Peer { about: format!("upstream {}", upstream.address), place })
+            Some(Peer { about: format!("upstream {address}"), place })
         })
         .collect();
     if let StoreKind::Redis(redis) = &config.store.kind {

@@ -1,7 +1,9 @@
 //! Reading a table of the config key by key. Every key that is asked for is known; what is left over is a mistake. Nothing stops at the first
-//! problem. `scalar` and `fraction` read single values, `strays` tells what is left over; lists and tables are here.
+//! problem. `scalar` and `fraction` read single values, `items` lists of both texts and tables, `strays` tells what is left over; lists and
+//! tables are here.
 
 mod fraction;
+mod items;
 mod scalar;
 mod strays;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 
 use figment::value::{Dict, Num, Value};
 
+pub use items::Item;
 pub use scalar::TrueOr;
 pub use strays::Stray;
 

@@ -60,7 +60,7 @@ impl Reading<'_> {
             .take(3)
             .collect();
         if tables.is_empty() {
-            return format!("is no key of the configuration; known here: {}", stray.known.join(", "));
+            return format!("is no key of the configuration; remove it, or write one that is known here: {}", stray.known.join(", "));
         }
         format!("is no key {here}; there is one of that name in {}", tables.join(", "))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 
-use super::told::{Does, Line, Outcome, Sent};
+use super::told::{Does, Leads, Line, Outcome, Sent};
 use crate::decision::{Challenge, CookieFate, Decision, Permit};
 use crate::endpoint::proxy::{self, explained};
 use crate::endpoint::{Served, Visit, cors, first, login};
@@ -17,7 +17,6 @@ use crate::route::{Route, TokenPlace};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::Ids;
 use crate::telemetry::trace::{TRACEPARENT, X_REQUEST_ID};
-use crate::upstream::UpstreamAddress;
 
 /// What is told of an answer; the rest is the same for every answer of ours.
 const TELLING: [HeaderName; 5] = [LOCATION, WWW_AUTHENTICATE, SET_COOKIE, RETRY_AFTER, ALLOW];
@@ -73,7 +72,7 @@ fn cookie_told(value: &HeaderValue) -> String {
 /// What becomes of a request that was decided.
 pub(super) fn decided(
     visit: &Visit<'_>,
-    upstreams: &[UpstreamAddress],
+    upstreams: &[Leads],
     (route, decision): (&Arc<Route>, Decision),
     request: Request<RequestBody>,
     info: &ConnectionInfo,
@@ -88,7 +87,7 @@ pub(super) fn decided(
 
 fn permitted(
     visit: &Visit<'_>,
-    upstreams: &[UpstreamAddress],
+    upstreams: &[Leads],
     permit: &Permit,
     request: Request<RequestBody>,
     info: &ConnectionInfo,
@@ -107,17 +106,18 @@ fn permitted(
         ..unsettled()
     };
     let upstream = permit.route().upstream.and_then(|id| upstreams.get(id.0));
-    let Some(address) = upstream else {
+    let Some(leads) = upstream else {
         // As upstream::forward refuses it.
         let fault = Fault::new(Reason::UpstreamAbsent, "the route is for forward-auth only");
         return refused(permit.route(), &given, visit.trouble(&Trouble::Refused(fault)));
     };
-    if let UpstreamAddress::Static(status) = address {
-        return Outcome { does: Does::Answer, status: Some(status.as_u16()), ..outcome };
-    }
+    let to = match leads {
+        Leads::Answer(status) => return Outcome { does: Does::Answer, status: Some(status.as_u16()), ..outcome },
+        Leads::To(addresses) => addresses.clone(),
+    };
     let target = sent.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let (set, passed, taken_out) = sorted(visit, permit.route(), &given, sent.headers());
-    let upstream = Sent { to: address.to_string(), method, target, set, passed, taken_out };
+    let upstream = Sent { to, method, target, set, passed, taken_out };
     Outcome { does: Does::Forward, upstream: Some(upstream), ..outcome }
 }
 

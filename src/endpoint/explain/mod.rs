@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::Request;
 
 pub use credential::Supposed;
-pub use told::{Asked, Does, Explained, Judged, Line, OnRoute, Outcome, RuleTold, Sent, Shown, Tried, Who};
+pub use told::{Asked, Does, Explained, Judged, Leads, Line, OnRoute, Outcome, RuleTold, Sent, Shown, Tried, Who};
 
 use super::beside::{Around, OtherEnd, certificate_for};
 use super::token_places::Aside;
@@ -30,7 +30,6 @@ use crate::route::{Access, DryRun, Fit, Route};
 use crate::server::{ConnectionInfo, Entrance, RequestBody, Transport};
 use crate::telemetry::trace::Sampling;
 use crate::telemetry::{Ids, TraceContext};
-use crate::upstream::UpstreamAddress;
 
 use credential::{described, supposed_kind};
 
@@ -40,7 +39,7 @@ use credential::{described, supposed_kind};
 /// Where nobody can be supposed as it was asked for: what was expected instead.
 pub fn explain(
     gateway: &Gateway,
-    upstreams: &[UpstreamAddress],
+    upstreams: &[Leads],
     request: Request<RequestBody>,
     peer: IpAddr,
     supposed: Option<&Supposed<'_>>,

@@ -180,6 +180,15 @@ pub struct Line {
     pub value: String,
 }
 
+/// Where an upstream of the config leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To its addresses, as they are told.
+    To(String),
+    /// Nowhere: the answer stands in the config.
+    Answer(http::StatusCode),
+}
+
 /// A request as the upstream gets it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sent {

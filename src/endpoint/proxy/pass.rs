@@ -30,7 +30,7 @@ use crate::route::{ProofFate, Route};
 use crate::server::{ConnectionInfo, RequestBody};
 use crate::telemetry::Ids;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE, TraceOrigin, X_REQUEST_ID};
-use crate::upstream::{self, Ending, UpstreamBody};
+use crate::upstream::{self, Ending, Passage, Stick, UpstreamBody};
 use crate::verify::dpop::DPOP;
 
 /// Sends the request on; takes the permit that only a decision makes.
@@ -78,6 +78,9 @@ pub(super) async fn pass(
         outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
     }
     let permit = &permit;
+    let who = permit.who().map(|who| &*who.identity);
+    let stick = Stick::of(session.as_ref().map(|(_, cookie)| cookie), who, visit.facts.address);
+    let passage = Passage { ending: &ending, stick };
     let began = gateway.clock.instant();
     // Waiting for two things is kept out of the future of the many requests that wait for one.
     let answer = if unending {
@@ -86,12 +89,12 @@ pub(super) async fn pass(
             tokio::select! {
                 biased;
                 () = over.ended() => None,
-                answer = answer_to(core, permit, addition.as_ref(), outgoing, &ending) => Some(answer),
+                answer = answer_to(core, permit, addition.as_ref(), outgoing, passage) => Some(answer),
             }
         })
         .await
     } else {
-        Some(answer_to(core, permit, addition.as_ref(), outgoing, &ending).await)
+        Some(answer_to(core, permit, addition.as_ref(), outgoing, passage).await)
     };
     let Some(answer) = answer else { return with_who(lasting::ended(visit, permit), permit) };
     let took = gateway.clock.instant().saturating_duration_since(began);
@@ -128,12 +131,15 @@ async fn answer_to(
     permit: &Permit,
     addition: Option<&Addition<'_>>,
     outgoing: Request<RequestBody>,
-    ending: &Ending,
+    passage: Passage<'_>,
 ) -> Result<Response<UpstreamBody>, Trouble> {
     match addition {
-        None => upstream::forward(&core.upstreams, permit, fit_to_leave(core, outgoing, ending), ending).await.map_err(Trouble::from),
+        None => {
+            upstream::forward(&core.upstreams, permit, fit_to_leave(core, outgoing, passage.ending), passage).await.map_err(Trouble::from)
+        }
         Some(addition) => {
-            let forward = async |request| upstream::forward(&core.upstreams, permit, fit_to_leave(core, request, ending), ending).await;
+            let forward =
+                async |request| upstream::forward(&core.upstreams, permit, fit_to_leave(core, request, passage.ending), passage).await;
             Box::pin(addition.send(outgoing, forward)).await
         }
     }

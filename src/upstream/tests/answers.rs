@@ -177,7 +177,7 @@ fn tls_is_checked_against_the_host_and_offers_http_1_1_only() {
         });
         let core = |host: &str, tls| {
             let address = UpstreamAddress::Https { host: host.to_owned(), port };
-            Upstreams::new(vec![Upstream { address, tls }], settings(), Tunnels::new(), Arc::new(SystemClock))
+            Upstreams::new(vec![Group::single(Upstream { address, tls })], settings(), Tunnels::new(), Arc::new(SystemClock))
         };
         assert!(matches!(core("localhost", None), Err(TlsMissing(_))));
 

@@ -90,7 +90,7 @@ fn a_handshake_that_never_ends_is_a_timeout() {
         let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
         let upstream = Upstream { address, tls: Some(Arc::new(tls).into()) };
         let settings = UpstreamSettings { connect_timeout: SOON, ..settings() };
-        let core = Upstreams::new(vec![upstream], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap();
+        let core = Upstreams::new(vec![Group::single(upstream)], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap();
         assert_eq!(send(&core, get("/")).await.err().unwrap().reason, Reason::UpstreamTimeout);
     });
 }

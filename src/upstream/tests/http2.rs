@@ -100,7 +100,7 @@ where
 fn shared(core: &Upstreams) -> &crate::upstream::http2::Shared {
     match &core.targets[0] {
         Target::Reached(_, pool) => pool.shared(),
-        Target::Static(_) => panic!("a static answer has no connections"),
+        Target::Static(_) | Target::Several(_) => panic!("a static answer has no connections"),
     }
 }
 

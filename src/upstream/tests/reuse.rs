@@ -157,7 +157,7 @@ fn a_request_that_a_stale_connection_gave_back_is_sent_on_a_fresh_one_exactly_on
 fn core_idle(core: &Upstreams) -> usize {
     match &core.targets[0] {
         Target::Reached(_, pool) => pool.waiting(),
-        Target::Static(_) => 0,
+        Target::Static(_) | Target::Several(_) => 0,
     }
 }
 
@@ -202,5 +202,18 @@ fn a_request_whose_sender_left_closes_the_connection() {
         });
         assert!(timeout(SOON, send(&core, get("/"))).await.is_err());
         upstream.await.unwrap();
+    });
+}
+
+#[test]
+fn where_one_address_of_a_name_takes_no_connection_the_next_one_is_tried() {
+    on_a_core(async {
+        let (listener, _) = listen().await;
+        let (closed, _) = listen().await;
+        let places = [closed.local_addr().unwrap(), listener.local_addr().unwrap()];
+        drop(closed);
+        let dial = super::super::dial::Dial::new(UpstreamAddress::parse("http://app.test").unwrap(), None).unwrap().at(Box::new(places));
+        assert!(dial.open_io().await.is_ok());
+        assert_eq!(dial.to_string(), format!("http://app.test:80 at {}", places[0]));
     });
 }

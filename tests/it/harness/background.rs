@@ -27,3 +27,20 @@ where
 {
     runtime().spawn(work)
 }
+
+/// Work that ends when this is dropped.
+pub struct Running(JoinHandle<()>);
+
+impl Running {
+    /// Begins it, on the test's own runtime.
+    #[must_use]
+    pub fn start(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

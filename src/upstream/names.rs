@@ -1,0 +1,217 @@
+//! Names of upstreams and where they lead, looked up again and again beside the requests.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use super::lookup::{Found, Lookup};
+use crate::tasks::{Ongoing, Tasks};
+use crate::telemetry::Metrics;
+
+/// A name is looked up again no sooner, and no later, whatever its TTL says.
+const SOONEST: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(30);
+
+/// All names of the process: the same one is looked up once, whoever has it for an upstream.
+pub(super) struct Names {
+    lookup: ArcSwap<Lookup>,
+    /// Others are to be asked: who waits asks again now.
+    others: Arc<Notify>,
+    known: Mutex<Vec<Weak<Name>>>,
+}
+
+/// One name.
+pub(super) struct Name {
+    host: String,
+    /// Goes up when it leads elsewhere: what cores look at.
+    version: AtomicU64,
+    leads: watch::Sender<Leads>,
+    /// Looks it up, for as long as this lives.
+    asking: Mutex<Option<Ongoing>>,
+}
+
+/// Where a name leads.
+#[derive(Clone, Debug)]
+enum Leads {
+    /// It is being looked up for the first time.
+    Unknown,
+    /// Here, as of the last look-up that did not fail.
+    To(Arc<[IpAddr]>),
+    /// Nobody could ever say.
+    Nowhere(String),
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self { lookup: ArcSwap::from_pointee(Lookup::new(Vec::new())), others: Arc::default(), known: Mutex::default() }
+    }
+
+    /// From now on these are asked; none: those of `/etc/resolv.conf`.
+    pub(super) fn ask(&self, servers: &[SocketAddr]) {
+        if self.lookup.load().servers() != servers {
+            self.lookup.store(Arc::new(Lookup::new(servers.to_vec())));
+            self.others.notify_waiters();
+        }
+    }
+
+    /// A name, which is looked up from now on for as long as somebody holds it.
+    pub(super) fn of(self: &Arc<Self>, host: &str, tasks: &Tasks, metrics: &Arc<Metrics>) -> Arc<Name> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|name| name.strong_count() > 0);
+        if let Some(name) = known.iter().filter_map(Weak::upgrade).find(|name| name.host == host) {
+            return name;
+        }
+        let name = Arc::new(Name::unknown(host));
+        known.push(Arc::downgrade(&name));
+        let asking = tasks.until_dropped(Arc::clone(self).look_up(Arc::downgrade(&name), Arc::clone(metrics)));
+        *name.asking.lock().unwrap_or_else(PoisonError::into_inner) = Some(asking);
+        name
+    }
+
+    async fn look_up(self: Arc<Self>, name: Weak<Name>, metrics: Arc<Metrics>) {
+        let mut failures = 0;
+        while let Some(host) = name.upgrade().map(|name| name.host.clone()) {
+            let others = self.others.notified();
+            let lookup = self.lookup.load_full();
+            let found = lookup.addresses(&host).await;
+            let Some(name) = name.upgrade() else { return };
+            if found.is_err() {
+                metrics.upstream_lookup_failed(&host);
+            }
+            let wait = name.take(found, &mut failures);
+            drop(name);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = others => {}
+            }
+        }
+    }
+}
+
+impl Name {
+    fn unknown(host: &str) -> Self {
+        let leads = watch::Sender::new(Leads::Unknown);
+        Self { host: host.to_owned(), version: AtomicU64::new(0), leads, asking: Mutex::default() }
+    }
+
+    /// What cores compare.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Where it leads now; empty where nobody could say.
+    pub(super) fn addresses(&self) -> Arc<[IpAddr]> {
+        match &*self.leads.borrow() {
+            Leads::To(addresses) => Arc::clone(addresses),
+            Leads::Unknown | Leads::Nowhere(_) => Arc::new([]),
+        }
+    }
+
+    /// Why it leads nowhere.
+    pub(super) fn problem(&self) -> Option<String> {
+        match &*self.leads.borrow() {
+            Leads::To(_) => None,
+            Leads::Unknown => Some(format!("{}: its look-up takes too long", self.host)),
+            Leads::Nowhere(why) => Some(format!("{}: {why}", self.host)),
+        }
+    }
+
+    /// Waits for its first look-up.
+    pub(super) async fn known(&self) {
+        let mut leads = self.leads.subscribe();
+        // The sender lives in `self`, so the wait cannot end early.
+        drop(leads.wait_for(|leads| !matches!(leads, Leads::Unknown)).await);
+    }
+
+    /// Takes what a look-up found; when to ask again. A failure changes nothing but that it is told, once.
+    fn take(&self, found: Found, failures: &mut u32) -> Duration {
+        let (addresses, holds) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                *failures = failures.saturating_add(1);
+                let before = self.leads.borrow().clone();
+                if *failures == 1 {
+                    let goes_on = matches!(before, Leads::To(_));
+                    tracing::warn!(name = self.host, why, goes_on, "the upstream's name cannot be looked up");
+                }
+                if !matches!(before, Leads::To(_)) {
+                    self.leads.send_replace(Leads::Nowhere(why));
+                }
+                return (SOONEST * 2_u32.saturating_pow((*failures).min(6) - 1)).min(LATEST);
+            }
+        };
+        if std::mem::take(failures) > 0 {
+            tracing::info!(name = self.host, "the upstream's name can be looked up again");
+        }
+        let addresses: Arc<[IpAddr]> = addresses.into();
+        let before = self.leads.borrow().clone();
+        if !matches!(&before, Leads::To(known) if *known == addresses) {
+            if matches!(before, Leads::To(_)) {
+                tracing::info!(name = self.host, ?addresses, "the upstream's name leads elsewhere");
+            }
+            self.leads.send_replace(Leads::To(addresses));
+            // After it: who sees the number sees what it stands for.
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        holds.clamp(SOONEST, LATEST)
+    }
+}
+
+/// The peers that addresses of one name are. A machine that has IPv4 and IPv6 is one and not two: the other family is what a connection is tried
+/// with where the first does not take it. `localhost`, where an app listens on one of them, is the commonest.
+pub(super) fn peers_of(addresses: &[IpAddr], port: u16) -> Vec<Box<[SocketAddr]>> {
+    let (first, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().map(|address| SocketAddr::new(*address, port)).partition(SocketAddr::is_ipv4);
+    let (first, other) = if first.is_empty() { (other, first) } else { (first, other) };
+    first.iter().map(|at| std::iter::once(at).chain(&other).copied().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> Name {
+        Name::unknown("app.test")
+    }
+
+    fn found(addresses: &[&str], seconds: u64) -> Found {
+        Ok((addresses.iter().map(|address| address.parse().unwrap()).collect(), Duration::from_secs(seconds)))
+    }
+
+    #[test]
+    fn a_ttl_counts_between_one_second_and_thirty() {
+        let (name, mut failures) = (name(), 0);
+        for (ttl, wait) in [(0, 1), (1, 1), (7, 7), (30, 30), (86_400, 30)] {
+            assert_eq!(name.take(found(&["10.0.0.1"], ttl), &mut failures), Duration::from_secs(wait));
+        }
+        assert_eq!(name.version(), 1, "the same answer is no change");
+    }
+
+    #[test]
+    fn a_look_up_that_fails_keeps_the_last_answer_and_is_tried_again_ever_later() {
+        let (name, mut failures) = (name(), 0);
+        let fail = |failures: &mut u32| name.take(Err("no".to_owned()), failures).as_secs();
+        assert_eq!([fail(&mut failures), fail(&mut failures)], [1, 2]);
+        assert!(name.problem().is_some_and(|why| why.contains("app.test: no")) && name.addresses().is_empty());
+        assert_eq!(name.take(found(&["10.0.0.1", "10.0.0.2"], 5), &mut failures), Duration::from_secs(5));
+        let waits: Vec<u64> = (0..8).map(|_| fail(&mut failures)).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!((name.addresses().len(), name.problem(), name.version()), (2, None, 1));
+    }
+
+    #[test]
+    fn two_families_are_one_machine() {
+        let peers = |addresses: &[&str]| -> Vec<String> {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            peers_of(&addresses, 80).iter().map(|at| format!("{at:?}")).collect()
+        };
+        assert_eq!(peers(&["127.0.0.1", "::1"]), ["[127.0.0.1:80, [::1]:80]"]);
+        assert_eq!(peers(&["10.0.0.1", "10.0.0.2"]), ["[10.0.0.1:80]", "[10.0.0.2:80]"]);
+        assert_eq!(peers(&["::1"]), ["[[::1]:80]"]);
+        assert_eq!(peers(&[]), [""; 0]);
+    }
+}
