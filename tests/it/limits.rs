@@ -11,6 +11,7 @@ use crate::harness::browser::Browser;
 use crate::harness::certs::CertificateAuthority;
 use crate::harness::http::{fetch, get};
 use crate::harness::raw::{RawAnswer, RawConnection};
+use crate::harness::raw_h2::{RawH2, SETTINGS};
 use crate::harness::scene::{PUBLIC, Scene, reason};
 use crate::harness::wait::{PATIENCE, eventually_true};
 use crate::harness::world::{Shape, World};
@@ -156,5 +157,43 @@ async fn what_answers_in_time_is_not_touched_by_any_of_it() {
     for _ in 0..3 {
         let answer = fetch(get(&scene.url("/big?bytes=3000000"))).await;
         assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 3_000_000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_carries_as_many_requests_at_once_as_streams_says() {
+    for (keys, told) in [("streams = 3", 3), ("", 100)] {
+        let scene = limited(keys, PUBLIC);
+        let mut connection = RawH2::open(scene.gateway.address).await;
+        let end = tokio::time::Instant::now() + PATIENCE;
+        let settings = loop {
+            let frame = connection.next_frame(end).await.expect("its settings come first");
+            if frame.kind == SETTINGS && frame.flags == 0 {
+                break frame.payload;
+            }
+        };
+        // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2).
+        let most = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 3]).map(|setting| setting[5]);
+        assert_eq!(most, Some(told), "{keys}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_sessions_are_kept_in_memory_as_cached_sessions_says_and_the_others_count_all_the_same() {
+    for (tables, kept) in [("[limits]\ncached_sessions = 2\n", 2), ("", 6)] {
+        let world = World::shaped(Shape { tables, ..Shape::default() }, |provider| provider);
+        let mut browsers = Vec::new();
+        for _ in 0..6 {
+            browsers.push(world.signed_in().await);
+        }
+        for browser in &mut browsers {
+            assert_eq!(browser.get(&world.at("/app")).await.status, 200);
+        }
+        let cached = async || world.gateway.metric("doorward_sessions_cached").await;
+        eventually_true("the cache is told", async || cached().await > 0).await;
+        assert!(cached().await <= kept, "{tables}: {}", cached().await);
+        if tables.is_empty() {
+            eventually_true("all are kept", async || cached().await == kept).await;
+        }
     }
 }

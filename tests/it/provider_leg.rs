@@ -564,6 +564,51 @@ async fn an_upstream_that_asks_for_a_certificate_is_shown_the_one_of_now() {
     assert_eq!((page.status.as_u16(), upstream.count()), (200, 1), "{}", page.text());
 }
 
+/// Whoever is asked for keys or for tokens, of which only the handshake counts here: it has neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn issuers_of_tokens_are_told_by_name_and_pin_and_are_shown_our_certificate() {
+    let (authority, clients) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let (leaf, other) = (authority.leaf(&["login.internal"]), authority.leaf(&["login.internal"]));
+    let (ours, strangers) = (clients.leaf(&["doorward.test"]), CertificateAuthority::new().leaf(&["doorward.test"]));
+    let peer = EchoUpstream::start_mutual_tls(&leaf, "localhost", &clients);
+    let token = |issuer: &str| {
+        let claims = json!({ "iss": issuer, "aud": "orders", "sub": "a", "exp": 4_102_444_800_u64, "iat": 1 });
+        SigningKey::new(Algorithm::Es256, "k").token(&json!({ "alg": "ES256", "kid": "k", "typ": "at+jwt" }), &claims)
+    };
+    let (name, right, wrong) =
+        (", server_name = \"login.internal\"", format!(", pin_sha256 = \"{}\"", leaf.pin()), format!(", pin_sha256 = \"{}\"", other.pin()));
+    let with =
+        |own: &Leaf| format!(", certificate_file = \"{}\", key_file = \"{}\"", own.certificate_file().display(), own.key_file().display());
+    for (more, reached) in [
+        (with(&ours), false),
+        (format!("{name}{}", with(&ours)), true),
+        (name.to_owned(), false),
+        (format!("{name}{}", with(&strangers)), false),
+        (format!("{name}{right}{}", with(&ours)), true),
+        (format!("{name}{wrong}{}", with(&ours)), false),
+    ] {
+        let tls = format!("tls = {{ ca_file = \"{}\"{more} }}\n", authority.file().display());
+        let issuer = peer.url();
+        let shown = format!(
+            "[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"orders\"\n{tls}[[route]]\nupstream = \"static:204\"\naccept = [\"bearer\"]\n\
+             allow = \"any-authenticated\"\n"
+        );
+        let obtained = format!(
+            "[outbound.orders]\nissuer = \"{issuer}\"\nclient_id = \"caller\"\nclient_secret = \"0123456789abcdef\"\nscope = [\"orders\"]\n{tls}\
+             [[route]]\nid = \"call\"\nupstream = \"static:204\"\naccess = \"public\"\noutbound = \"orders\"\n"
+        );
+        for tables in [shown, obtained] {
+            peer.reset();
+            let gateway = Gateway::start(&format!("{TOP}store.kind = \"memory\"\n{tables}"));
+            let mut asked = get(&format!("{}/x", gateway.url));
+            asked.headers_mut().insert("authorization", format!("Bearer {}", token(&issuer)).parse().unwrap());
+            let answer = fetch(asked).await;
+            assert_eq!(answer.status, 503, "{tables}\n{}", answer.text());
+            assert_eq!(peer.count() > 0, reached, "{tables}");
+        }
+    }
+}
+
 /// The certified provider: what one gateway obtains by its key another asks about by its key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_proves_us_where_tokens_are_given_and_where_they_are_asked_about() {
