@@ -19,8 +19,9 @@ pub enum UnderscoreNames {
     Pass,
 }
 
-/// Removes the identity family, and names with `_`, from the headers and from what `Trailer` announces: nothing else is sent after the body,
-/// and there are servers that put it among the headers. In every branch, whatever the route.
+/// Removes the identity family, and names with `_`, from the headers and from what `Trailer` announces: over HTTP/1.1 nothing else is sent after
+/// the body, and there are servers that put it among the headers. Over HTTP/2 everything is: so trailers are given here as well, as they come.
+/// In every branch, whatever the route.
 pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, underscores: UnderscoreNames) {
     let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && name.as_str().contains('_'));
     let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();

@@ -40,7 +40,8 @@ pub struct Passage<'a> {
 ///
 /// The caller has removed hop-by-hop headers and set ours, `Host` too (from `:authority` where the downstream speaks HTTP/2). A request that
 /// asks for an upgrade still has its `Upgrade` header, or has it again, and hyper's upgrade in its extensions; `Connection` is written here.
-/// `Trailer` and `TE: trailers` pass as they are: hyper sends only trailers that `Trailer` announces.
+/// `Trailer` and `TE: trailers` pass as they are. Over HTTP/1.1 hyper sends only trailers that `Trailer` announces; over HTTP/2 all are sent, so
+/// the caller has taken out of them too what has no place there.
 ///
 /// Of the answer the caller removes hop-by-hop headers, except of a `101`, which is complete as it is. A tunnel that follows it ends when
 /// either side ends it, or by the passage's `ending`.
