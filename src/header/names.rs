@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use http::HeaderName;
 
-/// Names that only we may set, compared with case folded and `_` as `-` (CVE-2025-64484: WSGI and CGI servers see no difference).
+/// Names that only we may set, compared with case folded and whatever is no letter or digit as `-`: WSGI and CGI servers see no difference between
+/// `-` and `_` (CVE-2025-64484), and there are some that make `_` of everything else a name may hold (RFC 9110 §5.6.2), as of `.`.
 #[derive(Clone, Debug)]
 pub struct IdentityFamily {
     names: HashSet<String>,
@@ -65,11 +66,8 @@ impl IdentityFamily {
     #[must_use]
     pub fn holds(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        // Most names start with other letters and hold no underscore: told apart without building a string.
-        if name.contains('_') {
-            return self.names(&folded(name));
-        }
-        self.names(name)
+        // Most names are spelled plainly: told apart without building a string.
+        if is_plain(name) { self.names(name) } else { self.names(&folded(name)) }
     }
 }
 
@@ -81,8 +79,13 @@ const fn length_bit(name: &str) -> u64 {
     1 << (name.len() & 63)
 }
 
-/// Lower case, `_` as `-`.
+/// Whether a name means the same to everybody: letters, digits and `-` alone.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Lower case, and `-` for whatever is no letter or digit.
 #[must_use]
 pub fn folded(name: &str) -> String {
-    name.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }

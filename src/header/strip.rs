@@ -3,27 +3,27 @@
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, TRAILER};
 
 use super::cookies::{self, CookieStyle};
-use super::names::IdentityFamily;
+use super::names::{IdentityFamily, is_plain};
 use crate::credential::{API_KEY_PREFIX, CredentialKind};
 use crate::session::TOKEN_PREFIX;
 
 /// The proof beside a token that is bound to a key (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// What becomes of header names with `_`.
+/// What becomes of header names with `_`, or with anything else that is no letter, digit or `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnderscoreNames {
-    /// They go: servers of the CGI family take `X_A` for `X-A`.
+    /// They go: servers of the CGI family take `X_A`, and some `X.A`, for `X-A`.
     Drop,
     /// They pass, except those of the identity family.
     Pass,
 }
 
-/// Removes the identity family, and names with `_`, from the headers and from what `Trailer` announces: over HTTP/1.1 nothing else is sent after
+/// Removes the identity family, and names with `_` and the like, from the headers and from what `Trailer` announces: over HTTP/1.1 nothing else is sent after
 /// the body, and there are servers that put it among the headers. Over HTTP/2 everything is: so trailers are given here as well, as they come.
 /// In every branch, whatever the route.
 pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, underscores: UnderscoreNames) {
-    let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && name.as_str().contains('_'));
+    let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && !is_plain(name.as_str()));
     let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in going {
         headers.remove(name);
@@ -92,10 +92,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_spelling_of_the_family_survives(pick in 0_usize..8, bits: u32, pass: bool) {
+        fn no_spelling_of_the_family_survives(pick in 0_usize..8, bits: u32, other in 0_usize..16, pass: bool) {
             let base = ["x-forwarded-user", "x-forwarded-email", "x-auth-request-groups", "x-forwarded-groups", "x-tenant",
                 "doorward-assertion", "x-real-ip", "forwarded"][pick];
-            let spelled: String = base.chars().enumerate().map(|(at, c)| if c == '-' && bits >> at & 1 == 1 { '_' } else { c }).collect();
+            // Whatever else a name may hold (RFC 9110 §5.6.2).
+            let other = char::from(b"_.!#$%&'*+^`|~_."[other]);
+            let spelled: String = base.chars().enumerate().map(|(at, c)| if c == '-' && bits >> at & 1 == 1 { other } else { c }).collect();
             let mut headers = HeaderMap::new();
             headers.append(HeaderName::from_bytes(spelled.as_bytes()).unwrap(), HeaderValue::from_static("root"));
             headers.append(HeaderName::from_bytes(spelled.to_uppercase().as_bytes()).unwrap(), HeaderValue::from_static("root"));
@@ -124,8 +126,10 @@ mod tests {
         for (rule, left) in [(UnderscoreNames::Drop, false), (UnderscoreNames::Pass, true)] {
             let mut headers = HeaderMap::new();
             headers.append("x_custom", HeaderValue::from_static("1"));
+            headers.append("x.custom", HeaderValue::from_static("1"));
             strip_identity(&mut headers, &family, rule);
             assert_eq!(headers.contains_key("x_custom"), left);
+            assert_eq!(headers.contains_key("x.custom"), left);
         }
     }
 

@@ -58,7 +58,8 @@ impl OpenIdProvider {
     /// Takes the refresh token back, and with it what was issued for it (RFC 7009 §2.1). Nothing happens where there is none, or where the
     /// provider has no endpoint for it.
     pub(super) async fn take_back(&self, tokens: &Tokens) -> Result<(), Trouble> {
-        let Some(refresh_token) = &tokens.refresh_token else { return Ok(()) };
+        // An empty one stands where the copy at hand was kept without its tokens.
+        let Some(refresh_token) = tokens.refresh_token.as_ref().filter(|token| !token.expose().is_empty()) else { return Ok(()) };
         let document = self.discovery.document().await?;
         let Some(endpoint) = self.endpoint(&document, Endpoint::Revocation) else { return Ok(()) };
         let form = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];

@@ -11,6 +11,7 @@ use crate::harness::body::empty;
 use crate::harness::held::Held;
 use crate::harness::hostile::{Endpoint, Lie};
 use crate::harness::http::{HttpClient, fetch};
+use crate::harness::raw::{RawAnswer, RawConnection};
 use crate::harness::scene::Scene;
 use crate::harness::wait::eventually;
 use crate::harness::world::{Shape, World, reason_of};
@@ -81,6 +82,44 @@ async fn signing_out_ends_all_streams_of_that_session_at_once_and_no_other() {
     go_on(&public).await;
     world.upstream.streams_become(4).await;
     assert_eq!(ask(&world, &beside).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_ends_the_uploads_of_that_session_whatever_they_say_of_their_length() {
+    let world = world("");
+    let (mut browser, beside) = (world.signed_in().await, cookie_of(&world).await);
+    let cookie = format!("doorward={}", world.session(&browser).expect("a session"));
+    let begun = async |path: &str, framing: &str, cookie: &str| {
+        let mut connection = RawConnection::open(world.gateway.address).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nCookie: {cookie}\r\nConnection: close\r\n{framing}", world.gateway.address);
+        connection.send(head).await;
+        connection
+    };
+    let (sized, chunked) = ("Content-Length: 1000000\r\n\r\nbegun", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n");
+    let mut unanswered = [begun("/app/sink", sized, &cookie).await, begun("/app/sink", chunked, &cookie).await];
+    // The answer to these has begun.
+    let mut answered = [begun("/app/mirror", sized, &cookie).await, begun("/app/mirror", chunked, &cookie).await];
+    for connection in &mut answered {
+        connection.read_until(|received| received.windows(5).any(|piece| piece == b"begun")).await;
+    }
+    let mut others = begun("/app/sink", "Content-Length: 10\r\n\r\nbegun", &beside).await;
+
+    let page = browser.get(&world.at("/oauth2/session")).await;
+    let page = browser.submit(&page, &page.form_to("sign_out"), &[]).await;
+    assert!(page.set_cookies().iter().any(|line| line.starts_with("doorward=;")), "{}", page.text());
+    let end = Instant::now() + AT_ONCE;
+    for connection in &mut unanswered {
+        let answers = RawAnswer::parse_all(&connection.read_answers().await);
+        assert_eq!(answers[0].status, 401, "{answers:?}");
+        assert!(answers[0].text().contains("session-ended"), "{}", answers[0].text());
+    }
+    for connection in &mut answered {
+        let answers = RawAnswer::parse_all(&connection.read_answers().await);
+        assert!(!answers[0].complete, "broken off, and not ended");
+    }
+    assert!(Instant::now() < end);
+    others.send(b"ended").await;
+    assert_eq!(RawAnswer::parse_all(&others.read_answers().await)[0].status, 200);
 }
 
 async fn both_public(world: &World) -> [Held; 2] {

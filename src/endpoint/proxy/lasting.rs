@@ -17,9 +17,10 @@ use crate::reason::Reason;
 use crate::server::RequestBody;
 use crate::upstream::Ending;
 
-/// Whether it says nothing of its length: it may go on for days, in the name of a session that may end before it.
+/// Whether it brings more than its head: that may go on for days, in the name of a session that may end before it. What it says of its length
+/// is its own word, and one byte a minute is soon no short one.
 pub(super) fn is_unending(request: &Request<RequestBody>) -> bool {
-    request.body().size_hint().exact().is_none()
+    !request.body().is_end_stream()
 }
 
 /// A gRPC call may be silent for as long as its two sides like: nothing but a deadline of theirs, or its connection's end, ends it. There is

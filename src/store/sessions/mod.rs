@@ -292,8 +292,15 @@ impl<P: Default + Send + Sync + 'static> Sessions<P> {
                 Some(known) if !known.opens_with(&cookie) => None,
                 Some(known) if known.holds(TokensKept::Yes) => Some(Arc::clone(&known.session)),
                 // The provider is told of its tokens, which the cache may not have.
-                Some(_) | None => match store.session(id).await? {
-                    Some(stored) => record::open_session(&stored.sealed, &cookie).map(Arc::new),
+                known => match store.session(id).await? {
+                    Some(stored) => {
+                        let session = record::open_session(&stored.sealed, &cookie).map(Arc::new);
+                        // What is left there of a session that has ended is all that is left of it here.
+                        if let (None, Some(cache), Some(_)) = (&session, &cache, &known) {
+                            cache.remove(&id);
+                        }
+                        session
+                    }
                     // Perhaps by an ending that the store could not confirm: it is to be gone on every replica before this says so.
                     None => {
                         delete(&*store, cache.as_deref(), &streams, id).await?;
