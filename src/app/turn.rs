@@ -102,7 +102,7 @@ impl CoreMaker {
         let panicked = Rc::clone(&own);
         CoreService {
             serve: Box::new(move |request, info| {
-                let core = own.core();
+                let (core, request) = (own.core(), Box::new(request));
                 Box::pin(async move { endpoint::answer(&core, request, &info).await })
             }),
             on_panic: Box::new(move |_| {

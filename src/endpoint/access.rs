@@ -23,14 +23,14 @@ use crate::telemetry::{AccessRecord, TraceContext, audit, current};
 const GIVEN_UP: u16 = 499;
 
 /// Answers one request, counts it and writes its access line.
-pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &ConnectionInfo) -> Response<Body> {
+pub async fn answer(core: &Rc<Core>, request: Box<Request<RequestBody>>, info: &ConnectionInfo) -> Response<Body> {
     let gateway = &core.gateway;
     if let Some(answer) = health::answered(gateway, &request, info) {
         return answer;
     }
     let trace = TraceContext::of(request.headers(), &core.ids, traced::sampling(gateway, info));
     facts::note_unlisted(gateway, request.headers(), info);
-    let mut line = AccessLine {
+    let mut line = Box::new(AccessLine {
         began: gateway.clock.instant(),
         at: gateway.clock.wall(),
         trace,
@@ -49,9 +49,9 @@ pub async fn answer(core: &Rc<Core>, request: Request<RequestBody>, info: &Conne
         bytes: 0,
         left_out: false,
         core: Rc::clone(core),
-    };
+    });
     let work = pin!(async {
-        let served = serve(core, Box::new(request), info, &trace).await;
+        let served = serve(core, request, info, &trace).await;
         note_refused(gateway, &trace, &served);
         served
     });

@@ -44,8 +44,8 @@ impl Body {
         Self { source: Source::Stream { body, ended }, line: None }
     }
 
-    pub(super) fn with_line(self, line: AccessLine) -> Self {
-        Self { line: Some(Box::new(line)), ..self }
+    pub(super) fn with_line(self, line: Box<AccessLine>) -> Self {
+        Self { line: Some(line), ..self }
     }
 }
 

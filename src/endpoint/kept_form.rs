@@ -171,7 +171,7 @@ pub(super) struct Called {
 }
 
 /// A request, and the form that is to take its body's place.
-pub(super) type Arrived = (Box<Request<RequestBody>>, Option<Called>);
+pub(super) type Arrived = (Box<Request<RequestBody>>, Option<Box<Called>>);
 
 /// Looks whether a request is the button's. Its length is known, so other forms are not read; one that happens to be as long goes on as it came.
 pub(super) async fn arrived(visit: &Visit<'_>, request: Box<Request<RequestBody>>) -> Result<Arrived, Box<Served>> {
@@ -213,7 +213,7 @@ async fn called(visit: &Visit<'_>, request: Request<RequestBody>) -> Result<Arri
     // To the address that it was sent to, and to no other: the route of that one is about to be decided on.
     let here = login::here_exactly(visit);
     match flow.kept.clone().filter(|kept| here.is_some_and(|here| here.as_str() == kept.url)) {
-        Some(kept) => Ok((request, Some(Called { flow_cookie, flow, kept }))),
+        Some(kept) => Ok((request, Some(Box::new(Called { flow_cookie, flow, kept })))),
         None => Err(Box::new(gone(visit, Some(&flow.return_to)))),
     }
 }

@@ -193,17 +193,18 @@ async fn serve(core: &Core, request: Box<Request<RequestBody>>, info: &Connectio
         let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
         return forward_auth::serve(&visit, &request, info, &question).await;
     }
-    let read = facts::of_request(gateway, &request, info);
-    let facts = match read {
+    let mut facts = match facts::of_request(gateway, &request, info) {
         Ok(facts) => facts,
         Err(fault) => return unread(gateway, &request, trace.request_id(), &fault),
     };
     match place(gateway, &facts) {
         Place::NotTaken => not_taken(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }, outgoing::METHODS),
-        Place::Route => match resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
-            Some(served) => served,
-            None => proxy::serve(core, request, facts, info, trace).await,
-        },
+        Place::Route => {
+            if let Some(served) = resource_metadata::answered(&Visit { gateway, facts: &facts, trace, request_id: trace.request_id() }) {
+                return served;
+            }
+            proxy::serve(core, request, &mut facts, info, trace).await
+        }
         Place::Own(name) => Box::pin(own(gateway, &name, *request, facts, info, trace)).await,
     }
 }

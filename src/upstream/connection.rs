@@ -1,10 +1,15 @@
 //! What one request is sent on: a connection of its own for as long as it takes, or a stream of a connection that it shares.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
@@ -37,12 +42,12 @@ pub(super) type Sent = Result<Response<Frames>, Failed>;
 pub(super) struct Failed {
     pub(super) error: BoxError,
     /// The request, untouched, where the upstream cannot have looked at it.
-    pub(super) back: Option<Request<RequestBody>>,
+    pub(super) back: Option<Box<Request<RequestBody>>>,
 }
 
 impl Failed {
     /// The request, if it may be sent elsewhere.
-    pub(super) fn take_message(&mut self) -> Option<Request<RequestBody>> {
+    pub(super) fn take_message(&mut self) -> Option<Box<Request<RequestBody>>> {
         self.back.take()
     }
 
@@ -69,25 +74,14 @@ impl Connection {
 
     /// Hands the request to the connection at once; what is returned only waits. The error holds the request, untouched, when the upstream
     /// had closed before anything of it was sent, or has said that it did not look at it.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
-        let sending = match self {
+    pub(super) fn send(&mut self, request: Request<RequestBody>) -> Sending<impl Future<Output = Answered> + use<>> {
+        match self {
             Self::Http1(connection) => {
                 connection.heard.begin();
-                Sending::Http1(connection.sender.try_send_request(request))
+                Sending::Http1 { answer: connection.sender.try_send_request(request) }
             }
-            Self::Http2(place) => Sending::Http2(place.send(request)),
-        };
-        async move {
-            match sending {
-                Sending::Http1(sending) => match sending.await {
-                    Ok(answer) => Ok(answer.map(Frames::Http1)),
-                    Err(mut failed) => {
-                        let back = failed.take_message();
-                        Err(Failed { error: failed.into_error().into(), back })
-                    }
-                },
-                Sending::Http2(sending) => sending.await,
-            }
+            // Larger, and shared by as many requests as there are: in a box, so that a request over HTTP/1.1 does not carry its room.
+            Self::Http2(place) => Sending::Http2 { answer: Box::pin(place.send(request)) },
         }
     }
 
@@ -127,9 +121,33 @@ impl Connection {
     }
 }
 
-enum Sending<A, B> {
-    Http1(A),
-    Http2(B),
+/// What hyper says of a request over HTTP/1.1.
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+pin_project! {
+    /// A request under way. By hand, for a block that waits for either would keep room for both, and for each twice.
+    #[project = SendingProjection]
+    pub(super) enum Sending<F> {
+        Http1 { #[pin] answer: F },
+        Http2 { answer: Pin<Box<dyn Future<Output = Sent>>> },
+    }
+}
+
+impl<F: Future<Output = Answered>> Future for Sending<F> {
+    type Output = Sent;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Sent> {
+        match self.project() {
+            SendingProjection::Http1 { answer } => Poll::Ready(match ready!(answer.poll(cx)) {
+                Ok(answer) => Ok(answer.map(Frames::Http1)),
+                Err(mut failed) => {
+                    let back = failed.take_message().map(Box::new);
+                    Err(Failed { error: failed.into_error().into(), back })
+                }
+            }),
+            SendingProjection::Http2 { answer } => answer.as_mut().poll(cx),
+        }
+    }
 }
 
 impl Drop for Http1 {

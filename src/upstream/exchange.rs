@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -54,8 +55,8 @@ pub(super) enum Start {
 
 /// Why there is no answer.
 pub(super) enum Failure {
-    /// No connection: nothing was sent, and here is the request.
-    Unsent(Fault, Box<Request<RequestBody>>),
+    /// No connection: nothing was sent, and the request is where it was.
+    Unsent(Fault),
     /// The connection broke off before anything of an answer came. Here is the request once more, where it may be sent again.
     Lost(Fault, Option<Box<Request<RequestBody>>>),
     /// What came is no answer.
@@ -67,7 +68,7 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn into_fault(self) -> Fault {
         match self {
-            Self::Unsent(fault, _) | Self::Lost(fault, _) | Self::Broken(fault) | Self::Final(fault) => fault,
+            Self::Unsent(fault) | Self::Lost(fault, _) | Self::Broken(fault) | Self::Final(fault) => fault,
         }
     }
 }
@@ -83,10 +84,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends the request on a waiting connection, else on a fresh one. A connection that had closed meanwhile gives the request back
-    /// untouched; nothing of it was sent, so it may be sent elsewhere whatever its method.
+    /// untouched; nothing of it was sent, so it may be sent elsewhere whatever its method. It is taken out of `slot`, and back there where
+    /// nothing of it was sent: a request is large, and is not handed from one to the next.
     pub(super) async fn run(
         &self,
-        mut request: Request<RequestBody>,
+        slot: &mut Option<Request<RequestBody>>,
         turn: &Turn,
         start: Start,
     ) -> Result<(Connection, Response<Frames>), Failure> {
@@ -94,55 +96,57 @@ impl<'a> Exchange<'a> {
         let mut waiting = if shares || start == Start::Fresh { None } else { self.pool.take().await };
         let rested = waiting.is_some() && self.pool.gave_rested();
         let copies = start == Start::Copied || (start == Start::Pooled && rested);
-        let copy = if copies && !shares { copy_of(&request, turn) } else { None };
+        let copy = if copies && !shares { slot.as_ref().and_then(|request| copy_of(request, turn)) } else { None };
         for _ in 0..CONNECTIONS {
             let mut connection = match waiting.take() {
                 Some(connection) => connection,
                 None => {
                     self.pool.keep_swept();
-                    match Box::pin(self.dial.connect(self.pool, (&self.core.http, self.bearing), self.connect)).await {
-                        Ok(connection) => connection,
-                        Err(fault) => return Err(Failure::Unsent(fault, Box::new(request))),
-                    }
+                    Box::pin(self.dial.connect(self.pool, (&self.core.http, self.bearing), self.connect)).await.map_err(Failure::Unsent)?
                 }
             };
-            let sent = connection.send(request);
-            let mut failed = match self.in_time(sent, turn).await.map_err(Failure::Final)? {
+            let Some(request) = slot.take() else {
+                return Err(Failure::Final(Fault::new(Reason::Internal, "a request was to be sent that is gone")));
+            };
+            let sending = pin!(connection.send(request));
+            let mut failed = match self.in_time(sending, turn).await.map_err(Failure::Final)? {
                 Ok(answer) => return Ok((connection, answer)),
                 Err(failed) => failed,
             };
             match failed.take_message() {
-                Some(back) => request = back,
+                Some(back) => *slot = Some(*back),
                 None => return Err(self.failure(&*failed.into_error(), &connection, copy)),
             }
         }
         let fault = Fault::new(Reason::UpstreamUnreachable, format!("{}: closes connections before a request", self.dial));
-        Err(Failure::Unsent(fault, Box::new(request)))
+        Err(Failure::Unsent(fault))
     }
 
     /// Waits for the head of the answer. Time in which the downstream is to send more of the request does not count: that bound is the
     /// server's.
-    async fn in_time(&self, sent: impl Future<Output = Sent>, turn: &Turn) -> Result<Sent, Fault> {
+    async fn in_time(&self, mut sent: Pin<&mut impl Future<Output = Sent>>, turn: &Turn) -> Result<Sent, Fault> {
         let Some(deadlines) = &self.response else { return Ok(sent.await) };
         let deadline = deadlines.wait();
-        let mut sent = pin!(sent);
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut sent => return Ok(sent),
-                () = deadline.over() => {}
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(sent));
             }
-            let limit = deadlines.limit();
-            match turn.left(limit, self.core.clock.instant()) {
-                Some(left) => deadline.restart(left),
-                None => return Err(Fault::new(Reason::UpstreamTimeout, format!("{}: no answer within {limit:?}", self.dial))),
+            loop {
+                ready!(deadline.poll_over(cx));
+                let limit = deadlines.limit();
+                match turn.left(limit, self.core.clock.instant()) {
+                    Some(left) => deadline.restart(left),
+                    None => {
+                        return Poll::Ready(Err(Fault::new(Reason::UpstreamTimeout, format!("{}: no answer within {limit:?}", self.dial))));
+                    }
+                }
             }
-        }
+        })
+        .await
     }
 
     /// What became of a request that was sent, or begun.
-    fn failure(&self, error: &(dyn Error + 'static), connection: &Connection, copy: Option<Request<RequestBody>>) -> Failure {
-        let copy = copy.map(Box::new);
+    fn failure(&self, error: &(dyn Error + 'static), connection: &Connection, copy: Option<Box<Request<RequestBody>>>) -> Failure {
         let mut detail = self.dial.to_string();
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -162,9 +166,9 @@ impl<'a> Exchange<'a> {
 }
 
 /// The request once more, where it may be sent twice: its method is idempotent (RFC 9110 §9.2.2), and it has no body that might be gone.
-fn copy_of(request: &Request<RequestBody>, turn: &Turn) -> Option<Request<RequestBody>> {
+fn copy_of(request: &Request<RequestBody>, turn: &Turn) -> Option<Box<Request<RequestBody>>> {
     (request.method().is_idempotent() && turn.is_without_body()).then(|| {
-        let mut copy = Request::new(RequestBody::Empty);
+        let mut copy = Box::new(Request::new(RequestBody::Empty));
         request.method().clone_into(copy.method_mut());
         request.uri().clone_into(copy.uri_mut());
         request.headers().clone_into(copy.headers_mut());

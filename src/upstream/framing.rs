@@ -1,7 +1,7 @@
 //! Where a message ends. Both hops must agree on it, else one peer's body becomes the next one's request.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, request, response};
+use http::{HeaderMap, Method, Request};
 use http_body::Body;
 
 use super::request_body::RequestBody;
@@ -9,19 +9,19 @@ use crate::fault::Fault;
 use crate::reason::Reason;
 
 /// Frames a request by its body alone: a `Content-Length` that says otherwise is a defect of ours and is not sent.
-pub(super) fn frame_request(parts: &mut request::Parts, body: &RequestBody) -> Result<(), Fault> {
-    parts.headers.remove(TRANSFER_ENCODING);
-    let declared = match content_length(&parts.headers) {
+pub(super) fn frame_request(request: &mut Request<RequestBody>) -> Result<(), Fault> {
+    request.headers_mut().remove(TRANSFER_ENCODING);
+    let declared = match content_length(request.headers()) {
         Ok(None) => None,
         Ok(Some(Length { bytes, lines: 1 })) => Some(bytes),
         Ok(Some(_)) => return Err(defect("more than once")),
         Err(()) => return Err(defect("malformed")),
     };
-    match (declared, body.size_hint().exact()) {
+    match (declared, request.body().size_hint().exact()) {
         (Some(declared), Some(exact)) if declared != exact => Err(defect("with another length than the body's")),
         // hyper leaves out the body of these methods unless the header says that there is one.
-        (None, None) if matches!(parts.method, Method::GET | Method::HEAD) => {
-            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        (None, None) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             Ok(())
         }
         _ => Ok(()),
@@ -29,20 +29,20 @@ pub(super) fn frame_request(parts: &mut request::Parts, body: &RequestBody) -> R
 }
 
 /// Leaves of an answer's framing only what holds for the next hop too: hyper has taken the body out of its coding.
-pub(super) fn frame_response(parts: &mut response::Parts) -> Result<(), Fault> {
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+pub(super) fn frame_response(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         // We never send `TE: gzip` and the like, so nothing else may come (RFC 9112 §7.4).
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Fault::new(Reason::UpstreamBroken, "the answer has a transfer coding that was not asked for"));
         }
-        parts.headers.remove(TRANSFER_ENCODING);
+        headers.remove(TRANSFER_ENCODING);
         // RFC 9112 §6.3: the coding overrides the length, which must not be passed on.
-        parts.headers.remove(CONTENT_LENGTH);
+        headers.remove(CONTENT_LENGTH);
     }
-    match content_length(&parts.headers) {
+    match content_length(headers) {
         Ok(Some(Length { bytes, lines: 2.. })) => {
-            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
             Ok(())
         }
         Ok(_) => Ok(()),

@@ -57,7 +57,7 @@ pub use address::{AddressError, UpstreamAddress};
 pub use balance::{Balance, Stick};
 pub use body::UpstreamBody;
 pub use ejection::Ejection;
-pub use forward::{Passage, forward, forward_listed};
+pub use forward::{Passage, Prepared, forward, forward_listed, prepare};
 pub use group::{Group, GroupSettings, Neighbours};
 pub use health::HealthCheck;
 pub use upgrade::Tunnels;

@@ -91,7 +91,10 @@ async fn signing_out_ends_the_uploads_of_that_session_whatever_they_say_of_their
     let cookie = format!("doorward={}", world.session(&browser).expect("a session"));
     let begun = async |path: &str, framing: &str, cookie: &str| {
         let mut connection = RawConnection::open(world.gateway.address).await;
-        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nCookie: {cookie}\r\nConnection: close\r\n{framing}", world.gateway.address);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nCookie: {cookie}\r\nConnection: close\r\n{framing}",
+            world.gateway.address
+        );
         connection.send(head).await;
         connection
     };

@@ -40,7 +40,7 @@ const NAMED: [(&str, &str); 4] = [
 pub(in crate::endpoint) fn sent(
     visit: &Visit<'_>,
     permit: &Permit,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     info: &ConnectionInfo,
     ids: &Ids,
 ) -> Result<Request<RequestBody>, Box<Served>> {
@@ -75,8 +75,8 @@ pub(in crate::endpoint) fn sent(
     let by_token = permit.who().is_some_and(|who| who.by == CredentialKind::Bearer);
     let token = (by_token && route.tells_tokens()).then(|| Secret::new(ACCESS_TOKEN.to_owned()));
     let shown = Shown { token, prepared: None };
-    let mut outgoing = outgoing(visit, permit, &way, (open.as_ref(), &shown), request, info, ids).map_err(failed)?;
-    let headers = outgoing.headers_mut();
+    outgoing(visit, permit, &way, (open.as_ref(), &shown), &mut request, info, ids).map_err(failed)?;
+    let headers = request.headers_mut();
     outbound::clear(visit.gateway, route, headers);
     if let Some(added) = route.outbound
         && permit.reason() != Reason::Preflight
@@ -88,7 +88,7 @@ pub(in crate::endpoint) fn sent(
     if route.assertion.is_some() && permit.who().is_some() {
         headers.insert(DOORWARD_ASSERTION, named(ASSERTION));
     }
-    Ok(outgoing)
+    Ok(request)
 }
 
 fn named(place: &'static str) -> HeaderValue {

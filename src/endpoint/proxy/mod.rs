@@ -36,18 +36,18 @@ use crate::telemetry::TraceContext;
 pub(in crate::endpoint) async fn serve(
     core: &Core,
     request: Box<Request<RequestBody>>,
-    mut facts: RequestFacts,
+    facts: &mut RequestFacts,
     info: &ConnectionInfo,
     trace: &TraceContext,
 ) -> Served {
     let gateway = &*core.gateway;
     let Some(route) = gateway.routes.select(&facts.host, &facts.path, &facts.method, facts.known_address) else {
-        let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
+        let visit = Visit { gateway, facts, trace, request_id: trace.request_id() };
         return visit.refuse(&Fault::new(Reason::NoRoute, "no route matches"));
     };
     facts.audience = route.login.audience(facts.audience, &facts.method, request.headers());
-    let aside = Aside::take(route, &mut facts, request.headers());
-    let visit = Visit { gateway, facts: &facts, trace, request_id: trace.request_id() };
+    let aside = Aside::take(route, facts, request.headers());
+    let visit = Visit { gateway, facts, trace, request_id: trace.request_id() };
     let origin = cors::origin(route, request.headers());
     let mut served = on_route(core, &visit, route, request, info, &aside).await;
     cors::allow(&mut served, route, origin);

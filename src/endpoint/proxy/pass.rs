@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, TE, TRAILER, UPGRADE};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Empty};
 
 use super::lasting;
 use super::leg::Way;
@@ -69,32 +69,39 @@ pub(super) async fn pass(
         Err(Trouble::Refused(fault)) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
         Err(outage @ Trouble::Unreachable(_)) => return with_who(visit.trouble(&outage), &permit),
     };
-    let mut outgoing = match outgoing(visit, &permit, &way, (open, &shown), *request, info, &core.ids) {
-        Ok(outgoing) => outgoing,
-        Err(fault) => return with_who(denied_or_failed(visit, &permit, fault), &permit),
-    };
-    outbound::clear(gateway, permit.route(), outgoing.headers_mut());
+    let mut request = request;
+    if let Err(fault) = outgoing(visit, &permit, &way, (open, &shown), &mut request, info, &core.ids) {
+        return with_who(denied_or_failed(visit, &permit, fault), &permit);
+    }
+    outbound::clear(gateway, permit.route(), request.headers_mut());
     if let Some(assertion) = assertion {
-        outgoing.headers_mut().insert(DOORWARD_ASSERTION, assertion);
+        request.headers_mut().insert(DOORWARD_ASSERTION, assertion);
     }
     let permit = &permit;
     let who = permit.who().map(|who| &*who.identity);
     let stick = Stick::of(session.as_ref().map(|(_, cookie)| cookie), who, visit.facts.address);
     let passage = Passage { ending: &ending, stick };
     let began = gateway.clock.instant();
-    // Waiting for two things is kept out of the future of the many requests that wait for one.
+    // Most requests bring nothing but their head. What the others need is kept out of the future of these: waiting for two things, a token that is
+    // added, a body that is looked through.
     let answer = if unending {
         Box::pin(async {
             let mut over = ending.clone();
             tokio::select! {
                 biased;
                 () = over.ended() => None,
-                answer = answer_to(core, permit, addition.as_ref(), outgoing, passage) => Some(answer),
+                answer = answer_to(core, permit, addition.as_ref(), *request, passage) => Some(answer),
             }
         })
         .await
+    } else if addition.is_none() && request.body().is_end_stream() {
+        let mut prepared = upstream::prepare(&core.upstreams, permit, request.map(|_| Empty::new()), passage);
+        Some(match &mut prepared {
+            Ok(prepared) => prepared.forward().await.map_err(Trouble::from),
+            Err(fault) => Err(fault.clone().into()),
+        })
     } else {
-        Some(answer_to(core, permit, addition.as_ref(), outgoing, passage).await)
+        Some(Box::pin(answer_to(core, permit, addition.as_ref(), *request, passage)).await)
     };
     let Some(answer) = answer else { return with_who(lasting::ended(visit, permit), permit) };
     let took = gateway.clock.instant().saturating_duration_since(began);
@@ -140,7 +147,7 @@ async fn answer_to(
         Some(addition) => {
             let forward =
                 async |request| upstream::forward(&core.upstreams, permit, fit_to_leave(core, request, passage.ending), passage).await;
-            Box::pin(addition.send(outgoing, forward)).await
+            addition.send(outgoing, forward).await
         }
     }
 }
@@ -149,16 +156,16 @@ fn with_who(served: Served, permit: &Permit) -> Served {
     served.of_permit(permit)
 }
 
-/// The request as the upstream gets it: hop-by-hop headers out, the identity family out, ours in.
+/// Makes of a request what the upstream gets: hop-by-hop headers out, the identity family out, ours in.
 pub(super) fn outgoing(
     visit: &Visit<'_>,
     permit: &Permit,
     way: &Way<'_>,
     (session, shown): (Option<&OpenSession>, &Shown),
-    mut request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     info: &ConnectionInfo,
     ids: &Ids,
-) -> Result<Request<RequestBody>, Fault> {
+) -> Result<(), Fault> {
     let (gateway, trace) = (visit.gateway, visit.trace);
     let settings = &gateway.settings;
     let route = permit.route();
@@ -215,7 +222,7 @@ pub(super) fn outgoing(
     if !way.leaves(request.uri()) {
         *request.uri_mut() = way.target()?;
     }
-    Ok(request)
+    Ok(())
 }
 
 /// Whether the upstream checks the DPoP proof again and so gets it, with its token.

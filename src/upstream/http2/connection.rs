@@ -139,7 +139,7 @@ impl Place {
             let mut sender = connection.sender.clone();
             if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
                 connection.retired.set(true);
-                return Err(Failed { error: error.into(), back: Some(Request::from_parts(parts, body)) });
+                return Err(Failed { error: error.into(), back: Some(Box::new(Request::from_parts(parts, body))) });
             }
             let whole = body.is_end_stream();
             let (mut answer, stream) = match sender.send_request(head, whole) {
@@ -148,7 +148,7 @@ impl Place {
                     // Refused by the connection, not for what it says.
                     let unsent = error.is_go_away() || error.is_io();
                     connection.retired.set(unsent || connection.retired.get());
-                    return Err(Failed { error: error.into(), back: unsent.then(|| Request::from_parts(parts, body)) });
+                    return Err(Failed { error: error.into(), back: unsent.then(|| Box::new(Request::from_parts(parts, body))) });
                 }
             };
             drop(sender);
@@ -182,7 +182,7 @@ impl Place {
                         connection.retired.set(true);
                     }
                     let body = if unseen && whole { Some(RequestBody::Empty) } else { unseen.then(|| upload.back()).flatten() };
-                    Err(Failed { error: error.into(), back: body.map(|body| Request::from_parts(parts, body)) })
+                    Err(Failed { error: error.into(), back: body.map(|body| Box::new(Request::from_parts(parts, body))) })
                 }
             }
         }
