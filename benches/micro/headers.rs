@@ -2,7 +2,7 @@
 
 use doorward::header::cookies::{CookieStyle, SameSite, Secure};
 use doorward::header::{
-    Forwarding, IdentityFamily, IdentityHeader, Naming, OwnCookies, PreparedHeaders, Telling, TokensToTell, UnderscoreNames,
+    Forwarding, IdentityFamily, IdentityHeader, LastTold, Naming, OwnCookies, PreparedHeaders, Telling, TokensToTell, UnderscoreNames,
     remove_hop_by_hop, set_forwarded, strip_credentials, strip_identity,
 };
 use doorward::request::{Host, Scheme};
@@ -17,7 +17,7 @@ pub fn run() {
     let (family, host, ann, prepared) =
         (IdentityFamily::new([]), Host::parse("app.bench.test").unwrap(), people::ann(3), PreparedHeaders::default());
     let own = [IdentityHeader::User, IdentityHeader::Email, IdentityHeader::PreferredUsername, IdentityHeader::Groups];
-    let peer = "203.0.113.7".parse().unwrap();
+    let (peer, last) = ("203.0.113.7".parse().unwrap(), LastTold::default());
     let outgoing = |headers: &HeaderMap| {
         let mut headers = headers.clone();
         remove_hop_by_hop(&mut headers);
@@ -25,7 +25,7 @@ pub fn run() {
         strip_credentials(&mut headers, OwnCookies(&style), |_| false);
         let telling = Telling { route: 1, names: &own, rules: &[] };
         prepared.get(&ann, TokensToTell::default(), telling, Naming::Upstream).unwrap().set(&mut headers);
-        set_forwarded(&mut headers, Forwarding { peer, scheme: Scheme::Https, host: &host, before: None });
+        set_forwarded(&mut headers, Forwarding { peer, scheme: Scheme::Https, host: &host, before: None }, &last);
         headers
     };
     let requests = [5, 20, 60].map(|count| (count, request(count, &style)));

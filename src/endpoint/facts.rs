@@ -15,15 +15,15 @@ const REQUEST_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
 /// The facts of a request that was sent to us to be proxied, or to an endpoint of ours.
 pub(super) fn of_request<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo) -> Result<RequestFacts, Fault> {
     let headers = request.headers();
-    let host = known_host(gateway, request)?;
+    let host = known_host(gateway, request, info)?;
     one_credential(headers)?;
     let path = path_of(gateway, request.uri().path())?;
     Ok(facts(gateway, request, info, host, path))
 }
 
 /// The one host that is asked for, which the config names.
-pub(super) fn known_host<B>(gateway: &Gateway, request: &Request<B>) -> Result<Host, Fault> {
-    let host = one_host(request)?;
+pub(super) fn known_host<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo) -> Result<Host, Fault> {
+    let host = one_host(request, Some(info))?;
     if gateway.settings.sites.knows(&host) {
         return Ok(host);
     }
@@ -38,7 +38,7 @@ pub(super) fn known_host<B>(gateway: &Gateway, request: &Request<B>) -> Result<H
 /// the gateway's address there.
 pub(super) fn of_question<B>(gateway: &Gateway, request: &Request<B>, info: &ConnectionInfo, path: CanonicalPath) -> RequestFacts {
     let sites = &gateway.settings.sites;
-    let host = one_host(request).ok().filter(|host| sites.knows(host)).unwrap_or_else(|| sites.first_host().clone());
+    let host = one_host(request, Some(info)).ok().filter(|host| sites.knows(host)).unwrap_or_else(|| sites.first_host().clone());
     facts(gateway, request, info, host, path)
 }
 
@@ -94,7 +94,7 @@ pub(super) fn one_credential(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// One host and one only: `:authority` or `Host`, and if both are there they agree (RFC 9112 §3.2, RFC 9113 §8.3.1).
-pub(super) fn one_host<B>(request: &Request<B>) -> Result<Host, Fault> {
+pub(super) fn one_host<B>(request: &Request<B>, info: Option<&ConnectionInfo>) -> Result<Host, Fault> {
     let malformed = |detail: &str| Fault::new(Reason::HostMalformed, detail);
     let mut lines = request.headers().get_all(HOST).iter();
     let line = lines.next();
@@ -102,7 +102,13 @@ pub(super) fn one_host<B>(request: &Request<B>) -> Result<Host, Fault> {
         return Err(malformed("two Host headers"));
     }
     let line = match line {
-        Some(line) => Some(line.to_str().ok().and_then(Host::parse).ok_or_else(|| malformed("Host is no host name"))?),
+        Some(line) => {
+            let host = match info {
+                Some(info) => info.last.host.parse(line),
+                None => line.to_str().ok().and_then(Host::parse),
+            };
+            Some(host.ok_or_else(|| malformed("Host is no host name"))?)
+        }
         None => None,
     };
     let authority = match request.uri().authority() {

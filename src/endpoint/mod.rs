@@ -186,7 +186,7 @@ async fn serve(core: &Core, request: Box<Request<RequestBody>>, info: &Connectio
         return Box::pin(outgoing::serve(core, index, *request, info, trace)).await;
     }
     if info.entrance == Entrance::Redirecting {
-        return to_https::serve(gateway, &request, trace);
+        return to_https::serve(gateway, &request, info, trace);
     }
     if let Some(question) = forward_auth::asked(gateway, request.uri()) {
         let facts = facts::of_question(gateway, &request, info, question.path.clone());

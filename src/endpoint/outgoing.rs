@@ -59,7 +59,7 @@ async fn call(core: &Core, index: usize, mut request: Request<RequestBody>, info
         return Err(Fault::new(Reason::MethodNotAllowed, detail).into());
     }
     of_a_program(request.headers())?;
-    let asked = one_host(&request)?;
+    let asked = one_host(&request, Some(info))?;
     let own_port = Some(info.local.port()).filter(|port| *port != 0);
     let listed = listener.hosts.find(&asked, own_port).ok_or_else(|| {
         let hosts = listener.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect::<Vec<_>>().join(", ");

@@ -14,6 +14,15 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The values of all pairs of this name, as [`pairs`] gives them. Whatever has another name is not looked into.
+pub fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    raw_pairs(headers).filter_map(move |pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")?;
+        // As a whole, so that a pair is text or is none.
+        Some(std::str::from_utf8(value).ok()?.trim_ascii().trim_matches('"'))
+    })
+}
+
 fn raw_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(COOKIE).iter().flat_map(|line| Pieces(Some(line.as_bytes()))).map(<[u8]>::trim_ascii)
 }
@@ -75,7 +84,8 @@ pub fn remove_set(headers: &mut HeaderMap, ours: impl Fn(&str) -> bool) {
 }
 
 fn name_of(pair: &[u8]) -> &[u8] {
-    pair.split(|&byte| byte == b'=').next().unwrap_or(pair).trim_ascii()
+    let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+    pair.get(..end).unwrap_or(pair).trim_ascii()
 }
 
 /// How long a cookie is kept.
@@ -212,6 +222,21 @@ mod tests {
         let http = CookieStyle::new(Secure::No, None, "", SameSite::None);
         assert_eq!(http.set_flow("h", "v", Kept::UntilBrowserCloses).unwrap(), "doorward-flow-h=v; Path=/; HttpOnly; SameSite=Lax");
         assert!(https.is_ours("__Host-doorward-flow-x") && !https.is_ours("doorward") && !shared.is_ours("__Secure-doorward"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_values_of_a_name_are_those_of_all_pairs(line in r#"([ab;= "\t]|ab|ab=){0,12}"#, other: bool) {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, HeaderValue::from_str(&line).unwrap());
+            if other {
+                headers.append(COOKIE, HeaderValue::from_bytes(b"ab=c; ab=\xff; ab=d").unwrap());
+            }
+            for name in ["a", "ab"] {
+                let of_pairs: Vec<_> = pairs(&headers).filter(|(found, _)| *found == name).map(|(_, value)| value).collect();
+                prop_assert_eq!(values(&headers, name).collect::<Vec<_>>(), of_pairs);
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who stands in front of us and whom they speak for: `X-Forwarded-*` and `Forwarded` (RFC 7239), believed only from listed peers.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -106,45 +107,80 @@ pub struct Forwarding<'a> {
     pub before: Option<&'a str>,
 }
 
+/// What was told last of a connection. The next request on it usually comes from the same place and for the same host, and is told by the same
+/// values.
+#[derive(Debug, Default)]
+pub struct LastTold(RefCell<Option<Told>>);
+
+#[derive(Debug)]
+struct Told {
+    peer: IpAddr,
+    scheme: Scheme,
+    host: Host,
+    forwarded_for: HeaderValue,
+    forwarded: HeaderValue,
+    forwarded_host: HeaderValue,
+}
+
+impl Told {
+    /// Two texts put together by hand: the machinery of `format!` costs more than what is written here. `None`: the host is no header value.
+    fn new(peer: IpAddr, scheme: Scheme, host: &Host) -> Option<Self> {
+        let mut text = String::with_capacity(96);
+        push_address(&mut text, peer);
+        let forwarded_for = HeaderValue::from_str(&text).ok()?;
+        text.clear();
+        text.push_str("for=");
+        match peer {
+            IpAddr::V4(_) => push_address(&mut text, peer),
+            IpAddr::V6(_) => {
+                text.push_str("\"[");
+                push_address(&mut text, peer);
+                text.push_str("]\"");
+            }
+        }
+        text.push_str(";host=\"");
+        let begin = text.len();
+        text.push_str(host.name());
+        if let Some(port) = host.port() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ":{port}");
+        }
+        let forwarded_host = HeaderValue::from_str(text.get(begin..)?).ok()?;
+        text.push_str("\";proto=");
+        text.push_str(scheme.as_str());
+        let forwarded = HeaderValue::from_str(&text).ok()?;
+        Some(Self { peer, scheme, host: host.clone(), forwarded_for, forwarded, forwarded_host })
+    }
+
+    fn fits(&self, peer: IpAddr, scheme: Scheme, host: &Host) -> bool {
+        self.peer == peer && self.scheme == scheme && self.host == *host
+    }
+}
+
 /// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`, after whatever the downstream sent of them was stripped. Returns the value of
-/// `X-Forwarded-Host`; `None`: there can be none.
-pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>) -> Option<HeaderValue> {
+/// `X-Forwarded-Host`; `None`: there can be none, and nothing is set.
+pub fn set_forwarded(headers: &mut HeaderMap, forwarding: Forwarding<'_>, last: &LastTold) -> Option<HeaderValue> {
     let Forwarding { peer, scheme, host, before } = forwarding;
     let peer = peer.to_canonical();
-    // One text for all, put together by hand: the machinery of `format!` costs more than what is written here.
-    let mut text = String::with_capacity(192);
-    if let Some(before) = before.filter(|before| !before.is_empty()) {
-        text.push_str(before);
-        text.push_str(", ");
+    let mut last = last.0.borrow_mut();
+    if !last.as_ref().is_some_and(|told| told.fits(peer, scheme, host)) {
+        *last = Told::new(peer, scheme, host);
     }
-    push_address(&mut text, peer);
-    set(headers, FOR, &text);
-    text.clear();
-    text.push_str("for=");
-    match peer {
-        IpAddr::V4(_) => push_address(&mut text, peer),
-        IpAddr::V6(_) => {
-            text.push_str("\"[");
+    let told = last.as_ref()?;
+    match before.filter(|before| !before.is_empty()) {
+        None => drop(headers.insert(FOR, told.forwarded_for.clone())),
+        Some(before) => {
+            let mut text = String::with_capacity(before.len() + 48);
+            text.push_str(before);
+            text.push_str(", ");
             push_address(&mut text, peer);
-            text.push_str("]\"");
+            set(headers, FOR, &text);
         }
     }
-    text.push_str(";host=\"");
-    let begin = text.len();
-    text.push_str(host.name());
-    if let Some(port) = host.port() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ":{port}");
-    }
-    let host = text.get(begin..).and_then(|host| HeaderValue::from_str(host).ok());
-    text.push_str("\";proto=");
-    text.push_str(scheme.as_str());
-    set(headers, FORWARDED, &text);
-    if let Some(host) = &host {
-        headers.insert(HOST, host.clone());
-    }
+    headers.insert(FORWARDED, told.forwarded.clone());
+    headers.insert(HOST, told.forwarded_host.clone());
     headers.insert(PROTO, HeaderValue::from_static(scheme.as_str()));
-    host
+    Some(told.forwarded_host.clone())
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -279,10 +315,29 @@ mod tests {
         let mut headers = HeaderMap::new();
         let host = Host::parse("app.test:8443").unwrap();
         let forwarding = Forwarding { peer: "::1".parse().unwrap(), scheme: Scheme::Https, host: &host, before: Some("1.1.1.1") };
-        set_forwarded(&mut headers, forwarding);
+        let last = LastTold::default();
+        set_forwarded(&mut headers, forwarding, &last);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, ::1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "app.test:8443");
         assert_eq!(headers["forwarded"], "for=\"[::1]\";host=\"app.test:8443\";proto=https");
+        // What was told before is told again only of the same place, in the same way, for the same host.
+        let other = Host::parse("other.test").unwrap();
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), "::ffff:10.0.0.2".parse().unwrap());
+        for (peer, scheme, host, told) in [
+            (one, Scheme::Https, &host, "for=10.0.0.1;host=\"app.test:8443\";proto=https"),
+            (one, Scheme::Https, &host, "for=10.0.0.1;host=\"app.test:8443\";proto=https"),
+            (two, Scheme::Https, &host, "for=10.0.0.2;host=\"app.test:8443\";proto=https"),
+            (two, Scheme::Http, &host, "for=10.0.0.2;host=\"app.test:8443\";proto=http"),
+            (two, Scheme::Http, &other, "for=10.0.0.2;host=\"other.test\";proto=http"),
+        ] {
+            let mut headers = HeaderMap::new();
+            let said = set_forwarded(&mut headers, Forwarding { peer, scheme, host, before: None }, &last);
+            assert_eq!(said.as_ref(), headers.get("x-forwarded-host"));
+            assert_eq!(headers["x-forwarded-host"], host.to_string());
+            assert_eq!(headers["x-forwarded-for"], peer.to_canonical().to_string());
+            assert_eq!(headers["x-forwarded-proto"], scheme.as_str());
+            assert_eq!(headers["forwarded"], told);
+        }
     }
 }

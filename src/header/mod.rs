@@ -23,7 +23,7 @@ mod user_agent;
 pub use assertion::{ASSERTION_LIMIT, AssertionRule, DOORWARD_ASSERTION, ToldClaim};
 pub use caching::{is_for_shared_caches, keep_private};
 pub use client_cert::forwarded_certificate;
-pub use forwarded::{AddressSource, Forwarding, Whence, names_another, set_forwarded, whence};
+pub use forwarded::{AddressSource, Forwarding, LastTold, Whence, names_another, set_forwarded, whence};
 pub use hop_by_hop::remove_hop_by_hop;
 pub use identity::{IDENTITY_LIMIT, IdentityHeader, IdentityHeaders, Naming, TOKEN_LIMIT, Telling};
 pub use mend::Mending;

@@ -23,7 +23,7 @@ pub enum UnderscoreNames {
 /// the body, and there are servers that put it among the headers. Over HTTP/2 everything is: so trailers are given here as well, as they come.
 /// In every branch, whatever the route.
 pub fn strip_identity(headers: &mut HeaderMap, family: &IdentityFamily, underscores: UnderscoreNames) {
-    let goes = |name: &HeaderName| family.holds(name) || (underscores == UnderscoreNames::Drop && !is_plain(name.as_str()));
+    let goes = |name: &HeaderName| (underscores == UnderscoreNames::Drop && !is_plain(name.as_str())) || family.holds(name);
     let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in going {
         headers.remove(name);
@@ -48,29 +48,24 @@ pub struct OwnCookies<'a>(pub &'a CookieStyle);
 /// does not read is the app's own and stays.
 pub fn strip_credentials(headers: &mut HeaderMap, own: OwnCookies<'_>, read: impl Fn(CredentialKind) -> bool) {
     cookies::remove(headers, |name| own.0.is_ours(name));
-    // A program shows its token or key to whatever it calls here. It opens what it opens on other routes: like a cookie of ours it goes nowhere.
-    if headers.get(AUTHORIZATION).is_some_and(is_own) {
-        headers.remove(AUTHORIZATION);
-    }
     if read(CredentialKind::Bearer) {
-        remove_scheme(headers, "bearer");
-        remove_scheme(headers, "dpop");
         headers.remove(DPOP);
     }
-    if read(CredentialKind::Basic) {
-        remove_scheme(headers, "basic");
+    // Most people have a cookie and nothing there.
+    let Some(shown) = headers.get(AUTHORIZATION) else { return };
+    let named = |scheme: &str| after_scheme(shown.as_bytes(), scheme).is_some();
+    // A program shows its token or key to whatever it calls here. It opens what it opens on other routes: like a cookie of ours it goes nowhere.
+    let goes = is_own(shown)
+        || (read(CredentialKind::Bearer) && (named("bearer") || named("dpop")))
+        || (read(CredentialKind::Basic) && named("basic"));
+    if goes {
+        headers.remove(AUTHORIZATION);
     }
 }
 
 fn is_own(value: &HeaderValue) -> bool {
     let shown = ["bearer", "dpop"].into_iter().find_map(|scheme| after_scheme(value.as_bytes(), scheme)).map(<[u8]>::trim_ascii);
     shown.is_some_and(|shown| [TOKEN_PREFIX, API_KEY_PREFIX].iter().any(|prefix| shown.starts_with(prefix.as_bytes())))
-}
-
-fn remove_scheme(headers: &mut HeaderMap, scheme: &str) {
-    if headers.get(AUTHORIZATION).is_some_and(|value| after_scheme(value.as_bytes(), scheme).is_some()) {
-        headers.remove(AUTHORIZATION);
-    }
 }
 
 /// What follows `scheme` (given in small letters; in any case, RFC 9110 §11.1) in an `Authorization` value, whatever it is; `None`: another

@@ -1,6 +1,9 @@
 //! The host of a request, in one spelling.
 
+use std::cell::RefCell;
 use std::fmt;
+
+use http::HeaderValue;
 
 /// A host name or address in lower case without its trailing dot, with the port where one was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +40,25 @@ impl Host {
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         self.port
+    }
+}
+
+/// The host that was read last of a connection, with what it was read from: the next request on it usually says the same.
+#[derive(Debug, Default)]
+pub struct LastHost(RefCell<Option<(HeaderValue, Host)>>);
+
+impl LastHost {
+    /// As [`Host::parse`] of the value.
+    #[must_use]
+    pub fn parse(&self, value: &HeaderValue) -> Option<Host> {
+        let mut last = self.0.borrow_mut();
+        if let Some((_, host)) = last.as_ref().filter(|(said, _)| said == value) {
+            return Some(host.clone());
+        }
+        let host = Host::parse(value.to_str().ok()?)?;
+        // A copy: the value itself is a part of what was read from the socket, all of which would be kept with it.
+        *last = HeaderValue::from_bytes(value.as_bytes()).ok().map(|said| (said, host.clone()));
+        Some(host)
     }
 }
 
@@ -77,6 +99,15 @@ mod tests {
         #[test]
         fn it_is_read_as_the_parts_of_an_authority(text in r"(\[[0-9a-f:]{0,6}\]|[A-Za-z0-9._-]{0,8}|\[::1\])(:[0-9]{0,6}|[:\[\]a.]{0,3})") {
             prop_assert_eq!(Host::parse(&text), by_authority(&text));
+        }
+    }
+
+    #[test]
+    fn the_last_host_is_read_again_only_from_the_same_bytes() {
+        let last = LastHost::default();
+        for text in ["app.test", "app.test", "APP.test", "app.test:80", "app..test", "app.test:80", "\u{e9}.test", "app.test"] {
+            let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+            assert_eq!(last.parse(&value), Host::parse(text), "{text}");
         }
     }
 

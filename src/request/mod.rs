@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use http::Method;
 use http::header::{ACCEPT, HeaderName};
 
-pub use host::Host;
+pub use host::{Host, LastHost};
 pub use path::{CanonicalPath, PathError, Slashes};
 pub use return_to::{AllowedOrigins, ReturnTo};
 pub use site::Sites;

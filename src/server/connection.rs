@@ -30,8 +30,9 @@ use super::socket::{Carrier, Link};
 use super::stream::{Stream, Watched, tell_protocol};
 use super::{ALPN_HTTP2, BoxError};
 use crate::credential::PeerCertificate;
-use crate::header::Peer;
+use crate::header::{LastTold, Peer};
 use crate::reason::Reason;
+use crate::request::LastHost;
 use crate::telemetry::metrics::Cut;
 
 /// hyper keeps this many header lines on its stack; any other bound costs an allocation for each request.
@@ -50,7 +51,7 @@ const OWN_RESETS: usize = 128;
 pub(super) const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Who is at the other end, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ConnectionInfo {
     /// Who connected; behind a proxy that speaks the PROXY protocol whom it named. An IPv4 address stays one on a listener for both families.
     pub peer: Peer,
@@ -62,6 +63,17 @@ pub struct ConnectionInfo {
     pub entrance: Entrance,
     /// The certificate that was shown in the handshake and verified there.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// What its last request was, where the next one's is usually the same.
+    pub last: LastRequest,
+}
+
+/// What is kept of a connection's last request.
+#[derive(Debug, Default)]
+pub struct LastRequest {
+    /// Which host it asked for.
+    pub host: LastHost,
+    /// What its upstream was told of the way here.
+    pub told: LastTold,
 }
 
 /// What a connection came in by.

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::bound::{Accepting, Bound};
-use super::connection::{ConnectionInfo, Entrance, Transport};
+use super::connection::{ConnectionInfo, Entrance, LastRequest, Transport};
 use super::cores::{Arrival, Cores};
 use super::drain::Stage;
 use super::handed_over::HandedOver;
@@ -123,7 +123,7 @@ async fn accept(socket: &Accepting, tls: &TlsSwitch, entrance: Entrance, proxy: 
             Ok((socket, peer, local)) => {
                 let tls = tls.current();
                 let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
-                let info = ConnectionInfo { peer, local, transport, entrance, certificate: None };
+                let info = ConnectionInfo { peer, local, transport, entrance, certificate: None, last: LastRequest::default() };
                 cores.hand_over(Arrival { socket, info, tls, proxy: proxy.cloned() }, place);
             }
             // The peer left before it was accepted.

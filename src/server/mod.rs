@@ -38,7 +38,7 @@ use std::error::Error;
 
 pub use admin_sessions::AdminSessions;
 pub use certificate::{CertificateError, CertificateFiles};
-pub use connection::{ConnectionInfo, Entrance, Transport};
+pub use connection::{ConnectionInfo, Entrance, LastRequest, Transport};
 pub use cores::{CoreService, Cores, ServerSettings};
 pub use drain::{Drain, Drained, Stage};
 pub use handed_over::HandedOver;

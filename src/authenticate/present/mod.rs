@@ -61,8 +61,7 @@ pub fn present(shown: &Shown<'_>, accept: &Accept, style: &CookieStyle, token_by
 }
 
 fn cookies_of(headers: &HeaderMap, style: &CookieStyle) -> Credential {
-    let named = cookies::pairs(headers).filter(|(name, _)| *name == style.session);
-    let found: Vec<SessionCookie> = named.filter_map(|(_, value)| SessionCookie::parse(value)).take(COOKIES + 1).collect();
+    let found: Vec<SessionCookie> = cookies::values(headers, &style.session).filter_map(SessionCookie::parse).take(COOKIES + 1).collect();
     if !found.is_empty() && found.len() <= COOKIES { Credential::Session(found) } else { Credential::None }
 }
 

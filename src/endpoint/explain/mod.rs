@@ -27,7 +27,7 @@ use crate::policy::{Policy, Trace};
 use crate::reason::Reason;
 use crate::request::{Audience, RequestFacts};
 use crate::route::{Access, DryRun, Fit, Route};
-use crate::server::{ConnectionInfo, Entrance, RequestBody, Transport};
+use crate::server::{ConnectionInfo, Entrance, LastRequest, RequestBody, Transport};
 use crate::telemetry::trace::Sampling;
 use crate::telemetry::{Ids, TraceContext};
 
@@ -50,6 +50,7 @@ pub fn explain(
         transport: Transport::Plain,
         entrance: Entrance::Serving,
         certificate: None,
+        last: LastRequest::default(),
     };
     let ids = Ids::new();
     let trace = TraceContext::of(request.headers(), &ids, Sampling::Off);

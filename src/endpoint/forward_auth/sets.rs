@@ -143,7 +143,7 @@ pub(super) fn facts<B>(visit: &Visit<'_>, request: &Request<B>, info: &Connectio
 fn subject<B>(set: ForwardedSet, request: &Request<B>, question: &Question) -> Result<Subject, Fault> {
     let headers = request.headers();
     let one = |name| one(set, headers, name);
-    let own_host = || one_host(request).map_err(|fault| Fault::new(Reason::ForwardedAmbiguous, fault.detail));
+    let own_host = || one_host(request, None).map_err(|fault| Fault::new(Reason::ForwardedAmbiguous, fault.detail));
     match set {
         ForwardedSet::Nginx | ForwardedSet::Caddy | ForwardedSet::Traefik => {
             let (method, uri) = if set == ForwardedSet::Nginx {

@@ -201,7 +201,8 @@ pub(super) fn outgoing(
             (None, None) => IdentityHeaders::new(&who.identity, tokens, naming, on)?.set_once(headers),
         }
     }
-    let host = set_forwarded(headers, Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() });
+    let forwarding = Forwarding { peer, scheme: visit.facts.scheme, host: &visit.facts.host, before: before.as_deref() };
+    let host = set_forwarded(headers, forwarding, &info.last.told);
     way.tell_prefix(headers);
     headers.insert(X_REQUEST_ID, trace.id().header_value());
     match trace.upstream_value(ids) {
