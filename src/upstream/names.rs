@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::lookup::{Found, Lookup};
+use super::lookup::{Answer, Found, Lookup};
 use crate::tasks::{Ongoing, Tasks};
 use crate::telemetry::Metrics;
 
@@ -32,6 +32,15 @@ pub(super) struct Name {
     leads: watch::Sender<Leads>,
     /// Looks it up, for as long as this lives.
     asking: Mutex<Option<Ongoing>>,
+}
+
+/// How its look-ups went before.
+#[derive(Default)]
+struct Before {
+    /// One after the other.
+    failures: u32,
+    /// Who answered the last one that did not fail.
+    by: Option<String>,
 }
 
 /// Where a name leads.
@@ -73,16 +82,16 @@ impl Names {
     }
 
     async fn look_up(self: Arc<Self>, name: Weak<Name>, metrics: Arc<Metrics>) {
-        let mut failures = 0;
+        let mut before = Before::default();
         while let Some(host) = name.upgrade().map(|name| name.host.clone()) {
             let others = self.others.notified();
             let lookup = self.lookup.load_full();
-            let found = lookup.addresses(&host).await;
+            let found = lookup.addresses(&host, before.by.as_deref()).await;
             let Some(name) = name.upgrade() else { return };
-            if found.is_err() {
+            if found.as_ref().map_or(true, |answer| answer.v4.is_err() || answer.v6.is_err()) {
                 metrics.upstream_lookup_failed(&host);
             }
-            let wait = name.take(found, &mut failures);
+            let wait = name.take(found, &mut before);
             drop(name);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -127,37 +136,46 @@ impl Name {
         drop(leads.wait_for(|leads| !matches!(leads, Leads::Unknown)).await);
     }
 
-    /// Takes what a look-up found; when to ask again. A failure changes nothing but that it is told, once.
-    fn take(&self, found: Found, failures: &mut u32) -> Duration {
-        let (addresses, holds) = match found {
-            Ok(found) => found,
-            Err(why) => {
-                *failures = failures.saturating_add(1);
-                let before = self.leads.borrow().clone();
-                if *failures == 1 {
-                    let goes_on = matches!(before, Leads::To(_));
+    /// Takes what a look-up found; when to ask again. A failure changes nothing but that it is told, once; that of one family nothing of that one.
+    fn take(&self, found: Found, before: &mut Before) -> Duration {
+        let known = self.addresses();
+        let (addresses, wait, failed) = match found {
+            Ok(Answer { v4, v6, holds, by }) => {
+                // Of another name's addresses nothing is left.
+                let kept: &[IpAddr] = if before.by.as_ref() == Some(&by) { &known } else { &[] };
+                before.by = Some(by);
+                let of = |fits: fn(&IpAddr) -> bool| kept.iter().copied().filter(|address| fits(address)).collect();
+                let failed = v4.as_ref().err().or_else(|| v6.as_ref().err()).cloned();
+                let halves = [v4.unwrap_or_else(|_| of(IpAddr::is_ipv4)), v6.unwrap_or_else(|_| of(IpAddr::is_ipv6))];
+                (Some(halves.concat()), holds.clamp(SOONEST, LATEST), failed)
+            }
+            Err(why) => (None, (SOONEST * 2_u32.saturating_pow(before.failures.min(5))).min(LATEST), Some(why)),
+        };
+        match failed {
+            Some(why) => {
+                before.failures = before.failures.saturating_add(1);
+                if before.failures == 1 {
+                    let goes_on = !known.is_empty() || addresses.is_some();
                     tracing::warn!(name = self.host, why, goes_on, "the upstream's name cannot be looked up");
                 }
-                if !matches!(before, Leads::To(_)) {
+                if known.is_empty() && addresses.is_none() {
                     self.leads.send_replace(Leads::Nowhere(why));
                 }
-                return (SOONEST * 2_u32.saturating_pow((*failures).min(6) - 1)).min(LATEST);
             }
-        };
-        if std::mem::take(failures) > 0 {
-            tracing::info!(name = self.host, "the upstream's name can be looked up again");
+            None if std::mem::take(&mut before.failures) > 0 => {
+                tracing::info!(name = self.host, "the upstream's name can be looked up again");
+            }
+            None => {}
         }
-        let addresses: Arc<[IpAddr]> = addresses.into();
-        let before = self.leads.borrow().clone();
-        if !matches!(&before, Leads::To(known) if *known == addresses) {
-            if matches!(before, Leads::To(_)) {
+        if let Some(addresses) = addresses.filter(|addresses| **addresses != *known) {
+            if !known.is_empty() {
                 tracing::info!(name = self.host, ?addresses, "the upstream's name leads elsewhere");
             }
-            self.leads.send_replace(Leads::To(addresses));
+            self.leads.send_replace(Leads::To(addresses.into()));
             // After it: who sees the number sees what it stands for.
             self.version.fetch_add(1, Ordering::Release);
         }
-        holds.clamp(SOONEST, LATEST)
+        wait
     }
 }
 
@@ -172,35 +190,65 @@ pub(super) fn peers_of(addresses: &[IpAddr], port: u16) -> Vec<Box<[SocketAddr]>
 
 #[cfg(test)]
 mod tests {
+    use super::super::lookup::Half;
     use super::*;
 
     fn name() -> Name {
         Name::unknown("app.test")
     }
 
+    fn half(addresses: &[&str]) -> Half {
+        Ok(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
     fn found(addresses: &[&str], seconds: u64) -> Found {
-        Ok((addresses.iter().map(|address| address.parse().unwrap()).collect(), Duration::from_secs(seconds)))
+        answer(half(addresses), half(&[]), "app.test.", seconds)
+    }
+
+    fn answer(v4: Half, v6: Half, by: &str, seconds: u64) -> Found {
+        Ok(Answer { v4, v6, holds: Duration::from_secs(seconds), by: by.to_owned() })
+    }
+
+    fn no() -> Half {
+        Err("no".to_owned())
     }
 
     #[test]
     fn a_ttl_counts_between_one_second_and_thirty() {
-        let (name, mut failures) = (name(), 0);
+        let (name, mut before) = (name(), Before::default());
         for (ttl, wait) in [(0, 1), (1, 1), (7, 7), (30, 30), (86_400, 30)] {
-            assert_eq!(name.take(found(&["10.0.0.1"], ttl), &mut failures), Duration::from_secs(wait));
+            assert_eq!(name.take(found(&["10.0.0.1"], ttl), &mut before), Duration::from_secs(wait));
         }
         assert_eq!(name.version(), 1, "the same answer is no change");
     }
 
     #[test]
     fn a_look_up_that_fails_keeps_the_last_answer_and_is_tried_again_ever_later() {
-        let (name, mut failures) = (name(), 0);
-        let fail = |failures: &mut u32| name.take(Err("no".to_owned()), failures).as_secs();
-        assert_eq!([fail(&mut failures), fail(&mut failures)], [1, 2]);
+        let (name, mut before) = (name(), Before::default());
+        let fail = |before: &mut Before| name.take(Err("no".to_owned()), before).as_secs();
+        assert_eq!([fail(&mut before), fail(&mut before)], [1, 2]);
         assert!(name.problem().is_some_and(|why| why.contains("app.test: no")) && name.addresses().is_empty());
-        assert_eq!(name.take(found(&["10.0.0.1", "10.0.0.2"], 5), &mut failures), Duration::from_secs(5));
-        let waits: Vec<u64> = (0..8).map(|_| fail(&mut failures)).collect();
+        assert_eq!(name.take(found(&["10.0.0.1", "10.0.0.2"], 5), &mut before), Duration::from_secs(5));
+        let waits: Vec<u64> = (0..8).map(|_| fail(&mut before)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
         assert_eq!((name.addresses().len(), name.problem(), name.version()), (2, None, 1));
+    }
+
+    #[test]
+    fn half_an_answer_changes_its_half_alone() {
+        let (name, mut before) = (name(), Before::default());
+        let mut take = |v4: Half, v6: Half, by: &str| {
+            let wait = name.take(answer(v4, v6, by, 5), &mut before).as_secs();
+            assert_eq!(wait, 5, "the half that was found holds for so long");
+            (format!("{:?}", name.addresses()), before.failures)
+        };
+        assert_eq!(take(half(&["10.0.0.1"]), no(), "app.test."), ("[10.0.0.1]".to_owned(), 1));
+        assert_eq!(take(half(&["10.0.0.1"]), half(&["fd00::1"]), "app.test."), ("[10.0.0.1, fd00::1]".to_owned(), 0));
+        assert_eq!(take(no(), half(&["fd00::2"]), "app.test."), ("[10.0.0.1, fd00::2]".to_owned(), 1));
+        assert_eq!(take(half(&["10.0.0.2"]), no(), "app.test."), ("[10.0.0.2, fd00::2]".to_owned(), 2));
+        assert_eq!(take(half(&["10.0.0.3"]), half(&[]), "app.test."), ("[10.0.0.3]".to_owned(), 0));
+        // Found under another name, it is another machine.
+        assert_eq!(take(no(), half(&["fd00::3"]), "app.corp.test."), ("[fd00::3]".to_owned(), 1));
     }
 
     #[test]
