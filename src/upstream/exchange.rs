@@ -61,6 +61,8 @@ pub(super) enum Failure {
     Lost(Fault, Option<Box<Request<RequestBody>>>),
     /// What came is no answer.
     Broken(Fault),
+    /// Nothing came in time. It may be at work on it, so nobody else is asked.
+    Late(Fault),
     /// Nothing that would count against the address, or be better elsewhere.
     Final(Fault),
 }
@@ -68,7 +70,7 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn into_fault(self) -> Fault {
         match self {
-            Self::Unsent(fault) | Self::Lost(fault, _) | Self::Broken(fault) | Self::Final(fault) => fault,
+            Self::Unsent(fault) | Self::Lost(fault, _) | Self::Broken(fault) | Self::Late(fault) | Self::Final(fault) => fault,
         }
     }
 }
@@ -109,7 +111,7 @@ impl<'a> Exchange<'a> {
                 return Err(Failure::Final(Fault::new(Reason::Internal, "a request was to be sent that is gone")));
             };
             let sending = pin!(connection.send(request));
-            let mut failed = match self.in_time(sending, turn).await.map_err(Failure::Final)? {
+            let mut failed = match self.in_time(sending, turn).await.map_err(Failure::Late)? {
                 Ok(answer) => return Ok((connection, answer)),
                 Err(failed) => failed,
             };

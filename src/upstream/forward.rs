@@ -262,7 +262,7 @@ async fn at(
     let exchanged = Exchange::new(core, &member.dial, &member.pool, terms).run(request, turn, start).await;
     match &exchanged {
         Ok(_) => member.peer.worked(),
-        Err(Failure::Unsent(_) | Failure::Lost(..) | Failure::Broken(_)) if !alone => member.peer.failed(),
+        Err(Failure::Unsent(_) | Failure::Lost(..) | Failure::Broken(_) | Failure::Late(_)) if !alone => member.peer.failed(),
         Err(_) => {}
     }
     exchanged.map(|(connection, answer)| Through { connection, answer, pool: Rc::clone(&member.pool), held: Some(held) })
