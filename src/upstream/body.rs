@@ -44,17 +44,15 @@ impl UpstreamBody {
         Self { frames: None, lease: None, held: None, idle: None }
     }
 
-    pub(super) fn new(frames: Frames, lease: Lease) -> Self {
-        let mut body = Self { frames: Some(frames), lease: Some(lease), held: None, idle: None };
+    pub(super) fn new(frames: Frames, lease: Lease, held: Option<Held>) -> Self {
+        let mut body = Self { frames: Some(frames), lease: Some(lease), held, idle: None };
         body.settle();
         body
     }
 
-    /// It is under way until its end, and broken off when nothing comes for too long.
-    pub(super) fn keep(&mut self, held: Option<Held>, idle: Option<Idle>) {
-        if self.frames.is_some() {
-            (self.held, self.idle) = (held, idle);
-        }
+    /// It is broken off when nothing comes for too long.
+    pub(super) fn bound(&mut self, idle: Idle) {
+        self.idle = Some(idle);
     }
 
     /// Lets go of the connection once nothing more comes on it.
@@ -72,9 +70,9 @@ impl UpstreamBody {
 
     fn ended(&mut self) {
         self.frames = None;
-        self.held = None;
+        let held = self.held.take();
         if let Some(lease) = self.lease.take() {
-            lease.finish();
+            lease.finish(held);
         }
     }
 }
@@ -135,13 +133,14 @@ impl Drop for UpstreamBody {
 }
 
 impl Lease {
-    /// The answer is through; the request may not be.
-    fn finish(self) {
+    /// The answer is through; the request may not be, and is under way until it is.
+    fn finish(self, held: Option<Held>) {
         let Self { mut connection, pool: Some(pool) } = self else { return };
         if connection.is_ready() {
             pool.put(connection);
         } else if !connection.is_closed() {
             tokio::task::spawn_local(async move {
+                let _held = held;
                 if tokio::time::timeout(UPLOAD_AFTER_ANSWER, connection.ready()).await == Ok(true) {
                     pool.put(connection);
                 }

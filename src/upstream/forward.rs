@@ -189,9 +189,9 @@ impl<'a> Prepared<'a> {
                 None => Err(Fault::new(Reason::UpstreamBroken, format!("{}: switched protocols unasked", core.told(*upstream)))),
             };
         }
-        let mut answer = stream_back(answer, connection, pool)?;
-        if held.is_some() || idle.is_some() {
-            answer.body_mut().keep(held, idle.map(|deadlines| Idle::new(&deadlines)));
+        let mut answer = stream_back(answer, (connection, held), pool)?;
+        if let Some(deadlines) = idle {
+            answer.body_mut().bound(Idle::new(&deadlines));
         }
         Ok(answer)
     }
@@ -282,11 +282,15 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from(uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
-fn stream_back(mut answer: Response<Frames>, connection: Connection, pool: Rc<Pool>) -> Result<Response<UpstreamBody>, Fault> {
+fn stream_back(
+    mut answer: Response<Frames>,
+    (connection, held): (Connection, Option<Held>),
+    pool: Rc<Pool>,
+) -> Result<Response<UpstreamBody>, Fault> {
     frame_response(answer.headers_mut())?;
     // A body without a length cannot be sent to a peer that speaks HTTP/1.0, and only its first answer says that it does: such a peer has
     // a fresh connection for each request.
     let pool = (answer.version() >= Version::HTTP_11).then_some(pool);
     *answer.version_mut() = Version::HTTP_11;
-    Ok(answer.map(|frames| UpstreamBody::new(frames, Lease { connection, pool })))
+    Ok(answer.map(|frames| UpstreamBody::new(frames, Lease { connection, pool }, held)))
 }

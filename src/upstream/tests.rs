@@ -44,7 +44,7 @@ pub(super) fn on_a_core<F: Future>(test: F) -> F::Output {
     runtime.block_on(async { timeout(Duration::from_secs(20), test).await.expect("the test hangs") })
 }
 
-fn settings() -> UpstreamSettings {
+pub(super) fn settings() -> UpstreamSettings {
     UpstreamSettings {
         connect_timeout: Duration::from_secs(2),
         response_timeout: Some(Duration::from_secs(5)),
@@ -58,6 +58,15 @@ fn settings() -> UpstreamSettings {
 fn core_with(address: &str, settings: UpstreamSettings) -> Rc<Upstreams> {
     let upstream = Upstream { address: UpstreamAddress::parse(address).unwrap(), tls: None };
     Rc::new(Upstreams::new(vec![Group::single(upstream)], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap())
+}
+
+/// As a route of the config has it.
+fn core_of(address: &str, settings: UpstreamSettings, group: GroupSettings) -> Rc<Upstreams> {
+    let upstream = Upstream { address: UpstreamAddress::parse(address).unwrap(), tls: None };
+    let tasks = crate::tasks::Tasks::new(tokio::runtime::Handle::current());
+    let neighbours = Neighbours::new(Arc::new(SystemClock), tasks, crate::telemetry::Metrics::new());
+    let group = neighbours.group(vec![(upstream, 1)], group);
+    Rc::new(Upstreams::new(vec![group], settings, Tunnels::new(), Arc::new(SystemClock)).unwrap())
 }
 
 async fn listen() -> (TcpListener, String) {

@@ -202,6 +202,35 @@ fn an_upload_to_a_connection_that_is_not_used_again_is_cut_when_its_answer_is_co
 }
 
 #[test]
+fn a_place_is_taken_until_the_upload_is_through_as_well() {
+    on_a_core(async {
+        for answer in [
+            "HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig",
+            "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            let (listener, address) = listen().await;
+            let settings = UpstreamSettings { connect_timeout: SOON, ..settings() };
+            let core = core_of(&address, settings, GroupSettings { connections: Some(1), ..GroupSettings::default() });
+            let upstream = spawn_local(async move {
+                let mut upstream = accept(&listener).await;
+                upstream.until("begin").await;
+                upstream.write(answer).await;
+                upstream.until("0\r\n\r\n").await;
+                upstream.answer("HTTP/1.1 204 No Content\r\n\r\n").await;
+            });
+            let (sender, body) = frames();
+            sender.send(data("begin")).await.unwrap();
+            text(send(&core, post(body)).await.unwrap()).await;
+            assert_eq!(send(&core, get("/")).await.err().unwrap().reason, Reason::UpstreamBusy, "{answer}");
+            drop(sender);
+            sleep(SOON).await;
+            assert_eq!(send(&core, get("/")).await.unwrap().status(), StatusCode::NO_CONTENT);
+            upstream.await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn an_upload_that_breaks_off_cuts_its_connection() {
     on_a_core(async {
         let (listener, core) = listen_with_core().await;
