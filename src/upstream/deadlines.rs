@@ -104,9 +104,11 @@ impl Deadline {
         let mut slots = self.of.slots.borrow_mut();
         match slots.all.get_mut(self.slot) {
             Some(slot) if self.of.now.get() < slot.over_at => {
-                match &mut slot.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
+                if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    let before = slot.waker.replace(cx.waker().clone());
+                    drop(slots);
+                    // As where a wait ends.
+                    drop(before);
                 }
                 Poll::Pending
             }
@@ -149,6 +151,32 @@ mod tests {
             for waited in [first, second] {
                 assert!(waited >= limit && waited < limit * 2, "{waited:?}");
             }
+        });
+    }
+
+    #[test]
+    fn a_waker_that_ends_another_wait_when_it_goes_may_be_replaced() {
+        thread_local! {
+            static OTHER: RefCell<Option<Deadline>> = const { RefCell::new(None) };
+        }
+        struct Last;
+        impl std::task::Wake for Last {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        impl Drop for Last {
+            fn drop(&mut self) {
+                OTHER.take();
+            }
+        }
+        on_a_core(async {
+            let deadlines = Deadlines::new(Duration::from_millis(80));
+            let waiting = deadlines.wait();
+            OTHER.set(Some(deadlines.wait()));
+            let last = Waker::from(std::sync::Arc::new(Last));
+            assert!(waiting.poll_over(&Context::from_waker(&last)).is_pending());
+            drop(last);
+            assert!(waiting.poll_over(&Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(deadlines.slots.borrow().free.len(), 1);
         });
     }
 
