@@ -21,6 +21,7 @@ use super::alive::{Heard, Times, silence};
 use super::upload::Upload;
 use super::{Patience, STREAMS};
 use crate::clock::SharedClock;
+use crate::fault::Fault;
 use crate::upstream::BoxError;
 use crate::upstream::connection::{Failed, Sent};
 use crate::upstream::frames::Frames;
@@ -135,7 +136,7 @@ impl Place {
         let (connection, later) = (Rc::clone(&self.connection), Rc::clone(&self.upload));
         async move {
             let (parts, body) = request.into_parts();
-            let head = head(&parts, &body, connection.scheme.clone()).map_err(|error| Failed { error, back: None })?;
+            let head = head(&parts, &body, connection.scheme.clone()).map_err(|error| unfit(&*error))?;
             let mut sender = connection.sender.clone();
             if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
                 connection.retired.set(true);
@@ -147,8 +148,11 @@ impl Place {
                 Err(error) => {
                     // Refused by the connection, not for what it says.
                     let unsent = error.is_go_away() || error.is_io();
-                    connection.retired.set(unsent || connection.retired.get());
-                    return Err(Failed { error: error.into(), back: unsent.then(|| Box::new(Request::from_parts(parts, body))) });
+                    if !unsent {
+                        return Err(unfit(&error));
+                    }
+                    connection.retired.set(true);
+                    return Err(Failed { error: error.into(), back: Some(Box::new(Request::from_parts(parts, body))) });
                 }
             };
             drop(sender);
@@ -263,6 +267,12 @@ impl From<BoxError> for Trouble {
     fn from(error: BoxError) -> Self {
         Self::Body(error)
     }
+}
+
+/// A request that HTTP/2 does not carry. That is no failure of the address.
+fn unfit(error: &(dyn std::error::Error + 'static)) -> Failed {
+    let fault = Fault::new(crate::reason::Reason::UpstreamBroken, format!("the request cannot be sent over HTTP/2: {error}"));
+    Failed { error: fault.into(), back: None }
 }
 
 /// Whether the upstream has said that it did not look at the request: it refused the stream, or its GOAWAY names an earlier one as the last

@@ -705,3 +705,21 @@ mod raw {
         block
     }
 }
+
+#[test]
+fn a_request_that_http2_does_not_carry_is_no_failure_of_the_address() {
+    use crate::upstream::exchange::{Exchange, Failure, Start, Terms};
+    on_a_core(async {
+        let (_upstream, core) = Http2Upstream::start(server::Builder::new()).await;
+        let Target::Reached(dial, pool) = &core.targets[0] else { panic!("it is one address") };
+        let terms = Terms { timeouts: crate::route::Timeouts::default(), bearing: crate::upstream::dial::Bearing::Request };
+        let exchange = Exchange::new(&core, dial, pool, terms);
+        let (body, turn) = crate::upstream::request_body::RequestBody::new(Empty::<Bytes>::new(), &core.clock);
+        let request = Request::get("/").header("host", "two words").body(body).unwrap();
+        match exchange.run(&mut Some(request), &turn, Start::Copied).await {
+            Err(Failure::Final(fault)) => assert!(fault.detail.contains("cannot be sent over HTTP/2"), "{fault}"),
+            Err(failure) => panic!("it counts: {}", failure.into_fault()),
+            Ok(_) => panic!("it was sent"),
+        }
+    });
+}
