@@ -67,10 +67,7 @@ fn named(host: &Host) -> Result<UpstreamHost, String> {
 
 /// What its URL has for a host: without the port that goes without saying.
 fn host_of(address: &UpstreamAddress) -> Option<Host> {
-    let text = address.to_string();
-    let (scheme, authority) = text.split_once("://")?;
-    let usual = if matches!(scheme, "https" | "h2") { ":443" } else { ":80" };
-    Host::parse(authority.strip_suffix(usual).unwrap_or(authority))
+    Host::parse(&address.authority()?)
 }
 
 fn read_path(section: &Section<'_>, path: Option<&PathPattern>) -> PathRule {

@@ -82,6 +82,17 @@ impl UpstreamAddress {
         }
     }
 
+    /// What its URL has for an authority: host and port, without the port that goes without saying.
+    #[must_use]
+    pub fn authority(&self) -> Option<String> {
+        let (_, port) = self.host_and_port()?;
+        let text = self.to_string();
+        let (_, authority) = text.split_once("://")?;
+        let usual = if self.is_tls() { 443 } else { 80 };
+        let bare = authority.strip_suffix(&format!(":{port}")).filter(|_| port == usual);
+        Some(bare.unwrap_or(authority).to_owned())
+    }
+
     /// Whether TLS is spoken there.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
@@ -209,6 +220,22 @@ mod tests {
             let address = UpstreamAddress::parse(text).unwrap();
             assert_eq!(address.to_string(), written);
             assert_eq!(UpstreamAddress::parse(written), Ok(address));
+        }
+    }
+
+    #[test]
+    fn the_port_that_goes_without_saying_is_not_in_the_authority() {
+        for (text, authority) in [
+            ("http://a:80", Some("a")),
+            ("h2c://a", Some("a")),
+            ("http://a:443", Some("a:443")),
+            ("https://a:443", Some("a")),
+            ("h2://a:80", Some("a:80")),
+            ("http://[::1]:80", Some("[::1]")),
+            ("http://[::80]:8080", Some("[::80]:8080")),
+            ("unix:/run/app.sock", None),
+        ] {
+            assert_eq!(UpstreamAddress::parse(text).unwrap().authority().as_deref(), authority, "{text}");
         }
     }
 

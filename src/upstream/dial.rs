@@ -167,9 +167,8 @@ impl Dial {
 
     /// Its own name for `Host`.
     pub(super) fn host_header(&self) -> HeaderValue {
-        let text = self.address.to_string();
-        let authority = text.split_once("://").map_or("localhost", |(_, authority)| authority);
-        HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+        let authority = self.address.authority().and_then(|authority| HeaderValue::try_from(authority).ok());
+        authority.unwrap_or_else(|| HeaderValue::from_static("localhost"))
     }
 }
 
@@ -192,4 +191,22 @@ fn connector(tls: &ClientConfig, protocol: &[u8]) -> TlsConnector {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![protocol.to_vec()];
     TlsConnector::from(Arc::new(tls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_own_name_is_what_a_browser_would_write() {
+        for (address, host) in [
+            ("http://App.Internal", "app.internal"),
+            ("http://10.0.0.5:8080", "10.0.0.5:8080"),
+            ("h2c://[::1]", "[::1]"),
+            ("unix:/run/app.sock", "localhost"),
+        ] {
+            let dial = Dial::new(UpstreamAddress::parse(address).unwrap(), None).ok().unwrap();
+            assert_eq!(dial.host_header(), host);
+        }
+    }
 }
