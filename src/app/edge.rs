@@ -232,7 +232,6 @@ pub(super) fn upstreams(
     before: Option<&Trusts>,
     neighbours: &Neighbours,
 ) -> Result<(Vec<Arc<Group>>, Trusts), StartError> {
-    neighbours.ask(&config.gateway.dns_servers);
     let mut trusts = Trusts::new();
     let mut upstreams = Vec::new();
     for upstream in &config.routes.upstreams {

@@ -66,6 +66,14 @@ pub(super) struct Generation {
     _streams: Ongoing,
 }
 
+impl Standing {
+    /// Brings up to date what is counted only when somebody looks.
+    pub(super) fn count(&self) {
+        self.metrics.sessions_cached(usize::try_from(self.sessions.cached()).unwrap_or(usize::MAX));
+        self.neighbours.count();
+    }
+}
+
 impl Generation {
     /// Reads files; asks nobody.
     ///
@@ -87,6 +95,10 @@ impl Generation {
             verifiers: token_issuers::verifiers(&config, &keeping, clock, tasks, metrics),
             people,
         };
+        // Later configs ask theirs when they serve: one that is refused changes nothing.
+        if before.is_none() {
+            standing.neighbours.ask(&config.gateway.dns_servers);
+        }
         let (upstreams, trusts) = edge::upstreams(&config, before.map(|before| &before.trusts), &standing.neighbours)?;
         let upstream_settings = edge::upstream_settings(&config);
         let routes = config.routes.table.routes().iter().map(|route| route.id.clone());

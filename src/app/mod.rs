@@ -219,9 +219,7 @@ impl App {
         let admin_address = admin_listener.local_addr().map_err(StartError::new)?;
         let before_metrics = {
             let standing = Arc::clone(&standing);
-            Arc::new(move || {
-                standing.metrics.sessions_cached(usize::try_from(standing.sessions.cached()).unwrap_or(usize::MAX));
-            })
+            Arc::new(move || standing.count())
         };
         let admin = Admin {
             drain: drain.clone(),

@@ -117,6 +117,7 @@ impl Reloading {
             tracing::warn!("{warning}");
         }
         let waiting = self.waits_for_restart(&config);
+        let dns_servers = config.gateway.dns_servers.clone();
         let (standing, before) = (Arc::clone(&self.standing), self.current.load_full());
         // It reads files, the system's root certificates among them.
         let made = spawn_blocking(move || {
@@ -128,6 +129,7 @@ impl Reloading {
         let (tls, made) = made.map_err(|broken| Self::broke_off(&broken))?.map_err(ReloadError::NotMade)?;
         let made = Arc::new(made);
         self.turns.turn_to(&made).await.map_err(|missing| ReloadError::NotMade(StartError::new(missing)))?;
+        self.standing.neighbours.ask(&dns_servers);
         let before = self.current.swap(Arc::clone(&made));
         if let Some(tls) = tls {
             self.switches.speak(tls, &self.standing.tasks);

@@ -31,11 +31,26 @@ pub(super) enum Turned {
     Back,
 }
 
+/// Whether it is to get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As many as come.
+    Counts,
+    /// It was left out, and gets one now to see whether it works again.
+    OnTrial,
+    /// It got that one, and no more until it has answered or a second is over.
+    Tried,
+    /// It is left out.
+    Out,
+}
+
 /// How one address has done, over all cores. Times are Unix seconds, 0 is none.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     failures: AtomicU32,
     out_until: AtomicU64,
+    /// While it is on trial: when it gets its next request.
+    next_try: AtomicU64,
     /// When it came back the last time, and for how long it had been out.
     back_at: AtomicU64,
     out_for: AtomicU64,
@@ -48,12 +63,17 @@ impl Record {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+        if self.next_try.load(Ordering::Relaxed) != 0 {
+            self.next_try.store(0, Ordering::Relaxed);
+        }
     }
 
     /// No connection, or an answer that is none.
     pub(super) fn failed(&self, rule: Ejection, now: UnixTime) -> Option<Turned> {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if rule.failures == 0 || failures < rule.failures || self.out_until.load(Ordering::Relaxed) != 0 {
+        // On trial one is enough.
+        let enough = failures >= rule.failures || self.next_try.load(Ordering::Relaxed) != 0;
+        if rule.failures == 0 || !enough || self.out_until.load(Ordering::Relaxed) != 0 {
             return None;
         }
         let (back_at, out_for) = (self.back_at.load(Ordering::Relaxed), self.out_for.load(Ordering::Relaxed));
@@ -68,20 +88,34 @@ impl Record {
         })
     }
 
-    /// Whether it is left out; and that it is not any more, told to one caller. `now` is asked for only where it matters.
-    pub(super) fn is_out(&self, rule: Ejection, now: impl FnOnce() -> UnixTime) -> (bool, Option<Turned>) {
-        let until = self.out_until.load(Ordering::Relaxed);
+    /// How it stands; and that its time is over, told to one caller. `now` is asked for only where it matters.
+    pub(super) fn standing(&self, now: impl FnOnce() -> UnixTime) -> (Standing, Option<Turned>) {
+        let (until, next_try) = (self.out_until.load(Ordering::Relaxed), self.next_try.load(Ordering::Relaxed));
+        if until == 0 && next_try == 0 {
+            return (Standing::Counts, None);
+        }
+        let now = now().0;
         if until == 0 {
-            return (false, None);
+            return (if now < next_try { Standing::Tried } else { Standing::OnTrial }, None);
         }
-        if now().0 < until {
-            return (true, None);
+        if now < until {
+            return (Standing::Out, None);
         }
-        // On trial: the next failure is enough.
-        self.failures.store(rule.failures.saturating_sub(1), Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        self.next_try.store(until, Ordering::Relaxed);
         self.back_at.store(until, Ordering::Relaxed);
         let won = self.out_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        (false, won.then_some(Turned::Back))
+        (Standing::OnTrial, won.then_some(Turned::Back))
+    }
+
+    /// Whether a request may go there: on trial to one caller a second.
+    pub(super) fn tries(&self, now: impl FnOnce() -> UnixTime) -> bool {
+        let next_try = self.next_try.load(Ordering::Relaxed);
+        if next_try == 0 {
+            return true;
+        }
+        let now = now().0;
+        now >= next_try && self.next_try.compare_exchange(next_try, now.saturating_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -92,7 +126,7 @@ mod tests {
     const RULE: Ejection = Ejection { failures: 3, time: Duration::from_secs(10), most: Duration::from_secs(35) };
 
     fn out(record: &Record, now: u64) -> bool {
-        record.is_out(RULE, || UnixTime(now)).0
+        record.standing(|| UnixTime(now)).0 == Standing::Out
     }
 
     fn fail(record: &Record, now: u64) -> Option<u64> {
@@ -132,8 +166,22 @@ mod tests {
         let record = Record::default();
         let told: Vec<_> = (0..5).filter_map(|_| record.failed(RULE, UnixTime(100))).collect();
         assert_eq!(told, [Turned::Out(Duration::from_secs(10))]);
-        assert_eq!(record.is_out(RULE, || UnixTime(110)), (false, Some(Turned::Back)));
-        assert_eq!(record.is_out(RULE, || UnixTime(110)), (false, None));
+        assert_eq!(record.standing(|| UnixTime(110)), (Standing::OnTrial, Some(Turned::Back)));
+        assert_eq!(record.standing(|| UnixTime(110)), (Standing::OnTrial, None));
+    }
+
+    #[test]
+    fn on_trial_it_gets_one_request_a_second_until_one_worked() {
+        let record = Record::default();
+        (0..3).for_each(|_| assert!(fail(&record, 100).is_none_or(|time| time == 10)));
+        let standing = |now: u64| record.standing(|| UnixTime(now)).0;
+        let tries = |now: u64| (0..5).filter(|_| record.tries(|| UnixTime(now))).count();
+        assert_eq!((standing(109), standing(110)), (Standing::Out, Standing::OnTrial));
+        assert_eq!((tries(110), standing(110), standing(111)), (1, Standing::Tried, Standing::OnTrial));
+        assert_eq!((tries(111), tries(111), tries(115)), (1, 0, 1));
+        record.worked();
+        assert_eq!((standing(115), tries(115)), (Standing::Counts, 5));
+        assert_eq!(fail(&record, 116), None, "its trial is over");
     }
 
     #[test]
@@ -141,6 +189,6 @@ mod tests {
         let record = Record::default();
         let never = Ejection { failures: 0, ..RULE };
         assert!((0..100).all(|now| record.failed(never, UnixTime(now)).is_none()));
-        assert_eq!(record.is_out(never, || UnixTime(100)), (false, None));
+        assert_eq!(record.standing(|| UnixTime(100)), (Standing::Counts, None));
     }
 }

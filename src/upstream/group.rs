@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::balance::{Balance, hash};
 use super::ejection::Ejection;
 use super::health::{self, HealthCheck};
-use super::names::{Name, Names, peers_of};
+use super::names::{Name, Names, has_way, peers_of};
 use super::peer::{Peer, Peers, Whose};
 use super::{Upstream, UpstreamAddress};
 use crate::clock::SharedClock;
@@ -58,7 +58,9 @@ struct Standing {
 
 /// An address as a core takes it up.
 pub(super) struct Found {
-    pub(super) peer: Arc<Peer>,
+    pub(super) peer: Peer,
+    /// Where a connection is tried, one after the other; empty: where the config says.
+    pub(super) ways: Box<[SocketAddr]>,
     pub(super) weight: u32,
     /// What sessions are drawn to it by.
     pub(super) hash: u64,
@@ -113,14 +115,15 @@ impl Group {
         let Some(Standing { peers, clock, metrics }) = &self.standing else { return Vec::new() };
         let mut found = Vec::new();
         for Entry { upstream, weight, name } in &self.entries {
-            let places = match name {
+            let all = match name {
                 None => vec![Box::default()],
-                Some((name, port)) => peers_of(&name.addresses(), *port),
+                Some((name, port)) => peers_of(&name.addresses(), *port, has_way),
             };
-            for at in places {
-                let text = format!("{} {:?}", upstream.address, at.first());
-                let whose = Whose { upstream: upstream.clone(), at, settings: self.settings.clone() };
-                found.push(Found { peer: peers.of(whose, clock, metrics), weight: *weight, hash: hash([text.as_bytes()]) });
+            for ways in all {
+                let at = ways.first().copied();
+                let hash = hash([format!("{} {at:?}", upstream.address).as_bytes()]);
+                let peer = peers.of(Whose { upstream: upstream.clone(), at }, &self.settings, clock, metrics);
+                found.push(Found { peer, ways, weight: *weight, hash });
             }
         }
         found
@@ -128,8 +131,10 @@ impl Group {
 
     /// Why there is no address at all.
     pub(super) fn nowhere(&self) -> Fault {
-        let problems: Vec<String> = self.entries.iter().filter_map(|entry| entry.name.as_ref()?.0.problem()).collect();
-        Fault::new(Reason::UpstreamUnreachable, problems.join("; "))
+        let names = || self.entries.iter().filter_map(|entry| entry.name.as_ref()).map(|(name, _)| name);
+        let problems: Vec<String> = names().filter_map(|name| name.problem()).collect();
+        let late = names().any(|name| name.is_awaited());
+        Fault::new(if late { Reason::UpstreamTimeout } else { Reason::UpstreamUnreachable }, problems.join("; "))
     }
 
     /// Tells when all are left out, which would be nobody, and when that is over.
@@ -176,6 +181,11 @@ impl Neighbours {
         self.names.ask(servers);
     }
 
+    /// Brings up to date what is counted of addresses; what is over is noticed by requests alone.
+    pub fn count(&self) {
+        self.standing.peers.count();
+    }
+
     /// The group of these entries, each with its weight: the one that is there where nothing of it has changed.
     #[must_use]
     pub fn group(&self, entries: Vec<(Upstream, u32)>, settings: GroupSettings) -> Arc<Group> {
@@ -201,7 +211,8 @@ impl Neighbours {
         let entries = entries.into_iter().map(named).collect();
         let group = Arc::new(Group::made(entries, settings, Some(self.standing.clone())));
         if let Some(check) = &group.settings.check {
-            let checking = self.tasks.until_dropped(health::keep_checking(Arc::downgrade(&group), check.clone()));
+            let checking =
+                self.tasks.until_dropped(health::keep_checking(Arc::downgrade(&group), check.interval, Arc::clone(&self.standing.clock)));
             *group.checks.lock().unwrap_or_else(PoisonError::into_inner) = Some(checking);
         }
         known.push(Arc::downgrade(&group));

@@ -10,8 +10,8 @@
 //!   message ends, the same for both hops.
 //! - `request_body`, `body`: the two bodies on their way; `frames`: what the second is made of. `deadlines`: when to give up waiting; `idle`: for
 //!   the next piece.
-//! - `group`: the addresses of a route; `peer`: one of them; `several`: as a core sees them; `balance`: the choice; `ejection` and `health`: which
-//!   count; `names` and `lookup`: where a name leads.
+//! - `group`: the addresses of a route; `peer`: one of them, `places`: what it takes at once; `several`: as a core sees them; `balance`: the
+//!   choice; `ejection` and `health`: which count; `names` and `lookup`: where a name leads.
 //! - `upgrade`: what follows a `101`.
 
 mod address;
@@ -33,6 +33,7 @@ mod idle;
 mod lookup;
 mod names;
 mod peer;
+mod places;
 mod pool;
 mod request_body;
 mod several;
@@ -197,10 +198,10 @@ impl Upstreams {
         let (known, bounds) = &self.made_of;
         // A pool keeps its bounds.
         let same_bounds = *bounds == settings;
-        let pool = |upstream: &Upstream, at: &[SocketAddr]| {
+        let pool = |upstream: &Upstream, at: Option<SocketAddr>| {
             let mut targets = known.iter().zip(&self.targets).filter(|_| same_bounds);
             targets.find_map(|(group, target)| match target {
-                Target::Reached(_, pool) if at.is_empty() && group.alone().is_some_and(|known| known.is_same(upstream)) => {
+                Target::Reached(_, pool) if at.is_none() && group.alone().is_some_and(|known| known.is_same(upstream)) => {
                     Some(Rc::clone(pool))
                 }
                 Target::Several(several) => several.pool_of(upstream, at),
@@ -225,7 +226,7 @@ impl Upstreams {
             Ok(match upstream.address.clone() {
                 UpstreamAddress::Static(status) => Target::Static(status),
                 address => {
-                    let pool = known(upstream, &[]).unwrap_or_else(|| Pool::new(&settings, Arc::clone(&clock)));
+                    let pool = known(upstream, None).unwrap_or_else(|| Pool::new(&settings, Arc::clone(&clock)));
                     Target::Reached(Dial::new(address, upstream.tls.clone())?, pool)
                 }
             })

@@ -1,6 +1,6 @@
 //! Names of upstreams and where they lead, looked up again and again beside the requests.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -61,10 +61,22 @@ impl Names {
 
     /// From now on these are asked; none: those of `/etc/resolv.conf`.
     pub(super) fn ask(&self, servers: &[SocketAddr]) {
-        if self.lookup.load().servers() != servers {
-            self.lookup.store(Arc::new(Lookup::new(servers.to_vec())));
-            self.others.notify_waiters();
+        if self.lookup.load().servers() == servers {
+            return;
         }
+        self.lookup.store(Arc::new(Lookup::new(servers.to_vec())));
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // What those before did not know these may: who comes waits for them.
+        known.iter().filter_map(Weak::upgrade).for_each(|name| {
+            name.leads.send_if_modified(|leads| {
+                let nowhere = matches!(leads, Leads::Nowhere(_));
+                if nowhere {
+                    *leads = Leads::Unknown;
+                }
+                nowhere
+            });
+        });
+        self.others.notify_waiters();
     }
 
     /// A name, which is looked up from now on for as long as somebody holds it.
@@ -129,6 +141,11 @@ impl Name {
         }
     }
 
+    /// Whether its first look-up is still under way.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(*self.leads.borrow(), Leads::Unknown)
+    }
+
     /// Waits for its first look-up.
     pub(super) async fn known(&self) {
         let mut leads = self.leads.subscribe();
@@ -144,7 +161,7 @@ impl Name {
                 // Of another name's addresses nothing is left.
                 let kept: &[IpAddr] = if before.by.as_ref() == Some(&by) { &known } else { &[] };
                 before.by = Some(by);
-                let of = |fits: fn(&IpAddr) -> bool| kept.iter().copied().filter(|address| fits(address)).collect();
+                let of = |fits: fn(&IpAddr) -> bool| kept.iter().copied().filter(fits).collect();
                 let failed = v4.as_ref().err().or_else(|| v6.as_ref().err()).cloned();
                 let halves = [v4.unwrap_or_else(|_| of(IpAddr::is_ipv4)), v6.unwrap_or_else(|_| of(IpAddr::is_ipv6))];
                 (Some(halves.concat()), holds.clamp(SOONEST, LATEST), failed)
@@ -179,13 +196,29 @@ impl Name {
     }
 }
 
-/// The peers that addresses of one name are. A machine that has IPv4 and IPv6 is one and not two: the other family is what a connection is tried
-/// with where the first does not take it. `localhost`, where an app listens on one of them, is the commonest.
-pub(super) fn peers_of(addresses: &[IpAddr], port: u16) -> Vec<Box<[SocketAddr]>> {
-    let (first, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+/// The peers that addresses of one name are, each with where a connection to it is tried, one after the other. A machine that has IPv4 and IPv6 is
+/// one and not two: the other family is what a connection is tried with where the first does not take it. `localhost`, where an app listens on
+/// one of them, is the commonest. Of several machines nobody says which two addresses are one: there one family counts, the other where this
+/// machine `has_way` to it alone.
+pub(super) fn peers_of(addresses: &[IpAddr], port: u16, has_way: impl Fn(SocketAddr) -> bool) -> Vec<Box<[SocketAddr]>> {
+    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) =
         addresses.iter().map(|address| SocketAddr::new(*address, port)).partition(SocketAddr::is_ipv4);
-    let (first, other) = if first.is_empty() { (other, first) } else { (first, other) };
-    first.iter().map(|at| std::iter::once(at).chain(&other).copied().collect()).collect()
+    match (v4.as_slice(), v6.as_slice()) {
+        ([one], other) => vec![std::iter::once(one).chain(other).copied().collect()],
+        ([], several) => several.iter().map(|at| Box::from([*at])).collect(),
+        (several, [other, ..]) if !several.iter().any(|at| has_way(*at)) && has_way(*other) => peers_of(&ips(&v6), port, has_way),
+        (several, _) => several.iter().map(|at| Box::from([*at])).collect(),
+    }
+}
+
+fn ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
+    addresses.iter().map(SocketAddr::ip).collect()
+}
+
+/// Whether this machine would know where to send a packet for it. None is sent.
+pub(super) fn has_way(to: SocketAddr) -> bool {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(to)).is_ok()
 }
 
 #[cfg(test)]
@@ -252,14 +285,24 @@ mod tests {
     }
 
     #[test]
-    fn two_families_are_one_machine() {
-        let peers = |addresses: &[&str]| -> Vec<String> {
+    fn two_families_are_one_machine_and_of_several_one_family_counts() {
+        let peers = |addresses: &[&str], way: fn(&SocketAddr) -> bool| {
             let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            peers_of(&addresses, 80).iter().map(|at| format!("{at:?}")).collect()
+            let peers = peers_of(&addresses, 80, |at| way(&at));
+            peers.iter().map(|at| at.iter().map(|at| at.ip().to_string()).collect::<Vec<_>>().join("+")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(peers(&["127.0.0.1", "::1"]), ["[127.0.0.1:80, [::1]:80]"]);
-        assert_eq!(peers(&["10.0.0.1", "10.0.0.2"]), ["[10.0.0.1:80]", "[10.0.0.2:80]"]);
-        assert_eq!(peers(&["::1"]), ["[[::1]:80]"]);
-        assert_eq!(peers(&[]), [""; 0]);
+        for (addresses, expected) in [
+            (&["127.0.0.1", "::1"][..], "127.0.0.1+::1"),
+            (&["10.0.0.1", "10.0.0.2"], "10.0.0.1 10.0.0.2"),
+            (&["::1"], "::1"),
+            (&["fd00::1", "fd00::2"], "fd00::1 fd00::2"),
+            (&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"], "10.0.0.1 10.0.0.2"),
+            (&[], ""),
+        ] {
+            assert_eq!(peers(addresses, |_| true), expected);
+        }
+        assert_eq!(peers(&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"], SocketAddr::is_ipv6), "fd00::1 fd00::2");
+        assert_eq!(peers(&["10.0.0.1", "10.0.0.2", "fd00::1"], |_| false), "10.0.0.1 10.0.0.2");
+        assert!(has_way("127.0.0.2:9".parse().unwrap()));
     }
 }

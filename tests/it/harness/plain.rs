@@ -15,6 +15,8 @@ pub enum Manner {
     Well,
     /// Answers with another status.
     Status(u16),
+    /// Takes the head and says nothing.
+    Hangs,
     /// Takes the head and closes.
     CutOff,
     /// The same with one request, and answers the next ones.
@@ -132,6 +134,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) -> Option<()> {
         let answer = match manner {
             Manner::Well => format!("HTTP/1.1 200 OK\r\nx-upstream: {name}\r\ncontent-length: 0\r\n\r\n"),
             Manner::Status(status) => format!("HTTP/1.1 {status} So\r\nx-upstream: {name}\r\ncontent-length: 0\r\n\r\n"),
+            Manner::Hangs => std::future::pending().await,
             Manner::CutOff => return None,
             Manner::CutOffOnce => {
                 *state.manner.lock().unwrap() = Manner::Well;
