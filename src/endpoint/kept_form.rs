@@ -251,9 +251,9 @@ impl Called {
         login::go_on(visit, &self.flow_cookie, &self.flow, None, Reason::NoCredential).await
     }
 
-    /// After an answer: where the upstream was never reached the form waits on.
+    /// After an answer: where the upstream was never reached, or had no place, the form waits on.
     pub(super) async fn settle(&self, visit: &Visit<'_>, served: &Served) {
-        if served.reason == Reason::UpstreamUnreachable
+        if matches!(served.reason, Reason::UpstreamUnreachable | Reason::UpstreamBusy)
             && let Err(outage) = visit.gateway.authenticator.sessions.put_flow(&self.flow_cookie, &self.flow).await
         {
             visit.gateway.note_outage(&visit.trace.id(), &outage);

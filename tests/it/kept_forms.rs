@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 
+use crate::harness::background::spawn;
 use crate::harness::browser::{Browser, Page};
 use crate::harness::certs::CertificateAuthority;
 use crate::harness::chromium::Chromium;
+use crate::harness::http::HttpClient;
 use crate::harness::visit::{Destination, Visit, parse};
 use crate::harness::world::{Shape, World, reason_of, target_of};
 use crate::sessions::over_tls;
@@ -317,6 +319,28 @@ async fn the_form_waits_while_its_sender_signs_in_once_more_or_the_app_is_down()
     let pressed = browser.submit(&page, &page.form(), &[]).await;
     assert_eq!((pressed.status.as_u16(), world.upstream.count()), (200, 1));
     assert_eq!(world.upstream.last().body.as_ref(), BYTES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_form_waits_while_the_app_has_no_place_for_it() {
+    let bound = "upstream = \"@UPSTREAM@\"\nconnections = 1\ntimeouts = { connect = \"200ms\" }\n";
+    let routes = format!("[[route]]\n{bound}allow = \"any-authenticated\"\n[[route]]\npath = \"/hang\"\n{bound}access = \"public\"\n");
+    let tables = "[session]\nidle = \"10m\"\nabsolute = \"8h\"\n";
+    let world = World::shaped(Shape { tables, routes: Some(&routes), ..Shape::default() }, |provider| provider);
+    let (mut browser, page) = at_the_form(&world).await;
+    let page = browser.visit(form_of(&page, "/save", URLENCODED, BYTES)).await;
+    let page = offered(&world, &mut browser, page).await;
+    let other = spawn({
+        let (client, url) = (HttpClient::new(), world.at("/hang"));
+        async move { client.get(&url).await }
+    });
+    world.upstream.streams_become(1).await;
+    let pressed = browser.submit(&page, &page.form(), &[]).await;
+    assert_eq!((pressed.status.as_u16(), reason_of(&pressed)), (503, "upstream-busy".to_owned()));
+    world.upstream.end_streams();
+    assert_eq!(other.await.unwrap().status, 200);
+    let pressed = browser.submit(&page, &page.form(), &[]).await;
+    assert_eq!((pressed.status.as_u16(), world.upstream.last().body.as_ref()), (200, BYTES));
 }
 
 #[tokio::test(flavor = "multi_thread")]
