@@ -13,7 +13,7 @@ use super::reader::{Item, Section};
 use super::routes::Upstream;
 use crate::provider::tls::TlsSettings;
 use crate::request::Host;
-use crate::route::Timeouts;
+use crate::route::{Route, RouteTable, Timeouts};
 use crate::upstream::{Balance, Ejection, GroupSettings, HealthCheck, UpstreamAddress};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,7 +65,9 @@ pub(super) fn read(section: &Section<'_>, own: bool) -> Option<Upstream> {
 fn read_entries(section: &Section<'_>) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut sound = true;
-    for item in section.items("upstream")? {
+    let items = section.items("upstream")?;
+    let alone = items.len() == 1;
+    for item in items {
         let entry = match item {
             Item::Text(text) => match parse_upstream(&text) {
                 Ok(address) => Some(Entry { address, weight: 1 }),
@@ -80,6 +82,9 @@ fn read_entries(section: &Section<'_>) -> Option<Vec<Entry>> {
                 }
                 let address = table.parsed("url", parse_upstream);
                 let weight = u32::try_from(table.number("weight", 1, WEIGHTS)).unwrap_or(1);
+                if alone && table.has("weight") {
+                    table.problem("weight", "stands beside no other address, which would get the rest; remove it, or write several");
+                }
                 table.finish();
                 address.map(|address| Entry { address, weight })
             }
@@ -188,16 +193,43 @@ fn read_check(section: &Section<'_>) -> Option<HealthCheck> {
         _ => Err(format!("expected a host's name, such as \"app.internal\"; found {text:?}")),
     });
     let interval = table.duration("interval", 5 * SECOND, TENTH..=HOUR);
-    let timeout = table.duration("timeout", 2 * SECOND, TENTH..=HOUR);
+    let timeout = table.duration("timeout", (2 * SECOND).min(interval), TENTH..=HOUR);
     let status = table.has("status").then(|| table.number("status", 200, 200..=599));
     let times = |key, default| u32::try_from(table.number(key, default, 1..=100)).unwrap_or(1);
     let (healthy_after, unhealthy_after) = (times("healthy_after", 2), times("unhealthy_after", 3));
     table.finish();
+    if timeout > interval {
+        table.problem("timeout", "is longer than interval, from one check to the next; expected at most as long");
+    }
     if there && !table.has("path") {
         table.problem("path", "is missing: what each address is asked for, such as \"/healthz\"");
     }
     let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
     path.map(|path| HealthCheck { path, host, interval, timeout, status, healthy_after, unhealthy_after })
+}
+
+/// `connections` is what an address takes in all: routes that share one agree on it.
+pub(super) fn refuse_two_limits(root: &Section<'_>, routes: &RouteTable, upstreams: &[Upstream]) {
+    let limited: Vec<(&Route, &Upstream, usize)> = routes
+        .routes()
+        .iter()
+        .filter_map(|route| {
+            let upstream = upstreams.get(route.upstream?.0)?;
+            Some((&**route, upstream, upstream.settings.connections?))
+        })
+        .collect();
+    for (place, (route, upstream, most)) in limited.iter().enumerate() {
+        let other = limited.iter().take(place).find(|(_, other, other_most)| other_most != most && other.meets(upstream));
+        if let Some((other, _, other_most)) = other {
+            root.problem(
+                "route",
+                format!(
+                    "route {:?} has connections = {most} and route {:?} {other_most}, and they share an address, which counts all of both; write the same number in both",
+                    route.id, other.id
+                ),
+            );
+        }
+    }
 }
 
 /// `timeouts`.

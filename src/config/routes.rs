@@ -121,6 +121,7 @@ pub(super) fn read(
         Ok(table) if sound => {
             let upstreams = known.upstreams.into_inner();
             route_leg::refuse_open_doors(root, &table, &upstreams);
+            route_group::refuse_two_limits(root, &table, &upstreams);
             route_answers::warn_of_static(root, table.routes(), &upstreams);
             Some(Routes { table, upstreams, policies: policies.clone() })
         }

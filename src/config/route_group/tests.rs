@@ -29,7 +29,7 @@ fn an_upstream_is_an_address_or_several_each_with_a_weight() {
     for (keys, expected) in [
         ("upstream = \"http://a:1\"", "http://a:1 1"),
         ("upstream = [\"http://a:1\", \"http://b:1\"]", "http://a:1 1, http://b:1 1"),
-        ("upstream = { url = \"http://a:1\", weight = 3 }", "http://a:1 3"),
+        ("upstream = { url = \"http://a:1\" }", "http://a:1 1"),
         (
             "upstream = [{ url = \"http://a:1\", weight = 3 }, \"http://b:1\", { url = \"http://c:1\" }]",
             "http://a:1 3, http://b:1 1, http://c:1 1",
@@ -66,6 +66,8 @@ fn every_key_is_read_and_has_its_default() {
     let check = upstream(&format!("{TWO}health_check = {{ path = \"/\" }}")).settings.check.unwrap();
     assert_eq!((check.interval, check.timeout, check.status), (5 * SECOND, 2 * SECOND, None));
     assert_eq!((check.host, check.healthy_after, check.unhealthy_after), (None, 2, 3));
+    let check = upstream(&format!("{TWO}health_check = {{ path = \"/\", interval = \"500ms\" }}")).settings.check.unwrap();
+    assert_eq!(check.timeout, SECOND / 2, "never longer than the interval, where only that is written");
     // The most is never shorter than the time, where only that is written.
     assert_eq!(upstream(&format!("{TWO}ejection = {{ time = \"10m\" }}")).settings.ejection.most, 600 * SECOND);
     let config = loaded(
@@ -99,6 +101,8 @@ fn what_does_not_go_together_is_told() {
         ("upstream = [\"http://a/x\"]", "upstream: expected only scheme, host and port"),
         ("upstream = [{ weight = 2 }]", "upstream.url: is missing; for example"),
         ("upstream = [{ url = \"http://a\", weight = 0 }, \"http://b\"]", "upstream[0].weight: expected a whole number from 1 to 1000"),
+        ("upstream = { url = \"http://10.0.0.5\", weight = 2 }", "upstream.weight: stands beside no other address"),
+        ("upstream = [{ url = \"http://a\", weight = 1 }]", "upstream.weight: stands beside no other address"),
         ("upstream = [{ url = \"http://a\", wait = 1 }, \"http://b\"]", "upstream[0].wait: is no key"),
         ("upstream = [{ url = \"http://a\" }, 7]", "upstream: expected a list of texts and tables; item 1 is 7"),
         ("upstream = []", "upstream: is an empty list"),
@@ -111,6 +115,10 @@ fn what_does_not_go_together_is_told() {
         ("upstream = \"http://a\"\nejection = { time = \"1m\", most = \"5s\" }", "ejection.most: is shorter than time"),
         ("upstream = \"http://a\"\nejection = { time = \"10ms\" }", "ejection.time: expected a time with its unit"),
         ("upstream = \"http://a\"\nhealth_check = { interval = \"5s\" }", "health_check.path: is missing"),
+        (
+            "upstream = \"http://a\"\nhealth_check = { path = \"/\", interval = \"1s\", timeout = \"1100ms\" }",
+            "health_check.timeout: is longer than interval",
+        ),
         ("upstream = \"http://a\"\nhealth_check = { path = \"healthz\" }", "health_check.path: expected a path such as \"/healthz\""),
         ("upstream = \"http://a\"\nhealth_check = { path = \"/\", host = \"a/b\" }", "health_check.host: expected a host's name"),
         (
@@ -132,6 +140,18 @@ fn what_does_not_go_together_is_told() {
     }
     let problem = problems(&format!("dns_servers = [\"dns.internal\"]\n{TOP}[[route]]\naccess = \"public\"\nupstream = \"http://a\"\n"));
     assert!(problem[0].1.contains("expected addresses such as \"10.0.0.10\""), "{problem:?}");
+}
+
+#[test]
+fn two_routes_that_share_an_address_have_one_limit() {
+    let table = |id: &str, rest: &str| format!("[[route]]\nid = \"{id}\"\npath = \"/{id}/\"\naccess = \"public\"\n{rest}\n");
+    let two = |rest: &str| problems(&format!("{TOP}{}{}", table("a", &format!("{TWO}connections = 5")), table("b", rest)));
+    let one = "upstream = \"http://10.0.0.6:1\"\n";
+    let told = two(&format!("{one}connections = 6"));
+    assert!(told[0].1.contains("route \"b\" has connections = 6 and route \"a\" 5"), "{told:?}");
+    for fine in [format!("{one}connections = 5"), one.to_owned(), "upstream = \"http://10.0.0.7:1\"\nconnections = 6".to_owned()] {
+        assert_eq!(two(&fine), [], "{fine}");
+    }
 }
 
 #[test]
