@@ -114,7 +114,7 @@ async fn counted() -> BTreeMap<String, BTreeSet<String>> {
     slow.try_write(b"GET / HTTP/1.1\r\n").unwrap();
     // Its issuer is nowhere.
     let away = Gateway::start(&format!(
-        "{TOP}upstream = \"http://127.0.0.1:1\"\nallow = \"any-authenticated\"\n[provider]\nissuer = \"http://127.0.0.1:1\"\nclient_id = \"a\"\nclient_secret = \"b\"\n"
+        "{TOP}upstream = [\"http://127.0.0.1:1\", \"http://nowhere.invalid:1\"]\nallow = \"any-authenticated\"\n[provider]\nissuer = \"http://127.0.0.1:1\"\nclient_id = \"a\"\nclient_secret = \"b\"\n"
     ));
     crate::harness::http::fetch(crate::harness::http::get(&format!("{}/oauth2/start", away.url))).await;
     dir.write("emails", "nobody\n");
@@ -128,6 +128,7 @@ async fn counted() -> BTreeMap<String, BTreeSet<String>> {
         "session_renewals_total{",
         "dependency_errors_total{",
         "logins_total{",
+        "upstream_lookups_failed_total{",
     ] {
         loop {
             text = format!("{}{}", scene.gateway.metrics().await, away.metrics().await);
