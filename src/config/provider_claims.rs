@@ -8,10 +8,11 @@ use crate::provider::ClaimSource;
 pub(super) fn read_groups(section: &Section<'_>) -> Option<GroupPaths> {
     const KEY: &str = "groups_claim";
     if section.is_table(KEY) {
-        let places = section.texts(KEY);
-        if places.is_empty() {
+        if section.is_empty_table(KEY) {
             section.problem(KEY, "is empty, which names no place where groups are; leave it out");
         }
+        let places =
+            section.texts_of(KEY, "what is put before the names that stand there, as a text such as \"role:\", or \"\" for nothing");
         let read = |(path, before): (String, String)| match parse(&path) {
             Ok(path) => Some((path, before)),
             Err(why) => {

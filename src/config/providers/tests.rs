@@ -190,6 +190,8 @@ fn claims_stand_where_they_are_said_to() {
             ("groups_claim = { groups = \"\", \"realm_access.roles\" = \"role:\" }", None),
             ("groups_claim = [\"groups\", \"a..b\"]", Some(("provider.groups_claim", "found \"a..b\""))),
             ("groups_claim = {}", Some(("provider.groups_claim", "names no place"))),
+            ("groups_claim = { x = 1 }", Some(("provider.groups_claim.x", "expected what is put before the names that stand there"))),
+            ("groups_claim = { x = [\"y\"] }", Some(("provider.groups_claim.x", "such as \"role:\", or \"\" for nothing; found a list"))),
             ("groups_claim = []", Some(("provider.groups_claim", "empty list"))),
             ("claims_from = [\"id_token\"]", None),
             ("claims_from = [\"id_token\", \"userinfo\", \"access_token\"]", None),

@@ -240,12 +240,18 @@ impl<'a> Section<'a> {
     /// A table of texts by free names: headers, say.
     #[must_use]
     pub fn texts(&self, key: &str) -> Vec<(String, String)> {
+        self.texts_of(key, "a text in quotes")
+    }
+
+    /// The same; `what` says what a text there is, for whoever wrote something else.
+    #[must_use]
+    pub fn texts_of(&self, key: &str, what: &str) -> Vec<(String, String)> {
         let table = self.section(key);
         let mut out = Vec::new();
         for (name, value) in &table.dict {
             match value.as_str() {
                 Some(text) => out.push((name.clone(), text.to_owned())),
-                None => table.problem(name, format!("expected a text in quotes; found {}", bare_kind(value))),
+                None => table.problem(name, format!("expected {what}; found {}", bare_kind(value))),
             }
         }
         out
@@ -295,6 +301,12 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn is_table(&self, key: &str) -> bool {
         self.value(key).is_some_and(|value| self.as_table(value).is_some())
+    }
+
+    /// Whether the value under `key` is a table with nothing in it.
+    #[must_use]
+    pub fn is_empty_table(&self, key: &str) -> bool {
+        self.value(key).and_then(|value| self.as_table(value)).is_some_and(|table| table.is_empty())
     }
 
     /// Whether the value under `key` is a text rather than a table: `allow = "any-authenticated"`.
