@@ -13,6 +13,7 @@ use super::forward_auth;
 use super::limits::{self, Limits};
 use super::listeners::{self, Listeners};
 use super::pages::{self, Pages};
+use super::plain_http::PlainHttp;
 use super::reader::Section;
 use super::{serving, tls};
 use crate::endpoint::ForwardAuthSettings;
@@ -119,9 +120,8 @@ pub struct Drain {
     pub deadline: Duration,
 }
 
-pub(super) fn read(root: &Section<'_>) -> Option<Gateway> {
-    let insecure = root.flag("insecure_http", false);
-    let public = read_public_urls(root, insecure);
+pub(super) fn read(root: &Section<'_>, plain: PlainHttp) -> Option<Gateway> {
+    let public = read_public_urls(root, plain);
     let redirect_origins = root.parsed_list("redirect_origins", parse_origin).unwrap_or_default();
     let listeners = listeners::read(root);
     let cookie_domain = root.parsed("cookie_domain", |text| match HostPattern::parse(text.trim_start_matches('.')) {
@@ -204,6 +204,11 @@ impl Gateway {
         self.client_certificates.header.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some())
     }
 
+    /// Those of `public_url`.
+    pub(super) fn public_urls(&self) -> &[Url] {
+        &self.public
+    }
+
     /// Adds the hosts that routes name to those of `public_url`.
     pub(super) fn with_hosts<'a>(mut self, hosts: impl Iterator<Item = &'a HostPattern>, root: &Section<'_>) -> Option<Self> {
         let mut exact = Vec::new();
@@ -225,14 +230,14 @@ impl Gateway {
     }
 }
 
-fn read_public_urls(root: &Section<'_>, insecure: bool) -> Option<Vec<Url>> {
+fn read_public_urls(root: &Section<'_>, plain: PlainHttp) -> Option<Vec<Url>> {
     if !root.has("public_url") {
         root.problem("public_url", "is missing: the address under which browsers reach the gateway, such as \"https://app.example.com\"");
         return None;
     }
     let urls = root.parsed_list("public_url", parse_origin)?;
     for url in &urls {
-        if url.scheme() == "http" && !insecure && !is_loopback(url) {
+        if plain.refuses(url) {
             root.problem(
                 "public_url",
                 format!(

@@ -3,7 +3,7 @@
 //! `layers` merges file, environment and flags; `reader` reads a table key by key and collects every problem; `gateway` (with `listeners`, `tls`,
 //! `serving`, `forward_auth` and `pages`), `admin`, `limits`, `providers` (with `client_auth` and the files `provider_*`), `token_issuers`, `users`, `api_keys`, `certificates`, `token`, `foreign_tokens`, `outbound`, `outgoing_listeners`,
 //! `routes` (with `route_group`, `route_parts`, `route_client`, `route_dry_run`, `route_login`, `route_answers`, `route_headers` and `header_file`, `route_leg`, `binding` and `token_places`), `policies` and `storage` are the tables, `outgoing` is the TLS of what they call, `assertion` what
-//! concerns that in several; `idle` tells what does nothing; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
+//! concerns that in several; `plain_http` permits it off this machine; `idle` tells what does nothing; `traces` is where spans go; `secret_file` reads secrets, `marks` tells what two configs have in common. `config.toml.example` is the reference of every key.
 
 mod admin;
 mod api_keys;
@@ -26,6 +26,7 @@ mod outbound;
 mod outgoing;
 mod outgoing_listeners;
 mod pages;
+mod plain_http;
 mod policies;
 mod problem;
 mod provider_authorize;
@@ -202,9 +203,10 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     layers::refuse_foreign_variables(&sources.environment, &problems);
     let reading = Reading::new(&layers, &problems);
     let root = reading.root();
-    let gateway = gateway::read(&root);
+    let plain = plain_http::read(&root);
+    let gateway = gateway::read(&root, plain);
     let proxy = provider_proxy::of_environment(&sources.environment, &problems);
-    let providers = providers::read_providers(&root, proxy.as_ref());
+    let providers = providers::read_providers(&root, plain, proxy.as_ref());
     let token_issuers = token_issuers::read(&root, &providers, proxy.as_ref());
     let users = users::read(&root, gateway.as_ref(), &providers);
     let token = token::read(&root, gateway.as_ref().map(|gateway| gateway.prefix.as_str()), &providers, users.as_ref());
@@ -227,6 +229,7 @@ fn read(sources: &Sources<'_>) -> (Result<Config, Vec<Problem>>, BTreeSet<String
     }
     let session = storage::read_session(&root);
     let store = storage::read_store(&root, &sources.environment);
+    plain_http::warn_of_needless(&root, plain, gateway.as_ref(), &providers);
     idle::warn_of_settings(&root, gateway.as_ref(), &session, &providers, store.as_ref());
     let keys = root.section("keys");
     let assertion = assertion::read_keys(&keys, routes.as_ref());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::gateway::is_loopback;
+use super::plain_http::PlainHttp;
 use super::reader::Section;
 use crate::provider::places::{DocumentAt, Places};
 
@@ -20,15 +20,6 @@ const ENDPOINTS: [(&str, &str); 7] = [
 ];
 /// Those without which nobody signs in.
 const NEEDED: [&str; 3] = ["authorization", "token", "jwks"];
-
-/// Plain http off this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlainHttp {
-    /// `insecure_http = true`.
-    Allowed,
-    /// Everybody on the way could read and answer.
-    Refused,
-}
 
 pub(super) fn read(section: &Section<'_>, plain: PlainHttp) -> Places {
     let url = |text: &str| parse_url(text, plain);
@@ -71,7 +62,7 @@ fn parse_url(text: &str, plain: PlainHttp) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) || plain == PlainHttp::Allowed => Ok(url),
+        "http" if !plain.refuses(&url) => Ok(url),
         "http" => Err(
             "is plain http off this machine: whoever is on the way can read tokens and answer with keys of their own; use https (tls.ca_file takes your own authority), or write insecure_http = true"
                 .to_owned(),

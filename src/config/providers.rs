@@ -8,9 +8,9 @@ use super::client_auth::read_client_auth;
 use super::gateway::is_loopback;
 use super::idle;
 use super::outgoing::read_outgoing_tls;
-use super::provider_places::{self, PlainHttp};
+use super::plain_http::PlainHttp;
 use super::reader::Section;
-use super::{provider_authorize, provider_callback, provider_claims, provider_proxy, provider_tenants};
+use super::{provider_authorize, provider_callback, provider_claims, provider_places, provider_proxy, provider_tenants};
 use crate::identity::{ClaimMapping, ClaimPath, EmailVerification};
 use crate::provider::authorize::FromStart;
 use crate::provider::places::Places;
@@ -76,8 +76,7 @@ pub enum ResponseMode {
     FormPost,
 }
 
-pub(super) fn read_providers(root: &Section<'_>, environment: Option<&Proxy>) -> Vec<Provider> {
-    let plain = if root.flag("insecure_http", false) { PlainHttp::Allowed } else { PlainHttp::Refused };
+pub(super) fn read_providers(root: &Section<'_>, plain: PlainHttp, environment: Option<&Proxy>) -> Vec<Provider> {
     let sections = root.sections("provider");
     let several = sections.len() > 1;
     let mut ids = BTreeSet::new();
