@@ -58,6 +58,17 @@ pub(super) struct Lookup {
     made: Mutex<Option<(Looks, Arc<Sources>)>>,
 }
 
+/// Where an upstream's name leads now, as it is looked up for requests: by these servers, or by none as the system says. An address is its own.
+///
+/// # Errors
+/// Why nobody could say.
+pub async fn addresses_of(host: &str, servers: &[SocketAddr]) -> Result<Vec<IpAddr>, String> {
+    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(address) => Ok(vec![address]),
+        Err(_) => Lookup::new(servers.to_vec()).addresses(host).await.map(|(addresses, _)| addresses),
+    }
+}
+
 /// When the files were written.
 type Looks = [Option<SystemTime>; 2];
 

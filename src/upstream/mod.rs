@@ -61,6 +61,7 @@ pub use ejection::Ejection;
 pub use forward::{Passage, Prepared, forward, forward_listed, prepare};
 pub use group::{Group, GroupSettings, Neighbours};
 pub use health::HealthCheck;
+pub use lookup::addresses_of;
 pub use upgrade::Tunnels;
 
 use crate::clock::SharedClock;

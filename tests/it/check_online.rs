@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::harness::certs::CertificateAuthority;
+use crate::harness::dns::Dns;
 use crate::harness::gateway::command;
 use crate::harness::hostile::{Endpoint, HostileProvider};
 use crate::harness::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProviderBuilder};
@@ -230,4 +231,30 @@ async fn whoever_takes_connections_and_says_nothing_is_not_waited_for() {
     has(&out, "problem", &["provider default", "no answer within 1s"]);
     let took = SystemClock.instant().saturating_duration_since(began);
     assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_upstreams_are_asked_of_whom_the_config_says() {
+    let authority = CertificateAuthority::new();
+    let leaf = authority.leaf(&["app.test"]);
+    let (plain, secure) = (EchoUpstream::start(), EchoUpstream::start_tls(&leaf, "app.test", &["http/1.1"]));
+    let (dns, other) = (Dns::start().await, Dns::start().await);
+    dns.say("app.test", &["127.0.0.1"], 30);
+    let config = |top: &str| {
+        let tls = format!("tls = {{ ca_file = \"{}\" }}\n", authority.file().display());
+        let route = |id: &str, scheme: &str, upstream: &EchoUpstream, tls: &str| {
+            let port = upstream.address().port();
+            format!("[[route]]\nid = \"{id}\"\npath = \"/{id}\"\nupstream = \"{scheme}://app.test:{port}\"\n{tls}access = \"public\"\n")
+        };
+        let routes = [route("plain", "http", &plain, ""), route("secure", "https", &secure, &tls)].concat();
+        format!("public_url = \"https://app.test\"\n{top}\nstore.kind = \"memory\"\n{routes}")
+    };
+    let (code, out) = check(&config(&format!("dns_servers = [\"{}\"]", dns.address()))).await;
+    assert_eq!(code, Some(0), "{out}");
+    has(&out, "ok", &["upstream http://app.test:", "takes connections"]);
+    has(&out, "ok", &["upstream https://app.test:", "takes connections", &leaf.pin()]);
+    let (code, out) = check(&config(&format!("dns_servers = [\"{}\"]", other.address()))).await;
+    assert_eq!((code, lines(&out, "problem").len()), (Some(1), 2), "{out}");
+    has(&out, "problem", &["upstream http://app.test:", "where app.test leads cannot be looked up"]);
+    assert_eq!((plain.connections(), other.asked() > 0), (1, true));
 }

@@ -6,12 +6,22 @@ use super::{Around, Findings, Verdict};
 use crate::config::{Config, ForeignKind, OutboundPlace, RedisServers, StoreKind};
 use crate::provider::probe;
 use crate::provider::tls::TlsSettings;
-use crate::upstream::UpstreamAddress;
+use crate::upstream::{self, UpstreamAddress};
 
 /// Somebody to be reached.
 pub(super) struct Peer {
     pub(super) about: String,
     pub(super) place: Place,
+    pub(super) names: Names,
+}
+
+/// Who says where its name leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Whoever says it for requests: `dns_servers`, where the config has any.
+    OfUpstreams,
+    /// The system.
+    OfOthers,
 }
 
 /// Where.
@@ -37,7 +47,7 @@ pub(super) fn of(config: &Config) -> Vec<Peer> {
                 UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
                 UpstreamAddress::Static(_) => return None,
             };
-            Some(Peer { about: format!("upstream {address}"), place })
+            Some(Peer { about: format!("upstream {address}"), place, names: Names::OfUpstreams })
         })
         .collect();
     if let StoreKind::Redis(redis) = &config.store.kind {
@@ -72,17 +82,31 @@ pub(super) fn at(about: &str, url: &Url, port_of_tls: u16, tls: &TlsSettings) ->
         "http" | "redis" => Place::Tcp(host, url.port_or_known_default().unwrap_or(80)),
         _ => Place::Tls(host, url.port_or_known_default().unwrap_or(port_of_tls), tls.clone()),
     };
-    Some(Peer { about: about.to_owned(), place })
+    Some(Peer { about: about.to_owned(), place, names: Names::OfOthers })
 }
 
 /// Opens a connection and closes it.
 pub(super) async fn reach(around: &Around, peer: Peer) -> Findings {
     let mut found = Findings::default();
     let limit = around.limit;
+    let at = match (&peer.place, peer.names) {
+        (Place::Tcp(host, _) | Place::Tls(host, _, _), Names::OfUpstreams) => {
+            let asked = tokio::time::timeout(limit, upstream::addresses_of(host, &around.config.gateway.dns_servers)).await;
+            match asked.unwrap_or_else(|_| Err(format!("no answer within {limit:?}"))) {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    found.add(Verdict::Problem, &peer.about, format!("where {host} leads cannot be looked up: {error}"));
+                    return found;
+                }
+            }
+        }
+        _ => Vec::new(),
+    };
+    let to = |host, port| probe::Peer { host, port, at: &at };
     let reached = match &peer.place {
-        Place::Tcp(host, port) => probe::tcp(host, *port, limit).await.map(|_| format!("takes connections at {host}:{port}")),
+        Place::Tcp(host, port) => probe::tcp(to(host, *port), limit).await.map(|_| format!("takes connections at {host}:{port}")),
         Place::Tls(host, port, tls) => {
-            let pin = probe::tls(host, *port, tls, limit).await;
+            let pin = probe::tls(to(host, *port), tls, limit).await;
             pin.map(|pin| format!("takes connections at {host}:{port}; its key, for tls.pin_sha256: {pin}"))
                 .map_err(|error| format!("{host}:{port}: {error}"))
         }
