@@ -14,8 +14,10 @@ use crate::harness::hostile::{Endpoint, HostileBuilder, Lie};
 use crate::harness::hostile_answer::json_answer;
 use crate::harness::hostile_direct::{Exchanged, TOKEN_EXCHANGE};
 use crate::harness::http::pairs;
+use crate::harness::mutual_tls::MutualTls;
 use crate::harness::scene::reason;
 use crate::harness::server::{Listen, Server};
+use crate::harness::temp::TempDir;
 use crate::harness::world::{Shape, World};
 use crate::local_accounts::CHEAP;
 use crate::token_endpoint::{get, granted, post};
@@ -282,13 +284,17 @@ struct CheckerState {
 
 impl Checker {
     fn start() -> Self {
+        Self::start_on(Listen::Tcp)
+    }
+
+    fn start_on(listen: Listen) -> Self {
         let state = Arc::<Mutex<CheckerState>>::default();
         let answering = Arc::clone(&state);
         let respond = move |request: Request<Incoming>, _| {
             let state = Arc::clone(&answering);
             Box::pin(async move { check(request, &state).await }) as std::pin::Pin<Box<dyn Future<Output = Response<TestBody>> + Send>>
         };
-        Self { server: Server::start(Listen::Tcp, Arc::new(respond)), state }
+        Self { server: Server::start(listen, Arc::new(respond)), state }
     }
 
     fn says(&self, status: u16, answer: Value) {
@@ -362,6 +368,51 @@ async fn any_place_that_says_for_whom_a_token_was_issued_will_do() {
         }
         assert_eq!(world.upstream.count(), reached);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_checks_tokens_is_told_by_its_certificate_and_is_shown_ours() {
+    let both = MutualTls::new();
+    let checker = Checker::start_on(both.listen());
+    checker.says(200, json!({ "aud": "our-app", "sub": "7" }));
+    let port = checker.server.address().port();
+    let ways = both.ways();
+    let table = |n: usize, tls: &str| {
+        format!(
+            "[[foreign_token]]\nid = \"way-{n}\"\nparameter = \"p{n}\"\nkind = \"check\"\ncheck_url = \"https://localhost:{port}/info\"\n\
+             token_in = \"bearer\"\naudience = [\"our-app\"]\n{tls}"
+        )
+    };
+    let tables: String = ways.iter().enumerate().map(|(n, (tls, _))| table(n, tls)).collect();
+    let (tables, routes) = (format!("[token]\n{tables}"), ROUTES.replace("@ID@", "way-0"));
+    let world = World::shaped(Shape { tables: &tables, routes: Some(&routes), ..Shape::default() }, |provider| provider);
+    for (n, (tls, fits)) in ways.iter().enumerate() {
+        if *fits {
+            let (token, _) = granted(&world.show(&format!("p{n}"), "tok-1").await);
+            assert_eq!((checker.asked().len(), world.data("/api/x", &token).await.status.as_u16()), (1, 200), "{tls}");
+            world.upstream.reset();
+        } else {
+            world.turns_away(&format!("p{n}"), "tok-1", 503, "token-check-unreachable").await;
+            assert_eq!((checker.asked(), world.upstream.count()), (vec![], 0), "a token was shown: {tls}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_our_application_may_lie_in_a_file_and_is_the_one_of_now() {
+    let (graph, dir) = (Graph::start(), TempDir::new("graph"));
+    graph.give("EAAB-ann", json!({}), json!({}));
+    let file = dir.write_secret("secret", "another-secret-of-the-test");
+    let table = format!(
+        "id = \"facebook\"\nkind = \"facebook\"\napp_id = \"{APP_ID}\"\napp_secret_file = \"{}\"\ngraph_url = \"{}/v23.0\"\n",
+        file.display(),
+        graph.url()
+    );
+    let world = shaped("", "facebook", &table, |provider| provider);
+    world.turns_away("facebook_token", "EAAB-ann", 503, "token-check-unreachable").await;
+    dir.write_secret("secret", format!("{APP_SECRET}\n"));
+    let (token, _) = granted(&world.show("facebook_token", "EAAB-ann").await);
+    assert_eq!((world.upstream.count(), world.data("/api/x", &token).await.status.as_u16()), (0, 200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crate::harness::certs::CertificateAuthority;
 use crate::harness::gateway::{Gateway, TOP, provider};
 use crate::harness::hostile::{Endpoint, HostileProvider, Lie};
 use crate::harness::http::{HttpClient, Protocol, fetch, get};
+use crate::harness::mutual_tls::MutualTls;
 use crate::harness::process::Launch;
 use crate::harness::raw::{RawAnswer, raw_answer};
 use crate::harness::scene::{raw_reason, reason};
@@ -119,6 +120,33 @@ async fn a_program_takes_the_listener_for_its_proxy() {
     // Without an absolute target it is the host that is asked for.
     let answer = through(world.two, "GET", "/by-host", &other.to_string(), "").await;
     assert_eq!((answer.status, world.other.last().target.as_str()), (200, "/by-host"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_is_told_by_its_certificate_and_is_shown_ours() {
+    let (hostile, both) = (HostileProvider::start(), MutualTls::new());
+    let api = EchoUpstream::start_mutual_tls(both.leaf(), "localhost", both.clients());
+    let host = format!("localhost:{}", api.address().port());
+    let ways: Vec<_> = both.ways().into_iter().map(|(tls, fits)| (tls, fits, free_port())).collect();
+    let listener = |tls: &str, port: u16| {
+        format!("[[outgoing]]\nlisten = \"127.0.0.1:{port}\"\nhosts = [\"https://{host}\"]\noutbound = \"api\"\n{tls}")
+    };
+    let listeners: String = ways.iter().map(|(tls, _, port)| listener(tls, *port)).collect();
+    let _gateway = Gateway::start(&format!(
+        "{TOP}store.kind = \"memory\"\nupstream = \"static:204\"\nallow = \"any-authenticated\"\n{}[outbound.api]\nprovider = \"default\"\n\
+         {listeners}",
+        provider(&hostile.issuer(), hostile.client_id(), hostile.client_secret())
+    ));
+    for (tls, fits, port) in &ways {
+        api.reset();
+        let answer = through(SocketAddr::from(([127, 0, 0, 1], *port)), "GET", "/x", &host, "").await;
+        if *fits {
+            assert_eq!((answer.status, api.count()), (200, 1), "{tls}: {}", String::from_utf8_lossy(&answer.body));
+        } else {
+            let told = (answer.status, raw_reason(&answer));
+            assert_eq!((told, api.count()), ((502, "upstream-unreachable".to_owned()), 0), "a token was shown: {tls}");
+        }
+    }
 }
 
 /// A real program that knows the usual variable and nothing else.

@@ -12,6 +12,7 @@ use crate::harness::gateway::{Gateway, GatewayProcess, TOP};
 use crate::harness::hostile::{ClientAuth, Endpoint, HostileBuilder, HostileProvider, Lie};
 use crate::harness::http::{fetch, get};
 use crate::harness::jose::{Algorithm, SigningKey, decode};
+use crate::harness::mutual_tls::MutualTls;
 use crate::harness::oidc_provider::{self, Asked, CLIENT_ID, CLIENT_SECRET, OidcProvider, OidcProviderBuilder};
 use crate::harness::raw::{RawConnection, request};
 use crate::harness::temp::TempDir;
@@ -567,27 +568,13 @@ async fn an_upstream_that_asks_for_a_certificate_is_shown_the_one_of_now() {
 /// Whoever is asked for keys or for tokens, of which only the handshake counts here: it has neither.
 #[tokio::test(flavor = "multi_thread")]
 async fn issuers_of_tokens_are_told_by_name_and_pin_and_are_shown_our_certificate() {
-    let (authority, clients) = (CertificateAuthority::new(), CertificateAuthority::new());
-    let (leaf, other) = (authority.leaf(&["login.internal"]), authority.leaf(&["login.internal"]));
-    let (ours, strangers) = (clients.leaf(&["doorward.test"]), CertificateAuthority::new().leaf(&["doorward.test"]));
-    let peer = EchoUpstream::start_mutual_tls(&leaf, "localhost", &clients);
+    let both = MutualTls::new();
+    let peer = EchoUpstream::start_mutual_tls(both.leaf(), "localhost", both.clients());
     let token = |issuer: &str| {
         let claims = json!({ "iss": issuer, "aud": "orders", "sub": "a", "exp": 4_102_444_800_u64, "iat": 1 });
         SigningKey::new(Algorithm::Es256, "k").token(&json!({ "alg": "ES256", "kid": "k", "typ": "at+jwt" }), &claims)
     };
-    let (name, right, wrong) =
-        (", server_name = \"login.internal\"", format!(", pin_sha256 = \"{}\"", leaf.pin()), format!(", pin_sha256 = \"{}\"", other.pin()));
-    let with =
-        |own: &Leaf| format!(", certificate_file = \"{}\", key_file = \"{}\"", own.certificate_file().display(), own.key_file().display());
-    for (more, reached) in [
-        (with(&ours), false),
-        (format!("{name}{}", with(&ours)), true),
-        (name.to_owned(), false),
-        (format!("{name}{}", with(&strangers)), false),
-        (format!("{name}{right}{}", with(&ours)), true),
-        (format!("{name}{wrong}{}", with(&ours)), false),
-    ] {
-        let tls = format!("tls = {{ ca_file = \"{}\"{more} }}\n", authority.file().display());
+    for (tls, reached) in both.ways() {
         let issuer = peer.url();
         let shown = format!(
             "[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"orders\"\n{tls}[[route]]\nupstream = \"static:204\"\naccept = [\"bearer\"]\n\
@@ -606,6 +593,93 @@ async fn issuers_of_tokens_are_told_by_name_and_pin_and_are_shown_our_certificat
             assert_eq!(answer.status, 503, "{tables}\n{}", answer.text());
             assert_eq!(peer.count() > 0, reached, "{tables}");
         }
+    }
+}
+
+/// The certified provider, which is told how each registration proves itself: by its secret, or by a key and one algorithm.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_file_and_the_algorithm_of_a_key_prove_us_where_tokens_are_given_and_asked_about() {
+    let key = KeyFile::new(Algorithm::Rs256);
+    let client = |id: &str, proof: Value| {
+        let mut client = json!({ "client_id": id, "redirect_uris": [], "response_types": [], "grant_types": ["client_credentials"] });
+        client.as_object_mut().unwrap().extend(proof.as_object().unwrap().clone());
+        client
+    };
+    let by_key = json!({ "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "RS256", "jwks": key.jwks() });
+    let provider = OidcProviderBuilder::new("http://127.0.0.1:1/oauth2/callback")
+        .add_client(client("by-secret", json!({ "client_secret": "the-secret-of-the-test" })))
+        .add_client(client("by-key", by_key))
+        .set("client_auth_signing", json!(["PS256", "RS256"]))
+        .set("resources", json!({ "urn:orders": { "audience": "orders", "scope": "orders:read", "format": "opaque" } }))
+        .start()
+        .await;
+    let (issuer, upstream, dir) = (provider.issuer(), EchoUpstream::start(), TempDir::new("secrets"));
+    let secret = |name: &str, text: &str| {
+        format!("client_id = \"by-secret\"\nclient_secret_file = \"{}\"\n", dir.write_secret(name, text).display())
+    };
+    let signs = |algorithm: &str| format!("client_id = \"by-key\"\n{}key_algorithm = \"{algorithm}\"\n", key.config());
+    let proofs = [
+        (secret("right", "the-secret-of-the-test\n"), true),
+        (signs("RS256"), true),
+        (secret("wrong", "another-secret-of-the-test"), false),
+        (signs("PS256"), false),
+    ];
+    // Whoever obtains tokens, all in one: a route each.
+    let obtains = |n: usize, proof: &str| {
+        format!(
+            "[outbound.o{n}]\nissuer = \"{issuer}\"\nscope = [\"orders:read\"]\nresource = [\"urn:orders\"]\n{proof}[[route]]\nid = \"o{n}\"\n\
+             path = \"/o{n}/\"\nupstream = \"{}\"\naccess = \"public\"\noutbound = \"o{n}\"\n",
+            upstream.url()
+        )
+    };
+    let tables: String = proofs.iter().enumerate().map(|(n, (proof, _))| obtains(n, proof)).collect();
+    let obtaining = Gateway::start(&format!("{TOP}store.kind = \"memory\"\n{tables}"));
+    let mut token = String::new();
+    for (n, (proof, good)) in proofs.iter().enumerate() {
+        upstream.reset();
+        let answer = fetch(get(&format!("{}/o{n}/x", obtaining.url))).await;
+        assert_eq!((answer.status == 200, upstream.count() == 1), (*good, *good), "{proof}: {}\n{}", answer.text(), provider.output());
+        if *good {
+            token = upstream.last().header("authorization").unwrap();
+        } else {
+            assert_eq!((answer.status.as_u16(), reason_of(&answer).as_str()), (503, "upstream-token-unreachable"), "{proof}");
+        }
+    }
+    for (proof, good) in &proofs {
+        let asking = Gateway::start(&format!(
+            "{TOP}store.kind = \"memory\"\n[[token_issuer]]\nissuer = \"{issuer}\"\naudience = \"orders\"\nintrospection = true\n{proof}\
+             [[route]]\nupstream = \"{}\"\naccept = [\"bearer\"]\nallow = {{ scopes = [\"orders:read\"] }}\n",
+            upstream.url()
+        ));
+        upstream.reset();
+        let mut asked = get(&format!("{}/orders", asking.url));
+        asked.headers_mut().insert("authorization", token.parse().unwrap());
+        let answer = fetch(asked).await;
+        assert_eq!((answer.status == 200, upstream.count() == 1), (*good, *good), "{proof}: {}\n{}", answer.text(), provider.output());
+        assert!(*good || (answer.status == 503 && reason_of(&answer) == "introspection-unreachable"), "{proof}: {}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_an_upstream_is_asked_for_with_the_audience_that_the_config_says() {
+    let key = KeyFile::new(Algorithm::Es256);
+    let builder =
+        HostileProvider::builder().client(CLIENT_ID, CLIENT_SECRET).client_auth(&[ClientAuth::PrivateKeyJwt]).client_keys(key.jwks());
+    let (provider, upstream) = (builder.start(), EchoUpstream::start());
+    let issuer = provider.issuer();
+    // The first is what this server takes; it tells the second from it, and refuses it.
+    for (keys, aud, good) in [("", issuer.clone(), true), ("assertion_audience = \"token_endpoint\"\n", format!("{issuer}/token"), false)] {
+        upstream.reset();
+        let gateway = Gateway::start(&format!(
+            "{TOP}store.kind = \"memory\"\n[outbound.orders]\nissuer = \"{issuer}\"\nclient_id = \"{CLIENT_ID}\"\n{}{keys}\
+             [[route]]\nid = \"call\"\nupstream = \"{}\"\naccess = \"public\"\noutbound = \"orders\"\n",
+            key.config(),
+            upstream.url()
+        ));
+        let answer = fetch(get(&format!("{}/orders", gateway.url))).await;
+        assert_eq!((answer.status.as_u16(), upstream.count()), if good { (200, 1) } else { (503, 0) }, "{keys}: {}", answer.text());
+        let assertion = provider.token_requests().last().unwrap()["client_assertion"].clone();
+        assert_eq!(decode(&assertion).1["aud"], json!(aud), "{keys}");
     }
 }
 

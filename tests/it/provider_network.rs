@@ -175,6 +175,44 @@ async fn the_environments_proxy_is_for_whoever_gives_tokens_and_for_nobody_else(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_issuer_is_reached_through_the_proxy_that_stands_at_it() {
+    let (away, proxy) = (Away::start(NAME, |provider| provider), ForwardProxy::start(&[NAME]).await);
+    let token = away.provider.access_token(json!({ "aud": "api" }), "at+jwt");
+    let gateway = |keys: &str| {
+        Gateway::start(&format!(
+            "{TOP}store.kind = \"memory\"\n[[token_issuer]]\nissuer = \"{}\"\naudience = \"api\"\ntls = {{ ca_file = \"{}\" }}\n{keys}\n\
+             [[route]]\nupstream = \"{}\"\naccept = [\"bearer\"]\nallow = \"any-authenticated\"\n",
+            away.provider.issuer(),
+            away.authority.file().display(),
+            away.upstream.url()
+        ))
+    };
+    let asked = async |gateway: &Gateway| {
+        away.upstream.reset();
+        let answer = shown(&format!("{}/api/x", gateway.url), &token).await;
+        if answer.status == 200 {
+            assert_eq!(away.upstream.count(), 1);
+            return String::new();
+        }
+        assert_eq!((answer.status.as_u16(), away.upstream.count()), (503, 0), "{}", answer.text());
+        reason_of(&answer)
+    };
+    let unreachable = "keys-unreachable";
+    let [right, wrong] = [proxy.url(), proxy.url_of("wrong")].map(|url| format!("proxy = \"{url}\""));
+    for (keys, outcome) in [("", unreachable), (&wrong, unreachable), (&right, "")] {
+        assert_eq!(asked(&gateway(keys)).await, outcome, "{keys}");
+    }
+    // In a file it is the one of now.
+    let dir = TempDir::new("proxy");
+    let file = dir.write_secret("proxy", proxy.url_of("wrong"));
+    let gateway = gateway(&format!("proxy_file = \"{}\"", file.display()));
+    assert_eq!(asked(&gateway).await, unreachable);
+    dir.write_secret("proxy", proxy.url());
+    gateway.advance(Duration::from_secs(60));
+    assert_eq!(asked(&gateway).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn this_machine_is_reached_without_the_environments_proxy() {
     let (away, proxy) = (Away::start("localhost", |provider| provider), ForwardProxy::start(&["localhost"]).await);
     let gateway = Gateway::start_among(&[("HTTPS_PROXY", "http://127.0.0.1:1")], &away.config(""));

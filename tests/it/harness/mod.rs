@@ -65,6 +65,7 @@ pub mod html;
 pub mod http;
 pub mod jose;
 pub mod load;
+pub mod mutual_tls;
 pub mod oidc_provider;
 pub mod page;
 pub mod pair;
