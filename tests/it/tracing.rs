@@ -14,6 +14,7 @@ use crate::harness::certs::CertificateAuthority;
 use crate::harness::collector::{Collector, Span};
 use crate::harness::gateway::GatewayProcess;
 use crate::harness::http::{fetch, get};
+use crate::harness::mutual_tls::MutualTls;
 use crate::harness::scene::{PUBLIC, Scene};
 use crate::harness::temp::TempDir;
 use crate::harness::upstream::EchoUpstream;
@@ -224,6 +225,24 @@ async fn a_collector_may_want_a_token_and_a_certificate_of_its_own() {
     scene.get("/open/three", &[]).await;
     scene.gateway.stop();
     assert_eq!(collector.heads().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_told_by_its_certificate_and_is_shown_ours() {
+    let both = MutualTls::new();
+    let collector = Collector::with_mutual_tls(&both);
+    let mut ends = Vec::new();
+    for (n, (tls, fits)) in both.ways().into_iter().enumerate() {
+        let scene = Scene::start("", &traced(&collector, &format!("sample = 1\n{tls}")));
+        let path = format!("/open/way-{n}");
+        assert_eq!(scene.get(&path, &[]).await.status, 200);
+        // What is left is sent at the end, as far as anybody takes it.
+        ends.push((tokio::task::spawn_blocking(move || scene.gateway.stop()), path, tls, fits));
+    }
+    for (end, path, tls, fits) in ends {
+        end.await.unwrap();
+        assert_eq!(collector.holds(&path), fits, "{tls}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

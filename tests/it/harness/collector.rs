@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use serde_json::Value;
 
 use super::body::empty;
+use super::mutual_tls::MutualTls;
 use super::server::{Listen, Server};
 use super::wait::eventually;
 
@@ -40,6 +41,12 @@ impl Collector {
     #[must_use]
     pub fn with_tls(config: Arc<ServerConfig>) -> Self {
         Self::on(Listen::Tls(config), "https")
+    }
+
+    /// As the peer of [`MutualTls`].
+    #[must_use]
+    pub fn with_mutual_tls(both: &MutualTls) -> Self {
+        Self::on(both.listen(), "https")
     }
 
     fn on(listen: Listen, scheme: &'static str) -> Self {
