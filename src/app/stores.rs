@@ -12,7 +12,7 @@ use crate::header::PreparedHeaders;
 use crate::secret::SecretSource;
 use crate::store::embedded::{Embedded, EmbeddedSettings};
 use crate::store::memory::Memory;
-use crate::store::redis::{PasswordSource, Redis, RedisSettings, RedisSettingsError, RedisUrl, SentinelSettings, Servers};
+use crate::store::redis::{PasswordSource, Redis, RedisSettings, RedisSettingsError, RedisTls, RedisUrl, SentinelSettings, Servers};
 use crate::store::{Measured, SessionCache, SessionStore};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -69,7 +69,11 @@ fn redis_settings(redis: &RedisStore) -> Result<RedisSettings, RedisSettingsErro
     let mut settings = RedisSettings::of(servers);
     settings.username.clone_from(&redis.username);
     settings.password = password(&redis.password);
-    settings.ca_file.clone_from(&redis.ca_file);
+    if redis.servers.urls().iter().any(|url| url.starts_with("rediss:")) {
+        let config = redis.tls.client_config().map_err(|error| RedisSettingsError::new(format!("store.tls: {error}")))?;
+        settings.tls = Some(RedisTls { config: Arc::new(config), server_name: redis.tls.server_name.clone() });
+    }
+    settings.prefix.clone_from(&redis.prefix);
     settings.wait_replicas = redis.wait_replicas;
     Ok(settings)
 }

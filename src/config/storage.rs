@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
+use super::outgoing::read_outgoing_tls;
 use super::reader::Section;
 use super::secret_file;
+use crate::provider::tls::TlsSettings;
 use crate::secret::SecretSource;
 use crate::session::{Lifetimes, TokenEnd};
 
@@ -53,7 +55,7 @@ pub enum StoreKind {
     /// In this process; gone when it ends.
     Memory,
     /// Redis.
-    Redis(RedisStore),
+    Redis(Box<RedisStore>),
 }
 
 /// `[store]` of `kind = "redis"`.
@@ -65,8 +67,10 @@ pub struct RedisStore {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<SecretSource>,
-    /// A CA beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust where a URL is `rediss://`, and who we are.
+    pub tls: TlsSettings,
+    /// What every key begins with.
+    pub prefix: String,
     /// How many replicas confirm a login, a refresh or an ending.
     pub wait_replicas: u32,
 }
@@ -89,6 +93,17 @@ pub enum RedisServers {
     },
     /// `store.cluster`: some of its nodes.
     Cluster(Vec<String>),
+}
+
+impl RedisServers {
+    /// Those that the config names.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Sentinels { urls, .. } | Self::Cluster(urls) => urls,
+        }
+    }
 }
 
 /// What seals.
@@ -162,8 +177,8 @@ pub(super) fn read_store(root: &Section<'_>, environment: &BTreeMap<String, Stri
         Word::Redis => {
             misfit(&["path"], "redis");
             redis_servers(&section, &redis).map(|servers| {
-                let RedisKeys { username, password, ca_file, wait_replicas, .. } = redis;
-                StoreKind::Redis(RedisStore { servers, username, password, ca_file, wait_replicas })
+                let RedisKeys { username, password, tls, prefix, wait_replicas, .. } = redis;
+                StoreKind::Redis(Box::new(RedisStore { servers, username, password, tls, prefix, wait_replicas }))
             })
         }
     };
@@ -171,7 +186,7 @@ pub(super) fn read_store(root: &Section<'_>, environment: &BTreeMap<String, Stri
 }
 
 /// Every key that is about Redis.
-const REDIS_KEYS: [&str; 12] = [
+const REDIS_KEYS: [&str; 13] = [
     "url",
     "sentinels",
     "master_name",
@@ -183,6 +198,7 @@ const REDIS_KEYS: [&str; 12] = [
     "password",
     "password_file",
     "tls",
+    "prefix",
     "wait_replicas",
 ];
 
@@ -196,14 +212,12 @@ struct RedisKeys {
     cluster: Option<Vec<String>>,
     username: Option<String>,
     password: Option<SecretSource>,
-    ca_file: Option<PathBuf>,
+    tls: TlsSettings,
+    prefix: String,
     wait_replicas: u32,
 }
 
 fn read_redis(section: &Section<'_>) -> RedisKeys {
-    let tls = section.section("tls");
-    let ca_file = tls.file("ca_file");
-    tls.finish();
     RedisKeys {
         url: section.parsed("url", parse_redis_url),
         sentinels: section.parsed_list("sentinels", parse_redis_url),
@@ -213,11 +227,8 @@ fn read_redis(section: &Section<'_>) -> RedisKeys {
         cluster: section.parsed_list("cluster", parse_redis_url),
         username: section.text("username"),
         password: secret_file::read(section, "password", 1),
-        ca_file: ca_file.inspect(|file| {
-            if let Err(error) = std::fs::File::open(file) {
-                tls.problem("ca_file", format!("{} cannot be read: {error}", file.display()));
-            }
-        }),
+        tls: read_outgoing_tls(section),
+        prefix: section.parsed("prefix", parse_prefix).unwrap_or_else(|| "doorward:".to_owned()),
         wait_replicas: u32::try_from(section.number("wait_replicas", 0, 0..=16)).unwrap_or(0),
     }
 }
@@ -259,6 +270,16 @@ fn redis_servers(section: &Section<'_>, keys: &RedisKeys) -> Option<RedisServers
             section.problem(said.last().copied().unwrap_or("url"), format!("stands beside {}; say once where Redis is", said.join(", ")));
             None
         }
+    }
+}
+
+/// It stands in patterns and in hash tags of Redis, where other characters mean something.
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_' | b'.' | b'/');
+    if text.len() <= 64 && text.bytes().all(sound) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected at most 64 letters, digits and : - _ . /, such as \"corp:doorward:\"; found {text:?}"))
     }
 }
 

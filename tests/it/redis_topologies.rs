@@ -29,7 +29,7 @@ use crate::harness::redis_groups::{GroupOptions, MASTER_NAME, RedisCluster, Sent
 use crate::harness::stalling::StallingProxy;
 use crate::harness::temp::TempDir;
 use crate::harness::wait::{PATIENCE, free_port, unix_now};
-use crate::stores::{World, documented_rights};
+use crate::stores::{World, documented_rights, trusting};
 
 /// What the documentation asks for beside, after these words.
 fn further_rights(after: &str) -> String {
@@ -103,7 +103,7 @@ async fn keeps_the_contract(
     let (name, text) = servers[0].credentials().expect("a user");
     settings.username = Some(name.to_owned());
     settings.password = password(text);
-    settings.ca_file = Some(authority.file().to_owned());
+    settings.tls = trusting(authority);
     settings.wait_replicas = 1;
     let clock = Arc::new(ManualClock::default());
     let store = RedisStore::new(settings, Handle::current(), Arc::<ManualClock>::clone(&clock)).expect("sound settings");

@@ -11,12 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use doorward::app::App;
 use doorward::clock::ManualClock;
 use doorward::config::{Sources, load};
+use doorward::provider::tls::TlsSettings;
 use doorward::secret::Secret;
 use doorward::store::SessionStore;
 use doorward::store::contract::{self, Expiry};
 use doorward::store::embedded::{Embedded, EmbeddedSettings};
 use doorward::store::memory::Memory;
-use doorward::store::redis::{PasswordSource, Redis as RedisStore, RedisSettings, RedisUrl};
+use doorward::store::redis::{PasswordSource, Redis as RedisStore, RedisSettings, RedisTls, RedisUrl};
 use http::{Method, Request};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -28,6 +29,7 @@ use crate::harness::gateway::{Gateway, GatewayProcess, command, provider};
 use crate::harness::hostile::{Endpoint, HostileProvider};
 use crate::harness::http::{Answer, fetch, get};
 use crate::harness::jose::{base64url, from_base64url};
+use crate::harness::mutual_tls::MutualTls;
 use crate::harness::oidc_provider::{self, OidcProvider};
 use crate::harness::process::{Launch, Process};
 use crate::harness::redis::Redis;
@@ -43,6 +45,12 @@ pub fn documented_rights() -> String {
     let (_, rights) = text.split_once("`~doorward:* ").expect("the documentation names the rights");
     let (rights, _) = rights.split_once('`').expect("and ends");
     format!("~doorward:* {rights}")
+}
+
+/// Whom to trust beside the system's authorities.
+pub fn trusting(authority: &CertificateAuthority) -> Option<RedisTls> {
+    let tls = TlsSettings { ca_file: Some(authority.file().to_owned()), ..TlsSettings::default() };
+    Some(RedisTls { config: Arc::new(tls.client_config().expect("sound settings")), server_name: None })
 }
 
 fn redis_settings(redis: &Redis) -> RedisSettings {
@@ -88,11 +96,11 @@ async fn redis_keeps_the_contract_over_tls_and_believes_no_other_certificate() {
     let authority = CertificateAuthority::new();
     let redis = Redis::options().tls(&authority).start().await;
     let mut settings = redis_settings(&redis);
-    settings.ca_file = Some(authority.file().to_owned());
+    settings.tls = trusting(&authority);
     keeps_the_contract(settings).await;
     let (stranger, clock) = (CertificateAuthority::new(), Arc::new(ManualClock::default()));
     let mut settings = redis_settings(&redis);
-    settings.ca_file = Some(stranger.file().to_owned());
+    settings.tls = trusting(&stranger);
     let store = RedisStore::new(settings, Handle::current(), clock).expect("sound settings");
     let outage = store.ping().await.expect_err("a certificate of somebody else's");
     assert!(outage.to_string().contains("certificate"), "{outage}");
@@ -547,6 +555,51 @@ async fn a_wrong_redis_password_is_an_outage_that_a_right_one_ends() {
     assert_eq!(page.status, 200, "{}", page.text());
     let output = gateway.process.output();
     assert!(!output.contains(right) && !output.contains(wrong), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_is_told_by_its_certificate_and_is_shown_ours() {
+    let (world, both) = (World::new(), MutualTls::new());
+    let redis = Redis::options().mutual_tls(&both).start().await;
+    for (tls, fits) in both.ways() {
+        redis.flush().await;
+        let gateway = Gateway::start(&world.with_redis_at("http://127.0.0.1:@PORT@", &format!("url = \"{}\"\n{tls}", redis.url())));
+        // A login is written down before anybody is sent to the provider.
+        let page = Browser::new().get(&format!("{}/app", gateway.url)).await;
+        if fits {
+            assert_eq!(page.status, 303, "{tls}: {}", page.text());
+        } else {
+            is_outage(&page.answer);
+        }
+        assert_eq!(redis.dump().await.is_empty(), !fits, "{tls}");
+    }
+    assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_others_use_keeps_our_keys_under_the_prefix_of_the_config() {
+    let world = World::new();
+    let rights = documented_rights().replace("~doorward:*", "~corp:*");
+    let redis = Redis::options().user_with("corp", "an-acl-password", &rights).start().await;
+    let public = format!("app.localhost:{}", free_port());
+    let app = format!("http://{public}/app");
+    let gateway = |prefix: &str| {
+        let place = format!("url = \"{}\"\nusername = \"corp\"\npassword = \"an-acl-password\"\n{prefix}", redis.url());
+        Gateway::start(&world.with_redis_at(&format!("http://{public}"), &place))
+    };
+    let (ours, theirs, unset) = (gateway("prefix = \"corp:a:\""), gateway("prefix = \"corp:b:\""), gateway(""));
+    let mut browser = Browser::new().resolve(&public, ours.address);
+    world.sign_in(&mut browser, &app).await;
+    let keys: Vec<String> = redis.dump().await.into_iter().map(|entry| String::from_utf8_lossy(&entry.key).into_owned()).collect();
+    assert!(!keys.is_empty() && keys.iter().all(|key| key.starts_with("corp:a:")), "{keys:?}");
+    // Who has another prefix knows nobody of it; who has none is not let in by this Redis.
+    world.upstream.reset();
+    let mut browser = browser.resolve(&public, theirs.address);
+    let refused = ask(&mut browser, &app).await;
+    assert_eq!((refused.status.as_u16(), refused.json()["reason"].as_str()), (401, Some("no-credential")), "{}", refused.text());
+    is_outage(&Browser::new().resolve(&public, unset.address).get(&app).await.answer);
+    assert_eq!(world.upstream.count(), 0);
+    assert!(redis.dump().await.iter().all(|entry| entry.key.starts_with(b"corp:")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

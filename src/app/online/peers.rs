@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::{Around, Findings, Verdict};
-use crate::config::{Config, ForeignKind, OutboundPlace, RedisServers, StoreKind};
+use crate::config::{Config, ForeignKind, OutboundPlace, StoreKind};
 use crate::provider::probe;
 use crate::provider::tls::TlsSettings;
 use crate::upstream::{self, UpstreamAddress};
@@ -51,13 +51,8 @@ pub(super) fn of(config: &Config) -> Vec<Peer> {
         })
         .collect();
     if let StoreKind::Redis(redis) = &config.store.kind {
-        let urls = match &redis.servers {
-            RedisServers::One(url) => std::slice::from_ref(url),
-            RedisServers::Sentinels { urls, .. } | RedisServers::Cluster(urls) => urls.as_slice(),
-        };
-        let tls = TlsSettings { ca_file: redis.ca_file.clone(), ..TlsSettings::default() };
-        let secured = urls.iter().filter_map(|url| Url::parse(url).ok()).filter(|url| url.scheme() == "rediss");
-        peers.extend(secured.filter_map(|url| at("store", &url, 6379, &tls)));
+        let secured = redis.servers.urls().iter().filter_map(|url| Url::parse(url).ok()).filter(|url| url.scheme() == "rediss");
+        peers.extend(secured.filter_map(|url| at("store", &url, 6379, &redis.tls)));
     }
     for outbound in &config.outbound {
         if let OutboundPlace::Url(url) = &outbound.place {

@@ -4,7 +4,6 @@
 //! connection, takes whichever crypto provider the process has installed, and knows the password only as it was at start.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +12,13 @@ use ::redis::aio::{MultiplexedConnection, SendError};
 use ::redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult,
 };
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::settings::{PasswordSource, RedisSettingsError};
+use super::settings::{PasswordSource, RedisTls};
 use super::url::Place;
 use crate::fault::Outage;
 
@@ -45,7 +41,7 @@ pub(super) struct Connector {
     pub(super) database: u32,
     pub(super) username: Option<String>,
     pub(super) password: Option<PasswordSource>,
-    pub(super) tls: Option<TlsConnector>,
+    pub(super) tls: Option<RedisTls>,
 }
 
 /// An open connection that nobody drives yet.
@@ -91,9 +87,12 @@ impl Connector {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
         SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
         match (&self.tls, place) {
-            (Some(connector), Place::Tls { .. }) => {
-                let name = ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("no name that a certificate could show"))?;
-                Ok(Box::new(connector.connect(name, socket).await?))
+            (Some(tls), Place::Tls { .. }) => {
+                let name = match &tls.server_name {
+                    Some(name) => name.clone(),
+                    None => ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("no name that a certificate could show"))?,
+                };
+                Ok(Box::new(TlsConnector::from(Arc::clone(&tls.config)).connect(name, socket).await?))
             }
             (None, Place::Tls { .. }) => Err(io::Error::other("TLS is not set up")),
             (_, Place::Tcp { .. } | Place::Unix(_)) => Ok(Box::new(socket)),
@@ -138,29 +137,4 @@ pub(super) fn explain(error: &RedisError) -> String {
         text.truncate(end);
     }
     text
-}
-
-/// What these servers' certificates are judged by.
-pub(super) fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, RedisSettingsError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        let problem = |why: &dyn std::fmt::Display| RedisSettingsError(format!("store.tls.ca_file: {}: {why}", path.display()));
-        let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let certificates = certificates.map_err(|error| problem(&error))?;
-        if certificates.is_empty() {
-            return Err(problem(&"holds no certificate"));
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| problem(&error))?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(RedisSettingsError(
-            "store.url: rediss:// needs certificates to trust; the system has none, so set store.tls.ca_file".into(),
-        ));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let config = config.with_safe_default_protocol_versions().map_err(|error| RedisSettingsError(format!("store.tls: {error}")))?;
-    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
 }

@@ -20,7 +20,7 @@
 //! | `{logins}:all`, `{logins}:of:ADDRESS` | sorted set | flows under way by their end |
 //!
 //! # Rights
-//! A user of its own needs these and nothing else (`select` only for another database than 0):
+//! A user of its own needs these and nothing else (`select` only for another database than 0, and another prefix in place of this one):
 //! `~doorward:* +ping +get +set +getdel +del +hget +hmget +hset +expire +pttl +zadd +zcard +zscore +zrem +zrangebyscore +zremrangebyscore
 //! +zrevrange +scan +exists +incr +pexpire +evalsha +script|load +client|tracking +select`.
 //! Behind sentinels also `+role`, in a cluster also `+cluster|slots +asking`, and with `wait_replicas` also `+wait`. The sentinels' own user
@@ -49,14 +49,14 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-pub use settings::{PasswordSource, RedisSettings, RedisSettingsError, SentinelSettings, Servers};
+pub use settings::{PasswordSource, RedisSettings, RedisSettingsError, RedisTls, SentinelSettings, Servers};
 pub use url::RedisUrl;
 
 use self::url::Place;
 use super::OnChange;
 use crate::clock::SharedClock;
 use cluster::Cluster;
-use connect::{Connector, tls_connector};
+use connect::Connector;
 use link::{Common, Link};
 use nodes::{Node, Nodes, Topology};
 use primary::{Origin, Sentinels, Source};
@@ -77,18 +77,14 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Reads nothing and connects to nothing yet, except that the certificates to trust are read. Connections will live on `control`; the
-    /// store's methods may be awaited on any thread.
+    /// Reads nothing and connects to nothing yet. Connections will live on `control`; the store's methods may be awaited on any thread.
     ///
     /// # Errors
-    /// When settings contradict each other or the certificates cannot be read.
+    /// When settings contradict each other.
     pub fn new(settings: RedisSettings, control: Handle, clock: SharedClock) -> Result<Self, RedisSettingsError> {
         settings.check()?;
-        let RedisSettings { servers, username, password, ca_file, prefix, wait_replicas, connect_timeout, response_timeout } = settings;
-        let tls = match places(&servers)?.iter().any(|place| matches!(place, Place::Tls { .. })) {
-            true => Some(tls_connector(ca_file.as_deref())?),
-            false => None,
-        };
+        let RedisSettings { servers, username, password, tls, prefix, wait_replicas, connect_timeout, response_timeout } = settings;
+        certified(&servers)?;
         let common = Common { control: control.clone(), clock: SharedClock::clone(&clock), response_timeout };
         let waits = wait_replicas > 0;
         let (topology, one, sentinels) = match servers {
@@ -139,18 +135,16 @@ impl Redis {
     }
 }
 
-/// Where the servers of the config are; a certificate can name each that shows one.
-fn places(servers: &Servers) -> Result<Vec<Place>, RedisSettingsError> {
+/// A certificate can name each of them that shows one.
+fn certified(servers: &Servers) -> Result<(), RedisSettingsError> {
     let listed = match servers {
         Servers::One(url) => std::slice::from_ref(url),
         Servers::Sentinels(sentinels) => &sentinels.urls,
         Servers::Cluster(urls) => urls,
     };
-    let place = |url: &RedisUrl| match &url.place {
-        Place::Tls { host, .. } if ServerName::try_from(host.as_str()).is_err() => {
-            Err(RedisSettingsError("store.url: no name or address that a certificate could show".into()))
-        }
-        place => Ok(place.clone()),
-    };
-    listed.iter().map(place).collect()
+    let nameless = |url: &RedisUrl| matches!(&url.place, Place::Tls { host, .. } if ServerName::try_from(host.as_str()).is_err());
+    if listed.iter().any(nameless) {
+        return Err(RedisSettingsError("store.url: no name or address that a certificate could show".into()));
+    }
+    Ok(())
 }

@@ -1,9 +1,12 @@
 //! What the config says of a Redis.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 
 use super::url::RedisUrl;
 use crate::secret::Secret;
@@ -17,8 +20,8 @@ pub struct RedisSettings {
     pub username: Option<String>,
     /// The password, unless the URL holds it.
     pub password: Option<PasswordSource>,
-    /// PEM certificates to trust beside the system's own.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust where a URL is `rediss://`, and who we are.
+    pub tls: Option<RedisTls>,
     /// What every key begins with.
     pub prefix: String,
     /// How many replicas must have a login, a refresh or an ending before it is acknowledged.
@@ -27,6 +30,15 @@ pub struct RedisSettings {
     pub connect_timeout: Duration,
     /// The longest that one call may take, a connection that has to be made first included.
     pub response_timeout: Duration,
+}
+
+/// What the certificates of these servers are judged by, and what they are shown.
+#[derive(Clone, Debug)]
+pub struct RedisTls {
+    /// Roots, pins and our own certificate.
+    pub config: Arc<ClientConfig>,
+    /// The name that a certificate has to hold, in place of the server's own; the same for all servers.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// Where the data is.
@@ -67,7 +79,7 @@ impl RedisSettings {
             servers,
             username: None,
             password: None,
-            ca_file: None,
+            tls: None,
             prefix: "doorward:".to_owned(),
             wait_replicas: 0,
             connect_timeout: Duration::from_secs(1),
@@ -98,8 +110,8 @@ impl RedisSettings {
             problem("store.username needs store.password_file")
         } else if matches!(&self.servers, Servers::Sentinels(sentinels) if sentinels.username.is_some() && sentinels.password.is_none()) {
             problem("store.sentinel_username needs store.sentinel_password_file")
-        } else if self.ca_file.is_some() && tls == 0 {
-            problem("store.tls.ca_file needs servers whose URLs begin with rediss://")
+        } else if self.tls.is_some() != (tls != 0) {
+            problem("store.tls and servers whose URLs begin with rediss:// need each other")
         } else if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
             problem("store.prefix must not be empty nor hold braces, which place keys in a cluster")
         } else {
@@ -111,6 +123,13 @@ impl RedisSettings {
 /// Settings that cannot work, in words for whoever starts the gateway. Never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettingsError(pub(super) String);
+
+impl RedisSettingsError {
+    /// What is wrong, with the key that it is about.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 impl fmt::Display for RedisSettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,6 +184,12 @@ impl fmt::Debug for PasswordSource {
 mod tests {
     use super::*;
 
+    fn tls() -> Option<RedisTls> {
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(rustls::RootCertStore::empty());
+        Some(RedisTls { config: Arc::new(config.with_no_client_auth()), server_name: None })
+    }
+
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
         let settings = |url: &str| RedisSettings::new(RedisUrl::parse(url).unwrap());
@@ -176,7 +201,8 @@ mod tests {
             (RedisSettings { username: Some("x".into()), ..settings("redis://u:p@h") }, "store.username"),
             (RedisSettings { username: Some("x".into()), ..settings("redis://h") }, "store.password_file"),
             (settings("redis://u@h"), "store.password_file"),
-            (RedisSettings { ca_file: Some("x".into()), ..settings("redis://h") }, "store.tls.ca_file"),
+            (RedisSettings { tls: tls(), ..settings("redis://h") }, "store.tls"),
+            (settings("rediss://h"), "store.tls"),
             (RedisSettings { prefix: "{x}".into(), ..settings("redis://h") }, "store.prefix"),
             (RedisSettings { prefix: String::new(), ..settings("redis://h") }, "store.prefix"),
         ] {
@@ -193,7 +219,8 @@ mod tests {
             Servers::Sentinels(SentinelSettings { urls, master_name, username, password: None })
         };
         assert_eq!(RedisSettings::of(Servers::Cluster(vec![node("redis://a"), node("redis://b:1")])).check(), Ok(()));
-        assert_eq!(RedisSettings::of(sentinels(vec![node("rediss://a"), node("rediss://b")], None)).check(), Ok(()));
+        let secured = RedisSettings { tls: tls(), ..RedisSettings::of(sentinels(vec![node("rediss://a"), node("rediss://b")], None)) };
+        assert_eq!(secured.check(), Ok(()));
         for (servers, names) in [
             (Servers::Cluster(Vec::new()), "store.cluster"),
             (Servers::Cluster(vec![node("redis://a"), node("rediss://b")]), "rediss://"),

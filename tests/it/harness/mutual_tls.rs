@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::certs::{CertificateAuthority, Leaf};
 use super::server::Listen;
 
 /// The name in the peer's certificate; it is reached at another.
-const NAME: &str = "peer.internal";
+pub const NAME: &str = "peer.internal";
 
 /// The certificates of both sides.
 pub struct MutualTls {
@@ -48,6 +48,12 @@ impl MutualTls {
     pub fn listen(&self) -> Listen {
         let config: Arc<ServerConfig> = self.leaf.server_config_asking(&self.clients);
         Listen::Tls(config)
+    }
+
+    /// By which the test itself speaks to the peer, under [`NAME`].
+    #[must_use]
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        self.authority.client_config_with(&self.ours)
     }
 
     /// A line `tls = { … }` each, and whether the peer is spoken to by it: each key is right twice and wrong once, or not there.

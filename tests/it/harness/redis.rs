@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::certs::{CertificateAuthority, Leaf};
 use super::http::BoxedStream;
+use super::mutual_tls::{self, MutualTls};
 use super::process::{Launch, Process};
 use super::resp::{Reply, RespConnection};
 use super::temp::TempDir;
@@ -22,10 +24,24 @@ use super::wait::{PATIENCE, free_port};
 /// The harness's own ACL user: what a test forbids the gateway's user never hinders the test.
 const WATCHER: (&str, &str) = ("watcher", "watches-for-the-test");
 
+/// What it shows, and how the harness speaks to it.
+struct Tls {
+    files: [PathBuf; 2],
+    /// Of those whom it lets in by their certificate; without one anybody.
+    clients: Option<PathBuf>,
+    own: (Arc<ClientConfig>, &'static str),
+    /// Its files live as long.
+    _leaf: Option<Leaf>,
+}
+
+fn files(leaf: &Leaf) -> [PathBuf; 2] {
+    [leaf.certificate_file(), leaf.key_file()].map(Path::to_owned)
+}
+
 /// How a [`Redis`] is to be.
 #[derive(Default)]
 pub struct RedisOptions {
-    tls: Option<(Leaf, Arc<ClientConfig>)>,
+    tls: Option<Tls>,
     user: Option<(String, String, String)>,
     append_only: bool,
     sentinel: bool,
@@ -36,7 +52,16 @@ impl RedisOptions {
     /// TLS only, with a certificate of this authority for `localhost` and 127.0.0.1.
     #[must_use]
     pub fn tls(mut self, authority: &CertificateAuthority) -> Self {
-        self.tls = Some((authority.leaf(&["localhost", "127.0.0.1"]), authority.client_config()));
+        let leaf = authority.leaf(&["localhost", "127.0.0.1"]);
+        self.tls = Some(Tls { files: files(&leaf), clients: None, own: (authority.client_config(), "localhost"), _leaf: Some(leaf) });
+        self
+    }
+
+    /// TLS only, as the peer of [`MutualTls`], whose value has to live on.
+    #[must_use]
+    pub fn mutual_tls(mut self, both: &MutualTls) -> Self {
+        let clients = Some(both.clients().file().to_owned());
+        self.tls = Some(Tls { files: files(both.leaf()), clients, own: (both.client_config(), mutual_tls::NAME), _leaf: None });
         self
     }
 
@@ -298,13 +323,13 @@ impl Redis {
         ];
         match &self.options.tls {
             None => lines.push(format!("port {}", self.port)),
-            Some((leaf, _)) => lines.extend([
+            Some(Tls { files: [certificate, key], clients, .. }) => lines.extend([
                 "port 0".to_owned(),
                 format!("tls-port {}", self.port),
-                format!("tls-cert-file {}", leaf.certificate_file().display()),
-                format!("tls-key-file {}", leaf.key_file().display()),
-                format!("tls-ca-cert-file {}", leaf.certificate_file().display()),
-                "tls-auth-clients no".to_owned(),
+                format!("tls-cert-file {}", certificate.display()),
+                format!("tls-key-file {}", key.display()),
+                format!("tls-ca-cert-file {}", clients.as_ref().unwrap_or(certificate).display()),
+                format!("tls-auth-clients {}", if clients.is_some() { "yes" } else { "no" }),
             ]),
         }
         match &self.options.user {
@@ -324,8 +349,8 @@ impl Redis {
         let stream = TcpStream::connect(self.address()).await?;
         let stream: BoxedStream = match &self.options.tls {
             None => Box::new(stream),
-            Some((_, config)) => {
-                let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+            Some(Tls { own: (config, name), .. }) => {
+                let name = ServerName::try_from(*name).map_err(io::Error::other)?;
                 Box::new(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
             }
         };
