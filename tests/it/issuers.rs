@@ -98,6 +98,11 @@ async fn keys_come_from_a_written_address_and_nothing_else_is_asked() {
     world.taken("api", &token(&key, name, world.now(), &json!({}))).await;
     world.refused("api", &token(&key, &issuer.url(), world.now(), &json!({})), "token-issuer-unknown").await;
     assert_eq!(issuer.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/their/keys"]);
+    // Without the key nobody looks there.
+    issuer.reset();
+    let world = World::start(&table(&issuer.url(), ""));
+    world.answered("api", &token(&key, &issuer.url(), world.now(), &json!({})), 503, "keys-unreachable").await;
+    assert_eq!(issuer.count("/their/keys"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,6 +194,9 @@ async fn an_issuer_that_tells_no_strangers_is_shown_the_bearer_of_the_moment() {
     world.taken("api", &of_account(world.now())).await;
     assert_eq!(shown("/jwks"), ["Bearer second-token"]);
     assert!(!world.gateway.access_lines().contains("-token"));
+    // A stranger is told nothing, and takes no token.
+    let stranger = World::start(&table(&issuer.url(), "typ = \"any\""));
+    stranger.answered("api", &of_account(stranger.now()), 503, "keys-unreachable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -578,6 +578,14 @@ allow = "any-authenticated"
     let page = browser.get(&world.at("/wanted")).await;
     let page = browser.follow_all(page).await;
     assert!(page.visible_text().contains("Continue with Example Corp") && page.visible_text().contains("Continue with a password"));
+    let nameless = Gateway::start(&config.replace("name = \"Example Corp\"\n", ""));
+    let mut other = Browser::new();
+    let chooser = other.get(&format!("{}/wanted", nameless.url)).await;
+    let chooser = other.follow_all(chooser).await.visible_text();
+    assert!(
+        chooser.contains("Continue with 127.0.0.1") && !chooser.contains("Example Corp"),
+        "without the key it is called by its host: {chooser}"
+    );
     let page = browser.click(&page, &page.link("a password")).await;
     let page = browser.follow(&page).await;
     let page = try_password(&mut browser, &page, "ann", "correct horse").await;

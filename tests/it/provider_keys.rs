@@ -272,6 +272,12 @@ async fn groups_may_stand_under_a_name_with_dots_and_userinfo_may_be_left_alone(
     world.signed_in().await;
     assert_eq!(world.upstream.last().header("x-forwarded-groups").as_deref(), Some("far,staff,users"));
     assert_eq!(world.provider.count(Endpoint::Userinfo), 0);
+    // Without the key it is a claim like any other.
+    let plain =
+        World::shaped(Shape { provider: "claims_from = [\"id_token\"]\n", ..Shape::default() }, |kind| kind.claims_in(ClaimsIn::IdToken));
+    plain.provider.change_user(json!({ "https://example.com/groups": ["far", "staff"] }));
+    plain.signed_in().await;
+    assert_eq!(plain.upstream.last().header("x-forwarded-groups").as_deref(), Some("staff,users"));
     // What userinfo says is not looked at, were it a lie.
     world.provider.set(Lie::UserinfoOtherSub);
     world.signed_in().await;

@@ -546,6 +546,16 @@ async fn a_revalidated_session_lives_by_what_userinfo_says() {
     world.provider.set(Lie::UserinfoOtherSub);
     unwelcome(&world, &other, "/app").await;
     assert_eq!(refreshes(&world), 0);
+
+    // Without the key nobody is asked, whatever they would say.
+    let world = place("", |provider| provider.lifetime(24 * 3600));
+    world.provider.set_expires_in(24 * 3600, true);
+    let cookie = signed_in(&world).await;
+    let before = world.provider.count(Endpoint::Userinfo);
+    world.provider.set(Lie::Status(Endpoint::Userinfo, 401));
+    world.advance(2 * HOUR);
+    passes(&world, &cookie, "/app").await;
+    assert_eq!(world.provider.count(Endpoint::Userinfo), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

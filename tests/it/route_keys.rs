@@ -233,6 +233,10 @@ async fn the_refused_are_told_what_the_route_says() {
     let page = browser.get(&scene.url("/oauth2/nothing")).await;
     assert!(page.text().contains("Call &lt;4711&gt;."), "{}", page.text());
     assert_eq!(scene.upstream.count(), 0);
+    // Without [pages] there is no notice, and no help to be had.
+    let plain = Scene::start(TRUSTED, &routes(&[("/other/", "allow = { groups = [\"board\"] }")]));
+    let page = plain.sign_in().await.get(&plain.url("/other/x")).await;
+    assert!(page.status == 403 && !page.text().contains("4711") && !page.text().contains("Get help"), "{}", page.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
