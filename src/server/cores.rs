@@ -70,7 +70,7 @@ struct CoreHandle {
 
 /// What is handed to a core from outside.
 enum Handed {
-    Connection(Accepted),
+    Connection(Box<Accepted>),
     /// For connections that come from now on.
     Limits(ConnectionLimits),
 }
@@ -246,7 +246,7 @@ impl Cores {
         core.load.open.fetch_add(1, Ordering::AcqRel);
         let place = Place { load: Arc::clone(&core.load), _permit: permit, _open: self.settings.metrics.connection_opened() };
         // A core that has ended takes nothing: the socket is closed.
-        let _ = core.handed.send(Handed::Connection(Accepted { arrival, place }));
+        let _ = core.handed.send(Handed::Connection(Box::new(Accepted { arrival, place })));
     }
 }
 
@@ -291,7 +291,7 @@ where
     loop {
         tokio::select! {
             handed = arriving.recv() => match handed {
-                Some(Handed::Connection(accepted)) => spawn(accepted, &core),
+                Some(Handed::Connection(accepted)) => spawn(*accepted, &core),
                 Some(Handed::Limits(limits)) => core = core.limited(limits),
                 None => return,
             },
@@ -303,7 +303,7 @@ where
         tokio::select! {
             // What was accepted just before the listeners closed.
             Some(handed) = arriving.recv() => if let Handed::Connection(accepted) = handed {
-                spawn(accepted, &core);
+                spawn(*accepted, &core);
             },
             () = load.emptied.notified() => {}
             () = drain.reached(Stage::Ended) => {

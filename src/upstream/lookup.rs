@@ -65,7 +65,10 @@ pub(super) struct Lookup {
 pub async fn addresses_of(host: &str, servers: &[SocketAddr]) -> Result<Vec<IpAddr>, String> {
     match host.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(address) => Ok(vec![address]),
-        Err(_) => Lookup::new(servers.to_vec()).addresses(host).await.map(|(addresses, _)| addresses),
+        Err(_) => {
+            let Answer { v4, v6, .. } = Lookup::new(servers.to_vec()).addresses(host, None).await?;
+            Ok([v4, v6].into_iter().flatten().flatten().collect())
+        }
     }
 }
 
