@@ -42,6 +42,8 @@ pub(in crate::upstream) struct Http2 {
     closed: Rc<Cell<bool>>,
     /// Takes no more requests: the upstream said so, by GOAWAY or by refusing one.
     retired: Cell<bool>,
+    /// Has answered a request.
+    answered: Cell<bool>,
     /// Since when it has carried nothing.
     since: Cell<Instant>,
     clock: SharedClock,
@@ -69,8 +71,9 @@ impl Http2 {
         told.await?;
         let (open, closed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
         spawn_local(carry(connection, Rc::clone(&heard), Rc::clone(&open), Rc::clone(&closed), patience));
-        let (retired, since, clock) = (Cell::new(false), Cell::new(clock.instant()), SharedClock::clone(clock));
-        Ok(Self { sender, scheme, open, heard, patience, closed, retired, since, clock })
+        let (retired, answered, since) = (Cell::new(false), Cell::new(false), Cell::new(clock.instant()));
+        let clock = SharedClock::clone(clock);
+        Ok(Self { sender, scheme, open, heard, patience, closed, retired, answered, since, clock })
     }
 
     /// Room for one more request.
@@ -170,6 +173,7 @@ impl Place {
             waiting.over();
             match answered {
                 Ok(answer) => {
+                    connection.answered.set(true);
                     if uploading {
                         upload.forget();
                         let rest = spawn_local(async move { drop(poll_fn(|cx| upload.poll(cx)).await) });
@@ -181,7 +185,10 @@ impl Place {
                 }
                 Err(Trouble::Body(error)) => Err(Failed { error, back: None }),
                 Err(Trouble::Stream(error)) => {
-                    let unseen = is_unseen(&error);
+                    // One that has served and is gone may have been closed before this came: what may be sent twice (RFC 9110 §9.2.2) is sent on
+                    // another one, which has not served yet, so that it is sent twice at most.
+                    let gone = error.is_io() && whole && parts.method.is_idempotent() && connection.answered.get();
+                    let unseen = gone || is_unseen(&error);
                     if unseen {
                         connection.retired.set(true);
                     }

@@ -433,6 +433,34 @@ fn a_peer_that_answers_no_ping_is_given_up_and_one_that_does_is_waited_for() {
 }
 
 #[test]
+fn a_connection_that_has_served_and_is_gone_costs_nobody_an_answer_that_may_be_asked_for_twice() {
+    on_a_core(async {
+        let (listener, address) = listen().await;
+        let core = core_with(&address.replace("http://", "h2c://"), settings());
+        let whole = raw::END_HEADERS | raw::END_STREAM;
+        // The method, and whether it is asked again, once: not the second time, on a connection that has answered nobody.
+        for (method, again) in [("GET", true), ("POST", false)] {
+            let request = || Request::builder().method(method).uri("/").header("host", "app").body(Empty::<Bytes>::new()).unwrap();
+            let first = sending(&core, request());
+            let mut peer = raw::accept(&listener).await;
+            let stream = peer.head().await;
+            peer.write(raw::HEADERS, whole, stream, &[0x88]).await;
+            assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+            let second = sending(&core, request());
+            peer.head().await;
+            drop(peer);
+            if again {
+                let mut peer = raw::accept(&listener).await;
+                peer.head().await;
+                drop(peer);
+            }
+            assert_eq!(second.await.unwrap().err().unwrap().reason, Reason::UpstreamBroken, "{method}");
+            assert!(timeout(SOON, listener.accept()).await.is_err(), "{method}: once more than may be");
+        }
+    });
+}
+
+#[test]
 fn a_connection_on_which_somebody_waited_in_vain_and_nothing_came_is_asked_no_more() {
     on_a_core(async {
         let (listener, address) = listen().await;
