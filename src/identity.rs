@@ -1,6 +1,7 @@
 //! Who somebody is believed to be: what an issuer said, read through the config of that issuer.
 
 mod said;
+mod text;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::UnixTime;
 
 pub use said::Said;
+pub use text::{Packing, Scopes, Text};
 
 /// What an issuer said of somebody, by claim name.
 pub type Claims = Map<String, Value>;
@@ -19,21 +21,21 @@ pub type Claims = Map<String, Value>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// The issuer, exactly as configured.
-    pub issuer: String,
+    pub issuer: Text,
     /// The issuer's name for them (OpenID Connect Core §2).
-    pub sub: String,
+    pub sub: Text,
     /// Which table of the config vouches: the `id` of a provider or token issuer.
     pub source: Source,
     /// What the upstream is told: `sub`, or the claim that `user_claim` names.
-    pub user: String,
+    pub user: Text,
     /// Their e-mail and what it is worth.
     pub email: Email,
     /// `preferred_username`, for people's eyes.
-    pub preferred_username: Option<String>,
+    pub preferred_username: Option<Text>,
     /// Their groups, where the config says which claim holds them.
     pub groups: Groups,
-    /// The token's scopes; empty for a session.
-    pub scopes: BTreeSet<String>,
+    /// The token's scopes; of a session those that the provider granted.
+    pub scopes: Scopes,
     /// Everything that was said.
     pub claims: Said,
     /// When they proved who they are, where the issuer says so.
@@ -45,9 +47,9 @@ pub struct Identity {
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A `[[provider]]`, by its `id`.
-    Provider(String),
+    Provider(Text),
     /// A `[[token_issuer]]`, by its `issuer`.
-    TokenIssuer(String),
+    TokenIssuer(Text),
     /// The file of API keys.
     ApiKey,
     /// Whoever signed the certificate.
@@ -73,9 +75,9 @@ pub enum Email {
     /// None was given.
     Absent,
     /// Given, and the issuer has verified it (or the config says that its silence will do).
-    Verified(String),
+    Verified(Text),
     /// Given and not verified: it counts in no policy and is not sent to the upstream.
-    Unverified(String),
+    Unverified(Text),
 }
 
 impl Email {
@@ -94,7 +96,7 @@ impl Email {
 #[serde(rename_all = "snake_case")]
 pub enum Groups {
     /// These, possibly none.
-    Listed(Vec<String>),
+    Listed(Vec<Text>),
     /// The provider left them out because they are too many (OpenID Connect Core §5.6.2 `_claim_names`; Entra ID's `hasgroups`).
     Overage,
 }
@@ -159,7 +161,7 @@ impl GroupPaths {
         let found = self.0.iter().flat_map(|(path, before)| {
             path.find(claims).map(texts).unwrap_or_default().into_iter().map(move |name| format!("{before}{name}"))
         });
-        Groups::Listed(found.filter(|name| seen.insert(name.clone())).collect())
+        Groups::Listed(found.filter(|name| seen.insert(name.clone())).map(Text::from).collect())
     }
 }
 
@@ -224,8 +226,8 @@ impl Identity {
     /// is none: an identity without a name is none.
     #[must_use]
     pub fn from_claims(issuer: &str, source: Source, mapping: &ClaimMapping, claims: Claims) -> Option<Self> {
-        let text = |path: &ClaimPath| path.find(&claims).and_then(Value::as_str).map(str::to_owned);
-        let sub = claims.get("sub").and_then(Value::as_str).filter(|sub| !sub.is_empty())?.to_owned();
+        let text = |path: &ClaimPath| path.find(&claims).and_then(Value::as_str).map(Text::from);
+        let sub = claims.get("sub").and_then(Value::as_str).filter(|sub| !sub.is_empty())?.into();
         let user = text(&mapping.user).filter(|user| !user.is_empty())?;
         if mapping.names_by_unverified_email(&source, &claims) {
             return None;
@@ -243,24 +245,61 @@ impl Identity {
             Some(paths) => paths.find(&claims),
         };
         Some(Self {
-            issuer: issuer.to_owned(),
+            issuer: issuer.into(),
             sub,
             source,
             user,
             email,
-            preferred_username: claims.get("preferred_username").and_then(Value::as_str).map(str::to_owned),
+            preferred_username: claims.get("preferred_username").and_then(Value::as_str).map(Text::from),
             groups,
-            scopes: BTreeSet::new(),
+            scopes: Scopes::default(),
             auth_time: claims.get("auth_time").and_then(Value::as_u64).map(UnixTime),
             claims: claims.into(),
         })
     }
 
-    /// The same with its claims packed: see [`Said::packed`].
+    /// One text that holds what is said here and `beside`.
     #[must_use]
-    pub fn packed(mut self) -> Self {
-        self.claims = self.claims.packed();
-        self
+    pub fn packing<'a>(&'a self, beside: impl IntoIterator<Item = &'a str>) -> Packing {
+        let (source, email) = match (&self.source, &self.email) {
+            (Source::Provider(id) | Source::TokenIssuer(id), email) => (id.as_str(), email),
+            (Source::ApiKey | Source::Certificate, email) => ("", email),
+        };
+        let email = if let Email::Verified(address) | Email::Unverified(address) = email { address } else { "" };
+        let groups = if let Groups::Listed(groups) = &self.groups { groups.as_slice() } else { &[] };
+        let own =
+            [&*self.issuer, &*self.sub, source, &*self.user, email, self.preferred_username.as_deref().unwrap_or(""), self.scopes.text()];
+        Packing::new(self.claims.text(), own.into_iter().chain(groups.iter().map(Text::as_str)).chain(beside))
+    }
+
+    /// The same as parts of one text, for those that are kept for long and in numbers. Claims are read from it when somebody asks for one.
+    #[must_use]
+    pub fn packed(&self, packing: &Packing) -> Self {
+        let part = |text: &Text| packing.part(text);
+        Self {
+            issuer: part(&self.issuer),
+            sub: part(&self.sub),
+            source: match &self.source {
+                Source::Provider(id) => Source::Provider(part(id)),
+                Source::TokenIssuer(id) => Source::TokenIssuer(part(id)),
+                Source::ApiKey => Source::ApiKey,
+                Source::Certificate => Source::Certificate,
+            },
+            user: part(&self.user),
+            email: match &self.email {
+                Email::Absent => Email::Absent,
+                Email::Verified(address) => Email::Verified(part(address)),
+                Email::Unverified(address) => Email::Unverified(part(address)),
+            },
+            preferred_username: self.preferred_username.as_ref().map(part),
+            groups: match &self.groups {
+                Groups::Listed(groups) => Groups::Listed(groups.iter().map(part).collect()),
+                Groups::Overage => Groups::Overage,
+            },
+            scopes: self.scopes.part_of(packing),
+            claims: self.claims.packed(packing),
+            auth_time: self.auth_time,
+        }
     }
 
     /// The name a page greets them by.
@@ -311,7 +350,7 @@ mod tests {
     #[test]
     fn an_email_counts_when_verified_is_json_true() {
         use EmailVerification::{IfPresent, Required};
-        let address = || "a@b.test".to_owned();
+        let address = || Text::from("a@b.test");
         for (verified, when_required, if_present) in [
             (Some(json!(true)), Email::Verified(address()), Email::Verified(address())),
             (None, Email::Unverified(address()), Email::Verified(address())),
@@ -362,7 +401,7 @@ mod tests {
                 .unwrap()
                 .email
         };
-        let address = "ceo@company.test".to_owned();
+        let address = Text::from("ceo@company.test");
         assert_eq!(other(EmailVerification::Required), Email::Unverified(address.clone()));
         assert_eq!(other(EmailVerification::IfPresent), Email::Verified(address));
     }
@@ -391,7 +430,7 @@ mod tests {
                 Identity::from_claims("i", Source::Provider("p".into()), &mapping, claims.as_object().unwrap().clone()).unwrap().groups
             }
         };
-        let listed = |names: &[&str]| Groups::Listed(names.iter().map(|name| (*name).to_owned()).collect());
+        let listed = |names: &[&str]| Groups::Listed(names.iter().copied().map(Text::from).collect());
         let claims =
             json!({"sub": "1", "groups": ["admin", "staff"], "realm_access": {"roles": ["admin", "user"]}, "https://x.test/g": "one"});
         let both = several(vec![place("groups", ""), place("realm_access.roles", "role:"), place("https://x.test/g", "")]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixTime;
-use crate::identity::Identity;
+use crate::identity::{Identity, Text};
 use crate::reason::Reason;
 use crate::secret::{self, Secret};
 
@@ -209,10 +209,10 @@ pub struct Session {
     /// Our registration with the provider at the time. A session counts only for the registration it was made with: a store may be shared,
     /// and a config may change.
     #[serde(default)]
-    pub client_id: String,
+    pub client_id: Text,
     /// `sid` of the provider's own session, where it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sid: Option<String>,
+    pub sid: Option<Text>,
     /// The ID token, as the hint for signing out (OpenID Connect RP-Initiated Logout §2).
     pub id_token: String,
     /// When it began.
@@ -262,7 +262,10 @@ impl Session {
     /// What is kept of it in memory, as small as it can be.
     #[must_use]
     pub fn kept(mut self, tokens_kept: TokensKept) -> Self {
-        self.identity = Arc::new(Arc::unwrap_or_clone(self.identity).packed());
+        let packing = self.identity.packing([&*self.client_id, self.sid.as_deref().unwrap_or("")]);
+        self.client_id = packing.part(&self.client_id);
+        self.sid = self.sid.map(|sid| packing.part(&sid));
+        self.identity = Arc::new(self.identity.packed(&packing));
         if tokens_kept == TokensKept::No {
             self.id_token = String::new();
             self.tokens = self.tokens.map(|tokens| Tokens {

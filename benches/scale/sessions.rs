@@ -106,7 +106,7 @@ fn like(model: &Session, person: usize) -> Session {
     let identity = Arc::make_mut(&mut session.identity);
     let whole = serde_json::to_string(&identity).expect("an identity is JSON").replace(&old, &new);
     *identity = serde_json::from_str(&whole).expect("it was an identity");
-    session.sid = session.sid.map(|sid| random(sid.len()));
+    session.sid = session.sid.map(|sid| random(sid.len()).into());
     let signature = session.id_token.rfind('.').map_or(0, |at| at + 1);
     let signed = random(session.id_token.len() - signature);
     session.id_token.replace_range(signature.., &signed);

@@ -248,6 +248,6 @@ fn sub(claims: &Claims) -> Result<String, String> {
 }
 
 fn mapped(issuer: &str, id: &str, mapping: &ClaimMapping, claims: &Claims) -> Result<Identity, String> {
-    let identity = Identity::from_claims(issuer, Source::Provider(id.to_owned()), mapping, claims.clone());
+    let identity = Identity::from_claims(issuer, Source::Provider(id.into()), mapping, claims.clone());
     identity.ok_or_else(|| format!("--as: nobody can sign in with these claims, since user_claim ({}) is no text in them", mapping.user))
 }

@@ -1,7 +1,6 @@
 //! Somebody by a certificate: whom it names, by the kind of name that the config says. Who signed it was checked in the handshake, or by the
 //! trusted proxy that named it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use super::{Authenticator, Beside, Outcome};
 use crate::clock::{SharedClock, UnixTime};
 use crate::credential::{Authenticated, Authentication, CredentialKind, PeerCertificate};
 use crate::fault::Fault;
-use crate::identity::{Claims, Email, Groups, Identity, Source};
+use crate::identity::{Claims, Email, Groups, Identity, Scopes, Source, Text};
 use crate::reason::Reason;
 use crate::secret::encode;
 
@@ -95,14 +94,15 @@ impl Certificates {
     /// Whoever a certificate of this name and these claims is of.
     #[must_use]
     pub fn known_as(&self, sub: String, claims: Claims) -> Identity {
+        let sub = Text::from(sub);
         Identity {
-            issuer: self.issuer.clone(),
+            issuer: self.issuer.as_str().into(),
             source: Source::Certificate,
             user: sub.clone(),
             email: if self.name == CertificateName::SanEmail { Email::Verified(sub.clone()) } else { Email::Absent },
             preferred_username: None,
             groups: Groups::Listed(Vec::new()),
-            scopes: BTreeSet::new(),
+            scopes: Scopes::default(),
             auth_time: None,
             claims: claims.into(),
             sub,

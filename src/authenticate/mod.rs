@@ -139,7 +139,7 @@ impl Authenticator {
     #[must_use]
     pub fn vouches(&self, session: &Session, shown_as: ShownAs) -> bool {
         let Source::Provider(id) = &session.identity.source else { return false };
-        let known = self.registrations.get(id).filter(|_| session.shown_as == shown_as);
+        let known = self.registrations.get(id.as_str()).filter(|_| session.shown_as == shown_as);
         known.is_some_and(|known| known.issuer.is(&session.identity.issuer) && known.client_id == session.client_id)
     }
 

@@ -349,7 +349,7 @@ impl Renewals {
 
     fn provider_of(&self, session: &Session) -> Option<(&str, &Arc<dyn IdentityProvider>)> {
         let Source::Provider(id) = &session.identity.source else { return None };
-        self.providers.iter().find(|provider| provider.id() == id).map(|provider| (provider.id(), provider))
+        self.providers.iter().find(|provider| provider.id() == id.as_str()).map(|provider| (provider.id(), provider))
     }
 }
 

@@ -44,9 +44,12 @@ impl fmt::Display for Weakness {
 #[must_use]
 pub fn weakness(asks: &Asked, identity: &Identity, now: UnixTime, leeway: Duration) -> Option<Weakness> {
     // OpenID Connect Core §3.1.3.7 (12): the `acr` that was asked for is the one that is asserted. Exactly, by one of the wanted names.
-    let acr = identity.claims.get("acr").and_then(serde_json::Value::as_str);
-    if !asks.acr.is_empty() && !acr.is_some_and(|acr| asks.acr.iter().any(|wanted| wanted == acr)) {
-        return Some(Weakness::Acr(acr.map(|acr| acr.chars().take(64).collect())));
+    // Nobody who is not asked for one has their claims unpacked for it.
+    if !asks.acr.is_empty() {
+        let acr = identity.claims.get("acr").and_then(serde_json::Value::as_str);
+        if !acr.is_some_and(|acr| asks.acr.iter().any(|wanted| wanted == acr)) {
+            return Some(Weakness::Acr(acr.map(|acr| acr.chars().take(64).collect())));
+        }
     }
     // (13): with `max_age` an `auth_time` has to be there, and not too long ago. The leeway is for two clocks that differ; without it a
     // login just made could count as too old already, and again after the next one.

@@ -50,12 +50,12 @@ async fn show(visit: &Visit<'_>, cookie: &SessionCookie, open: &OpenSession) -> 
     let of = Under::Sub { issuer: &identity.issuer, sub: &identity.sub };
     let sessions = visit.gateway.authenticator.sessions.listed(Some(of)).await?;
     let (email, email_verified) = match &identity.email {
-        Email::Verified(address) => (Some(address.clone()), true),
-        Email::Unverified(address) => (Some(address.clone()), false),
+        Email::Verified(address) => (Some(address.to_string()), true),
+        Email::Unverified(address) => (Some(address.to_string()), false),
         Email::Absent => (None, false),
     };
     let groups = match &identity.groups {
-        Groups::Listed(groups) => groups.clone(),
+        Groups::Listed(groups) => groups.iter().map(ToString::to_string).collect(),
         Groups::Overage => vec!["(too many to list)".to_owned()],
     };
     let (idle_until, ends_at) = userinfo::ends(visit, open);
@@ -63,10 +63,10 @@ async fn show(visit: &Visit<'_>, cookie: &SessionCookie, open: &OpenSession) -> 
         user: identity.display_name().to_owned(),
         email,
         email_verified,
-        preferred_username: identity.preferred_username.clone(),
+        preferred_username: identity.preferred_username.as_ref().map(ToString::to_string),
         groups,
-        issuer: identity.issuer.clone(),
-        sub: identity.sub.clone(),
+        issuer: identity.issuer.to_string(),
+        sub: identity.sub.to_string(),
         signed_in_at: readable(session.created_at),
         idle_until: readable(idle_until),
         ends_at: readable(ends_at),

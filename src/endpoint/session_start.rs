@@ -118,8 +118,8 @@ impl Work {
         }
         let session = Session {
             identity: Arc::new(signed_in.identity),
-            client_id: signed_in.client_id,
-            sid: signed_in.sid,
+            client_id: signed_in.client_id.into(),
+            sid: signed_in.sid.map(Into::into),
             id_token: signed_in.id_token.expose().to_owned(),
             created_at: now,
             ends_at: now.plus(self.lifetimes.absolute),

@@ -153,8 +153,8 @@ impl Work {
         let now = self.clock.now();
         let session = Session {
             identity: Arc::new(signed_in.identity),
-            client_id: signed_in.client_id,
-            sid: signed_in.sid,
+            client_id: signed_in.client_id.into(),
+            sid: signed_in.sid.map(Into::into),
             id_token: signed_in.id_token.expose().to_owned(),
             created_at: now,
             ends_at: now.plus(self.lifetime),
@@ -163,7 +163,7 @@ impl Work {
             shown_as: ShownAs::Token,
         };
         let listing = Listing::new(&session, self.from, &self.user_agent);
-        let sub = session.identity.sub.clone();
+        let sub = session.identity.sub.to_string();
         match self.sessions.create(session, &listing).await? {
             Created::Session(cookie) => Ok(Issued { access_token: cookie.write_token(), lives: Some(self.lifetime), created_at: now, sub }),
             Created::SidEnded => {

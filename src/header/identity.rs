@@ -1,10 +1,11 @@
 //! The headers that say who it is: made once per session and route, kept as ready `HeaderValue`s.
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::template::{Comma, HeaderRule, TokensToTell, encode, encode_value, sound_email};
 use crate::fault::Fault;
-use crate::identity::{Groups, Identity};
+use crate::identity::{Groups, Identity, Text};
 use crate::reason::Reason;
 
 /// Names and values together may not be longer, in bytes; beyond it the request is refused, never cut.
@@ -116,15 +117,23 @@ impl IdentityHeaders {
             let detail = format!("the identity headers would hold {size} bytes, the limit is {IDENTITY_LIMIT}");
             return Err(Fault::new(Reason::IdentityTooLarge, detail));
         }
-        let secret = secrets.into_iter().map(|(name, value)| (name, value, true));
-        let values = made.into_iter().map(|(name, value)| (name, value, false)).chain(secret).map(|(name, value, secret)| {
+        // Parts of one block: they are kept for long and in numbers.
+        let whole = Bytes::from(made.iter().map(|(_, value)| value.as_str()).collect::<String>().into_boxed_str().into_boxed_bytes());
+        let mut from = 0;
+        let parts = made.into_iter().map(|(name, value)| {
+            let part = whole.slice(from..from + value.len());
+            from += value.len();
+            HeaderValue::from_maybe_shared(part).map(|value| (name, value))
+        });
+        let secrets = secrets.into_iter().map(|(name, value)| {
             HeaderValue::try_from(value).map(|mut value| {
-                value.set_sensitive(secret);
+                value.set_sensitive(true);
                 (name, value)
             })
         });
         // Every value is printable ASCII by now.
-        values.collect::<Result<_, _>>().map(Self).map_err(|_| Fault::new(Reason::Internal, "an identity header is not printable"))
+        let headers = parts.chain(secrets).collect::<Result<_, _>>();
+        headers.map(Self).map_err(|_| Fault::new(Reason::Internal, "an identity header is not printable"))
     }
 
     /// Sets them once, as [`IdentityHeaders::set`] does again and again: nothing is copied.
@@ -142,7 +151,7 @@ impl IdentityHeaders {
     }
 }
 
-fn join(items: &[String]) -> String {
+fn join(items: &[Text]) -> String {
     let mut out = String::with_capacity(items.iter().map(|item| item.len() + 1).sum());
     for (number, item) in items.iter().enumerate() {
         if number > 0 {

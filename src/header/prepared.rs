@@ -19,7 +19,7 @@ struct Prepared {
     route: u64,
     naming: Naming,
     /// What the files held that stand in them.
-    files: Vec<Arc<Secret>>,
+    files: Box<[Arc<Secret>]>,
     headers: Arc<IdentityHeaders>,
 }
 
@@ -37,7 +37,7 @@ impl PreparedHeaders {
         naming: Naming,
     ) -> Result<Arc<IdentityHeaders>, Fault> {
         let files = telling.rules.iter().flat_map(|rule| HeaderTemplate::files(&rule.template));
-        let files = files.map(super::HeaderFile::text).collect::<Result<Vec<_>, _>>()?;
+        let files = files.map(super::HeaderFile::text).collect::<Result<Box<[_]>, _>>()?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|known| known.route == telling.route && known.naming == naming);
         if let Some(known) = at.and_then(|at| kept.get(at)) {

@@ -6,35 +6,39 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Claims;
+use super::{Claims, Packing, Text};
 
 /// Claims that read like a [`Claims`]. Packed they are one JSON text, an eighth of the map; whoever reads one unpacks them all, once and for
 /// as long as they live.
 #[derive(Default)]
 pub struct Said {
-    packed: Option<Box<str>>,
-    claims: OnceLock<Claims>,
+    packed: Option<Text>,
+    claims: OnceLock<Box<Claims>>,
 }
 
 impl Said {
-    /// The same, packed, for those that are kept for long and in numbers.
+    /// Them as JSON.
+    pub(super) fn text(&self) -> String {
+        match &self.packed {
+            Some(packed) => packed.as_str().to_owned(),
+            // Nothing that is JSON fails to be written; should it ever, `packed` finds nothing to read.
+            None => serde_json::to_string(&**self).unwrap_or_default(),
+        }
+    }
+
+    /// The same, packed, for those that are kept for long and in numbers. `packing` was made of [`Said::text`].
     #[must_use]
-    pub fn packed(&self) -> Self {
-        let text = match &self.packed {
-            Some(packed) => Some(packed.clone()),
-            None => serde_json::to_string(&**self).ok().map(String::into_boxed_str),
-        };
-        match text {
-            Some(text) => Self { packed: Some(text), claims: OnceLock::new() },
-            // Nothing that is JSON fails to be written; should it ever, what was said stays as it is.
-            None => self.clone(),
+    pub(super) fn packed(&self, packing: &Packing) -> Self {
+        match self.text() {
+            nothing if nothing.is_empty() => self.clone(),
+            text => Self { packed: Some(packing.part(&text)), claims: OnceLock::new() },
         }
     }
 }
 
 impl From<Claims> for Said {
     fn from(claims: Claims) -> Self {
-        Self { packed: None, claims: OnceLock::from(claims) }
+        Self { packed: None, claims: OnceLock::from(Box::new(claims)) }
     }
 }
 
@@ -43,7 +47,7 @@ impl Deref for Said {
 
     fn deref(&self) -> &Claims {
         // The text was written from such a map, so it reads as one.
-        self.claims.get_or_init(|| self.packed.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
+        self.claims.get_or_init(|| Box::new(self.packed.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()))
     }
 }
 
@@ -92,12 +96,13 @@ mod tests {
         let claims =
             json!({"sub": "ann", "acr": "mfa", "groups": ["a", "b"], "deep": {"er": [1, null, true, 1.5]}, "name": "Änn \u{1F600}"});
         let said = Said::from(claims.as_object().unwrap().clone());
-        let packed = said.packed();
+        let pack = |said: &Said| said.packed(&Packing::new(said.text(), []));
+        let packed = pack(&said);
         assert_eq!(packed, said);
         assert_eq!(packed.get("deep").and_then(|deep| deep.get("er")), claims["deep"].get("er"));
-        assert_eq!((packed.packed(), packed.clone()), (said.clone(), said.clone()));
+        assert_eq!((pack(&packed), packed.clone()), (said.clone(), said.clone()));
         assert_eq!(serde_json::to_value(&packed).unwrap(), claims);
         assert_eq!(serde_json::from_value::<Said>(claims).unwrap(), packed);
-        assert!(Said::default().packed().is_empty() && Said::default().packed().get("sub").is_none_or(Value::is_null));
+        assert!(pack(&Said::default()).is_empty() && pack(&Said::default()).get("sub").is_none_or(Value::is_null));
     }
 }

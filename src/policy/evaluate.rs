@@ -50,10 +50,10 @@ impl Rule {
             }
             Self::Groups(wanted) => match &identity.groups {
                 Groups::Overage => Err(refuse(Reason::GroupsOverage, "the provider left the groups out because they are too many")),
-                Groups::Listed(groups) => held(groups.iter().any(|group| wanted.contains(group)), "in none of the groups"),
+                Groups::Listed(groups) => held(groups.iter().any(|group| wanted.contains(group.as_str())), "in none of the groups"),
             },
             Self::Scopes(wanted) => {
-                if wanted.is_subset(&identity.scopes) {
+                if wanted.iter().all(|scope| identity.scopes.contains(scope)) {
                     return Ok(());
                 }
                 let scopes = wanted.iter().cloned().collect();

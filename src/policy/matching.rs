@@ -63,9 +63,9 @@ impl Rule {
             Self::EmailDomains(domains) => email(identity, |address| domains.contains(address.domain())),
             Self::Groups(unwanted) => match &identity.groups {
                 Groups::Overage => Meant::Unknown(Reason::GroupsOverage, "the provider left the groups out because they are too many"),
-                Groups::Listed(groups) => holds(groups.iter().any(|group| unwanted.contains(group))),
+                Groups::Listed(groups) => holds(groups.iter().any(|group| unwanted.contains(group.as_str()))),
             },
-            Self::Scopes(scopes) => holds(scopes.is_subset(&identity.scopes)),
+            Self::Scopes(scopes) => holds(scopes.iter().all(|scope| identity.scopes.contains(scope))),
             Self::Claim(path, values) => holds(any_value(path, values, identity)),
         }
     }

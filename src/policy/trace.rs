@@ -42,7 +42,7 @@ impl Rule {
             Self::EmailsFile(list) => leaf("emails_file", format!("one of those in {}", list.file().display()), saw(&email)),
             Self::EmailDomains(domains) => leaf("email_domains", one_of(domains), saw(&email)),
             Self::Groups(wanted) => leaf("groups", one_of(wanted), saw(&groups)),
-            Self::Scopes(wanted) => leaf("scopes", format!("all of {}", list(wanted)), saw(&|identity| list(&identity.scopes))),
+            Self::Scopes(wanted) => leaf("scopes", format!("all of {}", list(wanted)), saw(&|identity| list(identity.scopes.iter()))),
             Self::Claim(path, values) => {
                 let found = |identity: &Identity| path.find(&identity.claims).map(texts).map_or_else(|| "no such claim".to_owned(), list);
                 leaf(&format!("claims.{path}"), one_of(values), saw(&found))
@@ -79,7 +79,7 @@ fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
 
 fn email(identity: &Identity) -> String {
     match &identity.email {
-        Email::Verified(address) => address.clone(),
+        Email::Verified(address) => address.to_string(),
         Email::Unverified(address) => format!("{address}, which its provider has not verified"),
         Email::Absent => "none".to_owned(),
     }
@@ -135,7 +135,7 @@ mod tests {
         let claims = json!({"sub": "1", "email": format!("ann@{at}"), "email_verified": verified, "groups": groups, "t": {"id": tenant}});
         let claims = claims.as_object().unwrap().clone();
         let identity = Identity::from_claims("https://i.test", Source::Provider("a".into()), &mapping, claims).unwrap();
-        Identity { scopes: scopes.clone(), ..identity }
+        Identity { scopes: scopes.iter().collect(), ..identity }
     }
 
     /// What its parts say together, counted anew.

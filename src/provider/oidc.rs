@@ -220,7 +220,7 @@ impl OpenIdProvider {
         // Verified: it is the provider's own, or a listed tenant's.
         let issuer = claims.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let told = self.told(document, &tokens.access_token, key, (&issuer, &sub)).await?;
-        let source = Source::Provider(self.settings.id.clone());
+        let source = Source::Provider(self.settings.id.as_str().into());
         let claims = exchange::join(claims, told);
         self.check_name(&source, &claims)?;
         let identity = Identity::from_claims(&issuer, source, &self.settings.mapping, claims).ok_or_else(|| {
@@ -231,7 +231,7 @@ impl OpenIdProvider {
         })?;
         let scopes = tokens.scopes.unwrap_or_else(|| self.settings.scopes.iter().cloned().collect());
         let client_id = self.settings.client_id.clone();
-        Ok(SignedIn { identity: Identity { scopes, ..identity }, client_id, sid, id_token, tokens: Some(kept) })
+        Ok(SignedIn { identity: Identity { scopes: scopes.into(), ..identity }, client_id, sid, id_token, tokens: Some(kept) })
     }
 
     /// Nobody is known by an address that does not count.

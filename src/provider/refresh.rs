@@ -67,7 +67,8 @@ impl OpenIdProvider {
         let identity = self.identity_of(claims.clone().or_else(|| first_claims(session)), told, session);
         let identity = identity.map_err(|fault| refused(&fault))?;
         let scopes = answer.scopes.clone();
-        let identity = identity.map(|identity| Identity { scopes: scopes.unwrap_or_else(|| session.identity.scopes.clone()), ..identity });
+        let identity =
+            identity.map(|identity| Identity { scopes: scopes.map_or_else(|| session.identity.scopes.clone(), Into::into), ..identity });
         Ok(Refreshed { tokens, id_token: answer.id_token.filter(|_| claims.is_some()), identity })
     }
 

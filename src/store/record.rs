@@ -142,8 +142,8 @@ impl Listing {
             kept.push(character);
         }
         Self {
-            issuer: session.identity.issuer.clone(),
-            sub: session.identity.sub.clone(),
+            issuer: session.identity.issuer.to_string(),
+            sub: session.identity.sub.to_string(),
             name: session.identity.display_name().to_owned(),
             signed_in_at: session.created_at,
             address: address.to_canonical(),

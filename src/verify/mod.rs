@@ -121,9 +121,9 @@ impl Verifiers {
 /// # Errors
 /// [`Reason::TokenClaims`] where it names nobody.
 pub fn identity(issuer: &str, mapping: &ClaimMapping, token: AccessToken) -> Result<VerifiedToken, Fault> {
-    let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.to_owned()), mapping, token.claims)
+    let mut identity = Identity::from_claims(issuer, Source::TokenIssuer(issuer.into()), mapping, token.claims)
         .ok_or_else(|| Fault::new(Reason::TokenClaims, format!("{} names nobody", mapping.user)))?;
-    identity.scopes = token.scopes;
+    identity.scopes = token.scopes.into();
     let AccessToken { terms, confirmation, .. } = token;
     Ok(VerifiedToken { identity: Arc::new(identity), terms: Arc::new(terms), confirmation, prepared: Arc::default() })
 }

@@ -1,11 +1,11 @@
 //! How often a request allocates in the gateway, held.
 //!
-//! A binary of its own, with this one test in it: every allocation of the process is counted. Client and upstream allocate nothing while they
+//! A binary of its own, whose tests take turns: every allocation of the process is counted. Client and upstream allocate nothing while they
 //! speak, and the gateway has its connections and knows session and token by then, so what is counted is what each further request takes. A
-//! block that grows counts again.
+//! block that grows counts again. `sessions` holds what a session takes that is cached.
 //!
 //! `ALLOCATION_SITES=session cargo test --test allocations` writes `dhat-heap.json` for one kind of request, with the places that allocate, for
-//! DHAT's viewer (<https://nnethercote.github.io/dh_view/dh_view.html>).
+//! DHAT's viewer; `ALLOCATION_SITES=cached` for cached sessions (<https://nnethercote.github.io/dh_view/dh_view.html>).
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,7 @@
 #[allow(unused_imports, reason = "more than this one test needs")]
 #[path = "../it/harness/mod.rs"]
 mod harness;
+mod sessions;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -30,6 +31,9 @@ use serde_json::json;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Who counts is alone.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Requests that are not counted: they fill caches and pools.
 const WARM_UP: usize = 200;
@@ -48,6 +52,7 @@ struct Held {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_allocates_no_more_than_it_did() {
+    let _alone = ALONE.lock().await;
     let upstream = upstream();
     let route = |id: &str, rest: &str| format!("[[route]]\nid = \"{id}\"\npath = \"/{id}/\"\nupstream = \"http://{upstream}\"\n{rest}\n");
     let routes = [

@@ -86,19 +86,19 @@ pub(super) fn who(identity: &Identity) -> Who {
     use crate::identity::Email;
     let email = match &identity.email {
         Email::Absent => None,
-        Email::Verified(address) | Email::Unverified(address) => Some(address.clone()),
+        Email::Verified(address) | Email::Unverified(address) => Some(address.to_string()),
     };
     Who {
         provider: identity.source.id().to_owned(),
-        issuer: identity.issuer.clone(),
-        sub: identity.sub.clone(),
-        user: identity.user.clone(),
+        issuer: identity.issuer.to_string(),
+        sub: identity.sub.to_string(),
+        user: identity.user.to_string(),
         email,
         email_verified: identity.email.verified().is_some(),
         groups: match &identity.groups {
-            Groups::Listed(groups) => Some(groups.clone()),
+            Groups::Listed(groups) => Some(groups.iter().map(ToString::to_string).collect()),
             Groups::Overage => None,
         },
-        scopes: identity.scopes.iter().cloned().collect(),
+        scopes: identity.scopes.iter().map(str::to_owned).collect(),
     }
 }

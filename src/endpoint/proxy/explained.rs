@@ -54,7 +54,7 @@ pub(in crate::endpoint) fn sent(
         let now = visit.gateway.clock.now();
         let session = Session {
             identity: std::sync::Arc::clone(&who.identity),
-            client_id: String::new(),
+            client_id: crate::identity::Text::default(),
             sid: None,
             id_token: ID_TOKEN.to_owned(),
             created_at: now,

@@ -50,10 +50,10 @@ impl Source {
     /// `None`: there is nothing of it.
     pub(super) fn find(&self, identity: &Identity, tokens: TokensToTell<'_>) -> Result<Option<Found>, Fault> {
         Ok(match self {
-            Self::User => Some(Found::Text(identity.user.clone())),
+            Self::User => Some(Found::Text(identity.user.to_string())),
             Self::Email => sound_email(identity).map(|address| Found::Text(address.to_owned())),
             Self::Groups => match &identity.groups {
-                Groups::Listed(list) if !list.is_empty() => Some(Found::List(list.clone())),
+                Groups::Listed(list) if !list.is_empty() => Some(Found::List(list.iter().map(ToString::to_string).collect())),
                 Groups::Listed(_) | Groups::Overage => None,
             },
             Self::Claim(path) => path.find(&identity.claims).map(texts).filter(|items| !items.is_empty()).map(Found::List),

@@ -1,6 +1,6 @@
 //! The file of API keys: TOML, one `[[key]]` table each, with hashes alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::shape::{KeyHash, parse_hash};
 use crate::clock::UnixTime;
-use crate::identity::{Claims, Email, Groups, Identity, Source};
+use crate::identity::{Claims, Email, Groups, Identity, Scopes, Source};
 
 /// Bytes of a name: it stands in headers and logs.
 const LONGEST_NAME: usize = 128;
@@ -154,19 +154,19 @@ fn time(value: &Value) -> Option<UnixTime> {
 /// Whom a key of this name stands for.
 #[must_use]
 pub fn identity(issuer: &str, name: &str, scopes: Vec<String>, groups: Vec<String>) -> Identity {
-    let scopes: BTreeSet<String> = scopes.into_iter().collect();
+    let scopes: Scopes = scopes.into_iter().collect();
     let mut claims = Claims::new();
     claims.insert("sub".to_owned(), json!(name));
-    claims.insert("scope".to_owned(), json!(scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")));
+    claims.insert("scope".to_owned(), json!(scopes.iter().collect::<Vec<_>>().join(" ")));
     claims.insert("groups".to_owned(), json!(groups));
     Identity {
-        issuer: issuer.to_owned(),
-        sub: name.to_owned(),
+        issuer: issuer.into(),
+        sub: name.into(),
         source: Source::ApiKey,
-        user: name.to_owned(),
+        user: name.into(),
         email: Email::Absent,
         preferred_username: None,
-        groups: Groups::Listed(groups),
+        groups: Groups::Listed(groups.into_iter().map(Into::into).collect()),
         scopes,
         claims: claims.into(),
         auth_time: None,
@@ -195,12 +195,12 @@ mod tests {
             (identity.issuer.as_str(), identity.sub.as_str(), &identity.source),
             ("https://app.test/api_keys", "backup", &Source::ApiKey)
         );
-        assert_eq!(identity.scopes.iter().map(String::as_str).collect::<Vec<_>>(), ["read", "write"]);
+        assert_eq!(identity.scopes.iter().collect::<Vec<_>>(), ["read", "write"]);
         assert_eq!((&identity.groups, identity.claims["scope"].as_str()), (&Groups::Listed(vec!["machines".into()]), Some("read write")));
         // While one is replaced, both are of one name.
         let other = keys.get(&parse_hash(OTHER).unwrap()).unwrap();
         assert_eq!(
-            (other.identity.sub.as_str(), other.expires_at, other.identity.scopes.len()),
+            (other.identity.sub.as_str(), other.expires_at, other.identity.scopes.iter().count()),
             ("backup", Some(UnixTime(1_801_353_601)), 0)
         );
         assert_eq!(keys.len(), 2);

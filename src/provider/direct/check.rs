@@ -86,7 +86,7 @@ impl TokenCheck {
         let answer = self.ask(token).await?;
         let settings = &self.settings;
         let claims = settings.judge(answer, self.clock.now().minus(settings.leeway))?;
-        let source = Source::Provider(settings.id.clone());
+        let source = Source::Provider(settings.id.as_str().into());
         let identity = Identity::from_claims(&settings.issuer, source, &settings.mapping, claims)
             .ok_or_else(|| Fault::new(Reason::ForeignTokenSubject, "the answer does not hold what user_claim names"))?;
         let client_id = settings.client_id();

@@ -69,7 +69,7 @@ impl Facebook {
     pub(super) async fn signed_in(&self, token: &Secret) -> Result<SignedIn, Trouble> {
         let user_id = self.inspect(token).await?;
         let claims = self.person(token, &user_id).await?;
-        let source = Source::Provider(self.settings.id.clone());
+        let source = Source::Provider(self.settings.id.as_str().into());
         let identity = Identity::from_claims(&self.issuer(), source, &self.settings.mapping, claims)
             .ok_or_else(|| Fault::new(Reason::ForeignTokenSubject, "me does not hold what user_claim names"))?;
         let client_id = self.settings.app_id.clone();

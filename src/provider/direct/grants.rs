@@ -137,12 +137,12 @@ impl OpenIdProvider {
         // By it the provider says that its own session has ended: there are those whose access tokens name it too.
         let sid = signed.get("sid").and_then(Value::as_str).map(str::to_owned);
         let claims = exchange::join(signed, told);
-        let source = Source::Provider(self.settings.id.clone());
+        let source = Source::Provider(self.settings.id.as_str().into());
         // Verified: it is the provider's own, or a listed tenant's.
         let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default().to_owned();
         let identity = Identity::from_claims(&issuer, source, &self.settings.mapping, claims);
         let identity = identity.ok_or_else(|| Fault::new(Reason::IdTokenClaims, "what came of the exchange names nobody"))?;
-        let identity = Identity { scopes: tokens.scopes.unwrap_or_default(), ..identity };
+        let identity = Identity { scopes: tokens.scopes.unwrap_or_default().into(), ..identity };
         let client_id = self.settings.client_id.clone();
         Ok(SignedIn { identity, client_id, sid, id_token: Secret::new(String::new()), tokens: kept })
     }

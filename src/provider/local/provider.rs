@@ -232,7 +232,7 @@ impl LocalProvider {
     /// # Errors
     /// [`Reason::Internal`] where they name nobody: no account is without a name.
     pub fn identity(&self, claims: Claims) -> Result<Identity, Fault> {
-        let source = Source::Provider(self.settings.id.clone());
+        let source = Source::Provider(self.settings.id.as_str().into());
         let identity = Identity::from_claims(&self.settings.issuer, source, &self.mapping, claims);
         identity.ok_or_else(|| Fault::new(Reason::Internal, "an account without a name"))
     }

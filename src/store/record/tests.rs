@@ -138,7 +138,7 @@ fn the_release_before_reads_what_this_one_writes() {
     let plain = opened(&seal_session(&full, &cookie), cookie.key(), SESSION, &cookie.record_id());
     let read: format_1::Session = serde_json::from_slice(&plain).unwrap();
     assert_eq!((read.identity.issuer.as_str(), read.identity.sub.as_str()), (full.identity.issuer.as_str(), full.identity.sub.as_str()));
-    assert_eq!((read.client_id, read.sid, read.id_token), (full.client_id, full.sid, full.id_token));
+    assert_eq!((read.client_id, read.sid, read.id_token), (full.client_id.into(), full.sid.map(Into::into), full.id_token));
     assert_eq!((read.created_at, read.ends_at), (1000, 2000));
 
     let cookie = FlowCookie::new();

@@ -200,7 +200,7 @@ impl House {
 
 async fn see(sessions: &Sessions<()>, cookie: &SessionCookie) -> String {
     match sessions.load(cookie).await {
-        Ok(Loaded::Alive(session)) => session.session.identity.user.clone(),
+        Ok(Loaded::Alive(session)) => session.session.identity.user.to_string(),
         Ok(Loaded::Absent) => "absent".into(),
         Ok(Loaded::Over { reason, .. }) => reason.to_string(),
         Err(outage) => outage.reason().to_string(),
@@ -498,7 +498,7 @@ async fn sessions_are_found_and_ended_by_who_they_are_of_after_a_rotation_of_key
 #[tokio::test]
 async fn a_login_that_arrives_with_an_ended_sid_gets_no_session() {
     let house = House::new(Cached::Yes);
-    let session = |sid: &str| Session { sid: Some(sid.to_owned()), ..house.session() };
+    let session = |sid: &str| Session { sid: Some(sid.into()), ..house.session() };
     let listing = |session: &Session| Listing::new(session, "192.0.2.1".parse().unwrap(), "Mozilla");
     let create = async |sid: &str| {
         let session = session(sid);
