@@ -1,36 +1,81 @@
-"""Connections that are held open and say nothing: plain ones and WebSockets, and the upstream of the latter."""
+"""Connections that are held open and say nothing: plain ones and WebSockets, and the upstream of the latter.
 
-import asyncio
+Both sides are a loop over epoll and no more: ten thousand ends within a second must not wait for whoever notes them.
+"""
+
 import base64
 import contextlib
 import hashlib
+import select
+import socket
 import sys
 import time
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+KEY = base64.b64encode(b"0123456789abcdef")
 AT_ONCE = 200
 PORTS = 4_000  # from one source address to one destination; far below what the kernel gives out
 SOURCES = [f"127.0.0.{number}" for number in range(2, 60)]
+PATIENCE = 60
 
 
-class Held(asyncio.Protocol):
-    """One connection that asks once, and notes when it ends."""
+class Crowd:
+    """Many of them."""
 
-    def __init__(self, ends):
-        self.ends, self.answered, self.head = ends, asyncio.get_running_loop().create_future(), b""
+    def __init__(self, port, request, status):
+        self.port, self.request, self.status = port, request, b" %d " % status
+        self.open, self.ends, self.ready = {}, [], select.epoll()
 
-    def data_received(self, data):
-        if not self.answered.done():
-            self.head += data
-            head, found, body = self.head.partition(b"\r\n\r\n")
-            if found and (b" 101 " in head.split(b"\r\n", 1)[0] or len(body) >= length_of(head)):
-                self.answered.set_result(head)
-                self.head = b""
+    def grow(self, count):
+        """Opens more, up to so many: some at once, each answered before the next are asked for."""
+        while len(self.open) < count:
+            numbers = range(len(self.open), min(len(self.open) + AT_ONCE, count))
+            asked = [(number, self.connected(number)) for number in numbers]
+            for number, connection in asked:
+                connection.sendall(self.request(number))
+            for _, connection in asked:
+                self.answered(connection)
+                connection.setblocking(False)
+                self.open[connection.fileno()] = connection
+                self.ready.register(connection, select.EPOLLIN | select.EPOLLRDHUP)
 
-    def connection_lost(self, _):
-        self.ends.append(time.monotonic())
-        if not self.answered.done():
-            self.answered.set_exception(ConnectionError("closed before it was answered"))
+    def connected(self, number):
+        connection = socket.socket()
+        connection.settimeout(PATIENCE)
+        connection.bind((SOURCES[number // PORTS % len(SOURCES)], 0))
+        connection.connect(("127.0.0.1", self.port))
+        return connection
+
+    def answered(self, connection):
+        told = b""
+        while not self.is_whole(told):
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionError(f"closed before it was answered: {told!r}")
+            told += more
+        if self.status not in told.split(b"\r\n", 1)[0]:
+            raise ConnectionError(told.decode(errors="replace"))
+
+    def is_whole(self, told):
+        head, found, body = told.partition(b"\r\n\r\n")
+        return found and (b" 101 " in head.split(b"\r\n", 1)[0] or len(body) >= length_of(head))
+
+    def note(self, patience):
+        """Notes those that end, for so many seconds or until all have."""
+        until = time.monotonic() + patience
+        while len(self.ends) < len(self.open) and time.monotonic() < until:
+            for descriptor, _ in self.ready.poll(max(0, until - time.monotonic())):
+                self.ready.unregister(descriptor)
+                self.ends.append(time.monotonic())
+
+    def all_end(self, began, patience):
+        """Seconds until the last has ended, from `began`; and how many did not."""
+        self.note(patience)
+        return (self.ends[-1] - began if self.ends else 0.0), len(self.open) - len(self.ends)
+
+    def close(self):
+        for connection in self.open.values():
+            connection.close()
 
 
 def length_of(head):
@@ -41,79 +86,47 @@ def length_of(head):
     return 1 << 30
 
 
-class Crowd:
-    """Many of them."""
-
-    def __init__(self, port, request, status):
-        self.port, self.request, self.status = port, request, status
-        self.open, self.ends = [], []
-
-    async def grow(self, count):
-        """Opens more, up to so many."""
-        turn = asyncio.Semaphore(AT_ONCE)
-
-        async def one(number):
-            async with turn:
-                source = SOURCES[number // PORTS % len(SOURCES)]
-                transport, held = await asyncio.get_running_loop().create_connection(
-                    lambda: Held(self.ends), "127.0.0.1", self.port, local_addr=(source, 0)
-                )
-                transport.write(self.request(number))
-                head = await asyncio.wait_for(held.answered, 60)
-                if b" %d " % self.status not in head.split(b"\r\n", 1)[0]:
-                    raise ConnectionError(head.decode(errors="replace"))
-                self.open.append(transport)
-
-        await asyncio.gather(*(one(number) for number in range(len(self.open), count)))
-
-    async def all_end(self, patience):
-        """Seconds until the last has ended, from now; and how many did not."""
-        began = time.monotonic()
-        while len(self.ends) < len(self.open) and time.monotonic() < began + patience:
-            await asyncio.sleep(0.01)
-        return (max(self.ends) - began if self.ends else 0.0), len(self.open) - len(self.ends)
-
-    def close(self):
-        for transport in self.open:
-            transport.abort()
-
-
 def page_request(port, cookie):
     return f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\nCookie: {cookie}\r\n\r\n".encode()
 
 
 def websocket_request(port, cookie):
-    key = base64.b64encode(b"0123456789abcdef").decode()
     return (f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nOrigin: http://127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n").encode()
+            f"Sec-WebSocket-Key: {KEY.decode()}\r\nOrigin: http://127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n").encode()
 
 
-class Switching(asyncio.Protocol):
-    """The upstream's side of a WebSocket: it agrees, and waits."""
-
-    def connection_made(self, transport):
-        self.transport, self.head = transport, b""
-
-    def data_received(self, data):
-        self.head += data
-        if b"\r\n\r\n" not in self.head:
-            return
-        key = b""
-        for line in self.head.split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            if name.lower() == b"sec-websocket-key":
-                key = value.strip()
-        self.head = b""
-        accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
-        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-        self.transport.write(head + accept + b"\r\n\r\n")
-
-
-async def serve(port):
-    server = await asyncio.get_running_loop().create_server(Switching, "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
+def serve(port):
+    """The upstream's side of WebSockets: it agrees, and waits. All ask with the same key."""
+    accept = base64.b64encode(hashlib.sha1(KEY + GUID).digest())
+    agreed = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    listener, ready, held = socket.create_server(("127.0.0.1", port), backlog=4096), select.epoll(), {}
+    listener.setblocking(False)
+    ready.register(listener, select.EPOLLIN)
+    while True:
+        for descriptor, _ in ready.poll():
+            if descriptor == listener.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    connection = listener.accept()[0]
+                    connection.setblocking(False)
+                    held[connection.fileno()] = (connection, b"")
+                    ready.register(connection, select.EPOLLIN)
+                continue
+            connection, head = held[descriptor]
+            try:
+                more = connection.recv(65536)
+            except OSError:
+                more = b""
+            if not more:
+                ready.unregister(descriptor)
+                del held[descriptor]
+                connection.close()
+            elif (head + more).endswith(b"\r\n\r\n"):
+                held[descriptor] = (connection, b"")
+                connection.sendall(agreed)
+            else:
+                held[descriptor] = (connection, head + more)
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(int(sys.argv[1])))
+        serve(int(sys.argv[1]))

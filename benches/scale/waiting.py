@@ -1,8 +1,9 @@
 """Connections and WebSockets that wait, each with a session, and their end."""
 
-import asyncio
 import pathlib
 import sys
+import threading
+import time
 
 from held import Crowd, page_request, websocket_request
 from parts import Missing, Process, free_port, listens
@@ -18,11 +19,11 @@ def most(count, files, each):
     return min(count, (files - SPARE) // each)
 
 
-async def grow(crowd, doorward, counts, base):
+def grow(crowd, doorward, counts, base):
     points = []
     for count in counts:
-        await crowd.grow(count)
-        await asyncio.sleep(SETTLE)
+        crowd.grow(count)
+        time.sleep(SETTLE)
         points.append((count, (doorward.resident() - base) / count))
     return points
 
@@ -31,19 +32,19 @@ def idle_connections(world, cookies, counts, files, results):
     """Connections that were used once, each by a session of its own."""
     counts = [most(count, files, 1) for count in counts]
 
-    async def measure(doorward):
+    def measure(doorward):
         # The sessions are known before, so that only connections are counted.
         world.load.once(doorward, world.load.file("waiting", cookies[: counts[-1]]), counts[-1])
         world.load.run(doorward, world.load.file("one", cookies[:1]), seconds=1, connections=128)
-        await asyncio.sleep(SETTLE)
+        time.sleep(SETTLE)
         crowd = Crowd(doorward.port, lambda number: page_request(doorward.port, cookies[number]), 200)
         try:
-            return await grow(crowd, doorward, counts, doorward.resident())
+            return grow(crowd, doorward, counts, doorward.resident())
         finally:
             crowd.close()
 
     with world.gateway(limits=f'connections = {counts[-1] + SPARE}\nidle_timeout = "10m"') as doorward:
-        points = asyncio.run(measure(doorward))
+        points = measure(doorward)
     tell("connection", "idle keep-alive connections", points, results)
 
 
@@ -52,19 +53,21 @@ def idle_websockets(world, counts, files, results):
     counts = [most(count, files, 2) for count in counts]
     cookies, person = world.fill(10, each=10)
 
-    async def measure(doorward):
+    def measure(doorward):
         ten, page = world.load.file("ten", cookies), world.load.file("page", ["/page/"])
         world.load.run(doorward, ten, page, seconds=1, connections=128)
-        await asyncio.sleep(SETTLE)
+        time.sleep(SETTLE)
         crowd = Crowd(doorward.port, lambda number: websocket_request(doorward.port, cookies[number % 10]), 101)
         try:
-            points = await grow(crowd, doorward, counts, doorward.resident())
+            points = grow(crowd, doorward, counts, doorward.resident())
+            crowd.note(0.1)
             if crowd.ends:
                 raise Missing(f"{len(crowd.ends)} WebSockets ended by themselves")
-            cpu = doorward.cpu()
-            ending = asyncio.get_running_loop().run_in_executor(None, world.sign_out_everywhere, doorward, person)
-            took, left = await crowd.all_end(30)
-            await ending
+            cpu, began = doorward.cpu(), time.monotonic()
+            ending = threading.Thread(target=world.sign_out_everywhere, args=(doorward, person))
+            ending.start()
+            took, left = crowd.all_end(began, 30)
+            ending.join()
             return points, took, left, doorward.cpu() - cpu
         finally:
             crowd.close()
@@ -75,7 +78,7 @@ def idle_websockets(world, counts, files, results):
         upstream.wait_for(listens(port), "answer")
         limits = f"connections = {counts[-1] + SPARE}"
         with world.gateway(limits=limits, upstream=port, routes=for_websockets(port, world)) as doorward:
-            points, took, left, cpu = asyncio.run(measure(doorward))
+            points, took, left, cpu = measure(doorward)
     if left:
         raise Missing(f"{left} of {counts[-1]} WebSockets were still open 30 s after the sign-out")
     tell("WebSocket", "idle WebSockets", points, results)
