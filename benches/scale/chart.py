@@ -47,7 +47,10 @@ def curve(title, x_name, y_name, points, bar=None):
     out.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(0):.1f}" y2="{up(0):.1f}"/>')
     if bar:
         out.append(f'<line class="bar" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(bar):.1f}" y2="{up(bar):.1f}"/>')
-        out.append(f'<text class="bartext" x="{WIDTH - RIGHT}" y="{up(bar) - 5:.1f}" text-anchor="end">at most {short(bar)}</text>')
+        # At the end where the line is farther away.
+        left = abs(points[0][1] - bar) > abs(points[-1][1] - bar)
+        x, anchor = (LEFT + 4, "start") if left else (WIDTH - RIGHT, "end")
+        out.append(f'<text class="bartext" x="{x}" y="{up(bar) - 5:.1f}" text-anchor="{anchor}">at most {short(bar)}</text>')
     line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
     out.append(f'<polyline class="line" points="{line}"/>')
     for x, y in points:
