@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text that is never changed. Many may share what they are parts of: what is said of somebody says most things twice, and sessions are kept in
-/// numbers. Clones share it too.
+/// A text that is never changed. Many may share what they are parts of: what is said of somebody says most things twice, and sessions are
+/// kept in numbers. Clones share it too.
 #[derive(Clone, Default)]
 pub struct Text {
     whole: Arc<String>,
