@@ -22,7 +22,7 @@ NAMES = [*GROUPS, "start"]
 
 def main():
     options = arguments()
-    doorward, pgo, oauth2_proxy = (os.environ.get(name) for name in ("DOORWARD", "DOORWARD_PGO", "OAUTH2_PROXY"))
+    doorward, pgo, oauth2_proxy = (os.environ.get(name) for name in ("DOORWARD", "PGO_DOORWARD", "OAUTH2_PROXY"))
     only = options.only.split(",") if options.only else NAMES
     place = machine.Machine(options.cores)
     stand = Stand(place)
@@ -100,7 +100,7 @@ def arguments():
 
 def shown_command():
     """As somebody else would type it."""
-    named = [f"{name}=…" for name in ("DOORWARD", "DOORWARD_PGO", "OAUTH2_PROXY") if os.environ.get(name)]
+    named = [f"{name}=…" for name in ("DOORWARD", "PGO_DOORWARD", "OAUTH2_PROXY") if os.environ.get(name)]
     if os.environ.get("COMPARE_BUILT"):
         named.remove("DOORWARD=…")
     return " ".join([*named, "benches/compare/run", *sys.argv[1:]])
