@@ -1,4 +1,4 @@
-//! What stays open in the name of a session: WebSockets, event streams, calls without a known end. They end when it ends, wherever that
+//! What stays open in the name of a session: WebSockets, event streams, uploads, answers without a known end. They end when it ends, wherever that
 //! happened.
 
 use std::collections::HashMap;
