@@ -45,7 +45,7 @@ pub(super) struct Revoke {
     #[command(flatten)]
     whose: Whose,
     /// The session with this id, as `list` shows it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "sub", "issuer", "all"])]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["user", "sub", "issuer", "all"])]
     id: Option<String>,
     /// Every session there is
     #[arg(long, conflicts_with_all = ["user", "sub", "issuer"])]
@@ -57,13 +57,14 @@ pub(super) struct Revoke {
     gateway: Gateway,
 }
 
+// What others have named may begin with a hyphen, and so does one id of 64.
 #[derive(Args)]
 struct Whose {
     /// Sessions of the person whom `list` shows under this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     user: Option<String>,
     /// Sessions of the person whom the issuer knows by this `sub`
-    #[arg(long, value_name = "SUB")]
+    #[arg(long, value_name = "SUB", allow_hyphen_values = true)]
     sub: Option<String>,
     /// Sessions of people of this issuer
     #[arg(long, value_name = "ISSUER")]
@@ -286,6 +287,27 @@ mod tests {
             address: "192.0.2.7".into(),
             browser: "Firefox on Linux".into(),
         }
+    }
+
+    #[test]
+    fn an_id_and_a_name_may_begin_with_a_hyphen() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(subcommand)]
+            sessions: Sessions,
+        }
+        let given = |args: &[&str]| {
+            let args = ["sessions", "revoke"].iter().chain(args);
+            match <Command as clap::Parser>::try_parse_from(args).ok()?.sessions {
+                Sessions::Revoke(revoke) => Some((revoke.id, revoke.whose.user, revoke.whose.sub)),
+                Sessions::List(_) => None,
+            }
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(given(&["--id", "-Ab_c"]), Some((some("-Ab_c"), None, None)));
+        assert_eq!(given(&["--user", "-ann", "--sub", "--1"]), Some((None, some("-ann"), some("--1"))));
+        assert_eq!(given(&["--id", "-Ab_c", "--all"]), None);
+        assert_eq!(given(&["--id"]), None);
     }
 
     #[test]

@@ -53,8 +53,7 @@ impl ChromiumOptions {
     /// Starts it, with an empty profile.
     pub async fn start(self) -> Chromium {
         let profile = TempDir::new("chromium");
-        let driver = Launch::new("chromedriver").arg("--port=0").env("HOME", profile.path()).start();
-        let ready = driver.wait_for_line(|line| line.contains("started successfully on port"), PATIENCE).await;
+        let (driver, ready) = driver(&profile).await;
         let port = ready.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
         let address = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no port in {ready:?}"))));
         let (width, height) = self.window.unwrap_or((1280, 900));
@@ -91,6 +90,23 @@ impl ChromiumOptions {
         session["sessionId"].as_str().expect("a session has an id").clone_into(&mut chromium.session);
         chromium
     }
+}
+
+/// Chromedriver and what it says when it is there. Its `--port=0` finds a port in one family and takes it in the other, where somebody else may
+/// have it: then it ends, and is started again.
+async fn driver(profile: &TempDir) -> (Process, String) {
+    let start = || Launch::new("chromedriver").arg("--port=0").env("HOME", profile.path()).start();
+    let is_there = |line: &str| line.contains("started successfully on port");
+    for _ in 0..4 {
+        let driver = start();
+        if let Some(ready) = driver.try_wait_for_line(is_there, PATIENCE).await {
+            return (driver, ready);
+        }
+        assert!(driver.output().contains("Address already in use"), "{}", driver.output());
+    }
+    let driver = start();
+    let ready = driver.wait_for_line(is_there, PATIENCE).await;
+    (driver, ready)
 }
 
 /// A running Chromium; driver and browser end when the value is dropped.
